@@ -15,7 +15,7 @@ for number in range(15):
 
 
 def test_processes_that_open_a_new_ledger_at_one_moment(tmp_path):
-    """E7: four processes open fifteen new ledgers together, and none is locked out."""
+    """Four processes open fifteen new ledgers together, and none is locked out."""
     children = [
         subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tmp_path)],

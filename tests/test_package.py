@@ -124,7 +124,7 @@ FIRST_WHEELS = {
 
 @pytest.mark.parametrize("python_version", FIRST_WHEELS)
 def test_each_declared_floor_can_be_installed(python_version):
-    """I: no floor is below what litellm's own floor admits, or below the first release with wheels for that Python."""
+    """No floor is below what litellm's own floor admits, or below the first release with wheels for that Python."""
     needed = declared(python_version)
     reachable = FLOORS_OF_LITELLM_1_84 | FIRST_WHEELS[python_version]
     for name, version in reachable.items():
@@ -133,7 +133,7 @@ def test_each_declared_floor_can_be_installed(python_version):
 
 
 def test_the_tested_versions_are_within_what_is_declared():
-    """I: .ci/constraints.txt holds a version of each dependency, and pyproject.toml accepts it."""
+    """.ci/constraints.txt holds a version of each dependency, and pyproject.toml accepts it."""
     lines = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     tested = {

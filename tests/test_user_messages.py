@@ -1,4 +1,4 @@
-"""What a user types, and what is said of it: section H of issue 9's list."""
+"""Input of users, and the messages about it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ NAMED = [
 
 @pytest.mark.parametrize(("typed", "full"), NAMED)
 def test_a_bare_name_is_the_model_that_litellm_calls(typed, full):
-    """H: resolved by a table, without litellm; a full name stays as it is."""
+    """Resolved by a table, without litellm; a full name stays as it is."""
     assert full_name(typed, api_base=None, environ={}) == full
 
 
 def test_google_s_models_are_vertex_s_only_where_its_settings_alone_are_there():
-    """H: a Gemini key, or nothing, means the Gemini API; a Vertex project without such a key means Vertex."""
+    """A Gemini key, or nothing, means the Gemini API; a Vertex project without such a key means Vertex."""
     vertex = {"VERTEXAI_PROJECT": "p"}
     assert full_name("gemini-2.5-flash", api_base=None, environ=vertex).startswith("vertex_ai/")
     both = {**vertex, "GEMINI_API_KEY": "k"}
@@ -50,7 +50,7 @@ def test_google_s_models_are_vertex_s_only_where_its_settings_alone_are_there():
 
 
 def test_with_an_address_a_bare_name_is_a_model_of_that_server():
-    """H: every server of OpenAI's API is called so."""
+    """Every server of OpenAI's API is called so."""
     for name in ("llama-3.3-70b", "claude-haiku-4-5", "my-model"):
         assert full_name(name, api_base="http://h/v1", environ={}) == f"openai/{name}"
 
@@ -65,14 +65,14 @@ def test_with_an_address_a_bare_name_is_a_model_of_that_server():
     ],
 )
 def test_a_name_of_several_hosts_is_refused_with_those_whose_keys_are_there(name, environ, said):
-    """H: what is ambiguous is never guessed, and Claude is never sent to OpenAI."""
+    """What is ambiguous is never guessed, and Claude is never sent to OpenAI."""
     with pytest.raises(ModelError) as refused:
         full_name(name, api_base=None, environ=environ)
     assert said in str(refused.value)
 
 
 def test_the_full_name_is_what_is_stored(home):
-    """H: so both spellings are one request."""
+    """So both spellings are one request."""
     df = pd.DataFrame({"text": ["a"]})
     assert df.llm.preview("{text}", model="claude-haiku-4-5").model == "anthropic/claude-haiku-4-5"
     with pytest.raises(OptionError, match="different ones"):
@@ -80,7 +80,7 @@ def test_the_full_name_is_what_is_stored(home):
 
 
 def test_the_list_of_jobs_takes_a_limit(home):
-    """H: `jobs(2)` and `jobs(limit=2)` are the newest two; what is no number is refused."""
+    """`jobs(2)` and `jobs(limit=2)` are the newest two; what is no number is refused."""
     for text in "abc":
         pd.DataFrame({"text": [text]}).llm.batch("{text}", model="local/echo").wait(60)
     newest = [job.id for job in jupyter_batch.jobs()]
@@ -91,7 +91,7 @@ def test_the_list_of_jobs_takes_a_limit(home):
 
 
 def test_too_many_metadata_are_counted(home):
-    """H: 16 given, 12 at most."""
+    """16 given, 12 at most."""
     with pytest.raises(OptionError, match=r"at most 12.*not 16 of them"):
         resolved.resolve(
             {"model": "local/echo", "metadata": {str(n): "x" for n in range(16)}}, read()
@@ -99,7 +99,7 @@ def test_too_many_metadata_are_counted(home):
 
 
 def test_system_on_a_line_takes_a_variable_or_a_text_in_quotes():
-    """H: `--system NAME` is the text that NAME holds; a word that is no name is refused, quotes make it a text."""
+    """`--system NAME` is the text that NAME holds; a word that is no name is refused, quotes make it a text."""
     names = {"RULES": "Be brief.", "n": 3}
     assert read_line("df --system RULES", names)[1]["system"] == "Be brief."
     assert read_line("df --system=RULES", names)[1]["system"] == "Be brief."
@@ -111,7 +111,7 @@ def test_system_on_a_line_takes_a_variable_or_a_text_in_quotes():
 
 
 def test_json_on_a_line_without_quotes_says_how_to_quote_it():
-    """H: the shell's rules take the double quotes away."""
+    """The shell's rules take the double quotes away."""
     with pytest.raises(OptionError, match="single quotes"):
         read_line('df --response-format {"type":"json_object"}', {})
     given = read_line("""df --response-format '{"type":"json_object"}'""", {})[1]
@@ -120,7 +120,7 @@ def test_json_on_a_line_without_quotes_says_how_to_quote_it():
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
 def test_a_frame_of_another_library_is_named(home, library):
-    """H: polars' frames and pyarrow's tables are refused by their names, with the way to go on."""
+    """Polars' frames and pyarrow's tables are refused by their names, with the way to go on."""
     module = pytest.importorskip(library)
     make = module.DataFrame if library == "polars" else module.table
     with pytest.raises(InputError, match=rf"{library} \w+ .*to_pandas"):
@@ -128,7 +128,7 @@ def test_a_frame_of_another_library_is_named(home, library):
 
 
 def test_a_sum_over_the_jobs_counts_each_dollar_once(home):
-    """H: a job that two groups share has its cost in the older one alone."""
+    """A job that two groups share has its cost in the older one alone."""
     prices = {"": {"input": 2.0, "output": 8.0}}
     df = pd.DataFrame({"text": ["a", "b"]})
     call = {"prices": prices, "wait": True, "timeout": 60}
@@ -142,13 +142,13 @@ def test_a_sum_over_the_jobs_counts_each_dollar_once(home):
 
 
 def test_cached_tokens_have_a_column(home):
-    """H: `_input_tokens` are all; those of the cache are in `_cached_tokens`."""
+    """`_input_tokens` are all; those of the cache are in `_cached_tokens`."""
     job = pd.DataFrame({"text": ["a"]}).llm.batch("{text}", model="local/echo").wait(60)
     assert job.results()["_cached_tokens"].tolist() == [0]
 
 
 def test_a_group_has_what_a_job_has():
-    """H: each public name, and each argument of the methods that both have."""
+    """Each public name, and each argument of the methods that both have."""
     import inspect
 
     missing = {name for name in vars(Job) if not name.startswith("_")} - set(dir(Group))

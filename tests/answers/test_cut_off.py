@@ -1,4 +1,4 @@
-"""D4: answers that were cut off: kept, marked, counted apart, and said on every screen."""
+"""Answers that were cut off: kept, marked, counted apart, and said on every screen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def frame():
 
 
 def test_an_answer_that_was_cut_off_is_kept_marked_and_counted(call, home):
-    """D4: the text is in its cell, `_finish` says why it ended, and the job is not successful."""
+    """The text is in its cell, `_finish` says why it ended, and the job is not successful."""
     df = frame()
     job = df.llm.batch("{text}", out="said", max_tokens=3, **call).wait(60)
     told = job.results()
@@ -40,7 +40,7 @@ def test_an_answer_that_was_cut_off_is_kept_marked_and_counted(call, home):
 
 
 def test_another_job_that_takes_the_answers_over_counts_them_too(call, home):
-    """D4: reused answers that were cut off are counted as such, equal rows included."""
+    """Reused answers that were cut off are counted as such, equal rows included."""
     frame().iloc[:2].llm.batch("{text}", out="said", max_tokens=3, **call).wait(60)
     df = pd.concat([frame(), frame().iloc[:1], pd.DataFrame({"text": ["new"]})], ignore_index=True)
     job = df.llm.batch("{text}", out="said", max_tokens=3, **call).wait(60)
@@ -49,7 +49,7 @@ def test_another_job_that_takes_the_answers_over_counts_them_too(call, home):
 
 
 def test_a_group_sums_its_models(call, home):
-    """D4: a group counts those of all its models."""
+    """A group counts those of all its models."""
     call = {**call, "model": ["openai/echo", "openai/local/echo"]}
     group = frame().llm.batch("{text}", max_tokens=3, **call).wait(60)
     assert (group.cut_off, group.is_successful) == (4, False)
@@ -76,7 +76,7 @@ def shot(*cuts, **more):
 
 
 def test_every_screen_says_how_many_and_what_helps():
-    """D4: the wording goes by the cause: a filter is not helped by more tokens."""
+    """The wording goes by the cause: a filter is not helped by more tokens."""
     seen = view(shot(("length", 3)))
     assert seen.colour == "warn"
     assert "3 answers were cut off: allow more (max_tokens)" in seen.lines[0]
@@ -95,7 +95,7 @@ def test_every_screen_says_how_many_and_what_helps():
 
 
 def test_counts_of_several_shards_are_one():
-    """D4: by finish reason, the most frequent first."""
+    """By finish reason, the most frequent first."""
     assert added([(("length", 1),), (("content_filter", 5), ("length", 1))]) == (
         ("content_filter", 5),
         ("length", 2),
@@ -103,7 +103,7 @@ def test_counts_of_several_shards_are_one():
 
 
 def test_the_command_line_and_the_lab_say_it(call, home, capsys):
-    """D4: `jupyter batch list` and `show`, and JupyterLab's list."""
+    """`jupyter batch list` and `show`, and JupyterLab's list."""
     job = frame().llm.batch("{text}", out="said", max_tokens=3, **call).wait(60)
     main(["list"])
     main(["show", job.id])

@@ -1,4 +1,4 @@
-"""D4: why a model stopped, in every dialect: the text of an answer that was cut off is kept, and the reason with it."""
+"""Why a model stopped, in every dialect: the text of an answer that was cut off is kept, and the reason with it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def decoded(way, *told):
 
 @pytest.mark.parametrize(("way", "told", "finish"), ENDED, ids=str)
 def test_the_text_is_kept_and_the_reason_beside_it(way, told, finish):
-    """D4: OpenAI's words for all providers, or the provider's own where OpenAI has none."""
+    """OpenAI's words for all providers, or the provider's own where OpenAI has none."""
     result = decoded(way, *told)
     if told[-1] is None and finish is None and len(told) > 1:
         assert result.status is Status.FAILED
@@ -126,7 +126,7 @@ def test_the_text_is_kept_and_the_reason_beside_it(way, told, finish):
     ids=str,
 )
 def test_a_failure_has_its_reason_too(line, finish):
-    """D4: an answer without any text says why it ended, and is a failure."""
+    """An answer without any text says why it ended, and is a failure."""
     read = {
         "result": results.decode,
         "modelOutput": lambda data: bedrock.decode(data, {}),
@@ -141,7 +141,7 @@ def test_a_failure_has_its_reason_too(line, finish):
 
 
 def test_json_that_was_asked_for_as_a_tool_is_whole():
-    """D4: litellm's JSON tool ends with `tool_use`; the answer is its input, and no call is left open."""
+    """The JSON tool of litellm ends with `tool_use`; the answer is its input, and no call is left open."""
     line = messages("tool_use")
     line["result"]["message"]["content"] = [
         {"type": "tool_use", "name": results.JSON_TOOL, "input": {"a": 1}}
@@ -151,7 +151,7 @@ def test_json_that_was_asked_for_as_a_tool_is_whole():
 
 
 def test_what_counts_as_cut_off():
-    """D4: all but an end of its own, tool calls, and words that nobody knows."""
+    """All but an end of its own, tool calls, and words that nobody knows."""
     assert Finish.STOP not in CUT
     assert Finish.TOOL_CALLS not in CUT
     assert {finish_of(word) for word in ("MAX_TOKENS", "SAFETY", "pause_turn")} <= CUT

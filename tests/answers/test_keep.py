@@ -1,4 +1,4 @@
-"""D5: `keep=` gives columns of what answers hold beside their text; on a job that is done it costs nothing."""
+"""`keep=` gives columns of what answers hold beside their text; on a job that is done it costs nothing."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def frame():
 
 
 def test_the_columns_are_there(call, home):
-    """D5: each on its row, rows that follow another included, in the frame and in results()."""
+    """Each on its row, rows that follow another included, in the frame and in results()."""
     df = frame()
     job = df.llm.batch("{text}", out="said", keep=KEEP, **call).wait(60)
     assert list(df.columns) == ["text", "said", "said_reasoning", "said_citations", "said_logprobs"]
@@ -89,7 +89,7 @@ def test_the_columns_are_there(call, home):
 
 
 def test_added_to_a_job_that_is_done_it_costs_nothing(call, home, model):
-    """D5: the same cell with keep= attaches to the same job, and fills the columns from its files."""
+    """The same cell with keep= attaches to the same job, and fills the columns from its files."""
     first = frame()
     job = first.llm.batch("{text}", out="said", **call).wait(60)
     asked = len(model.sent)
@@ -104,7 +104,7 @@ def test_added_to_a_job_that_is_done_it_costs_nothing(call, home, model):
 
 
 def test_a_grown_frame_has_them_of_all_its_rows(call, home, model):
-    """D5: answers that another job paid for have theirs too, and only the new row is asked."""
+    """Answers that another job paid for have theirs too, and only the new row is asked."""
     frame().llm.batch("{text}", out="said", **call).wait(60)
     asked = len(model.sent)
     grown = pd.concat([frame(), pd.DataFrame({"text": ["new"]}, index=["d"])])
@@ -118,7 +118,7 @@ def test_a_grown_frame_has_them_of_all_its_rows(call, home, model):
 
 
 def test_a_column_of_the_users_is_left_alone(call, home):
-    """D5: a column under that name which no job wrote needs overwrite=True, as for the answers."""
+    """A column under that name which no job wrote needs overwrite=True, as for the answers."""
     df = frame().assign(said_reasoning="mine")
     with pytest.raises(ColumnError, match="said_reasoning"):
         df.llm.batch("{text}", out="said", keep="reasoning", **call)
@@ -127,7 +127,7 @@ def test_a_column_of_the_users_is_left_alone(call, home):
 
 
 def test_a_group_has_them_for_each_model(call, home):
-    """D5: the columns end with what is kept, after the model's own column."""
+    """The columns end with what is kept, after the model's own column."""
     if call.get("mode") == "realtime":
         call = {**call, "model": ["openai/m", "openai/n"]}
     df = frame()
@@ -143,7 +143,7 @@ def test_a_group_has_them_for_each_model(call, home):
 
 
 def test_what_no_answer_holds_is_said(call, home):
-    """D5: the column is there, empty, and the merge says what is missing."""
+    """The column is there, empty, and the merge says what is missing."""
     df = frame()
     job = df.llm.batch("{text}", out="said", keep="transcript", **call).wait(60)
     assert df["said_transcript"].isna().all()
@@ -151,13 +151,13 @@ def test_what_no_answer_holds_is_said(call, home):
 
 
 def test_a_list_of_prompts(call, home):
-    """D5: without a frame results() has the column."""
+    """Without a frame results() has the column."""
     job = jupyter_batch.batch(["sky"], keep="reasoning", **call).wait(60)
     assert job.results()["response_reasoning"].tolist() == ["because of sky"]
 
 
 def test_the_magic_takes_several():
-    """D5: --keep may be given several times, or with commas."""
+    """--keep may be given several times, or with commas."""
     _, given = read_line("df --keep reasoning --keep logprobs,citations", {})
     assert list(checked(EVERY["keep"], given["keep"])) == ["reasoning", "logprobs", "citations"]
 
@@ -177,7 +177,7 @@ def answered(dialect):
 
 @pytest.mark.parametrize("dialect", ["anthropic", "vertex", "bedrock"])
 def test_other_dialects_have_them_too(dialect, tmp_path):
-    """D5: from the file as the provider wrote it, on the right row; a row without a line has nothing."""
+    """From the file as the provider wrote it, on the right row; a row without a line has nothing."""
     folder = JobFolder(tmp_path)
     job = made_up(rows=3, provider=dialect, dialect=dialect)
     shard, _ = batch(rows=3)
@@ -190,7 +190,7 @@ def test_other_dialects_have_them_too(dialect, tmp_path):
 
 
 def test_what_can_not_be_kept_is_refused(call, home):
-    """D5: a name that is none, a clash with a field of the schema, and embeddings."""
+    """A name that is none, a clash with a field of the schema, and embeddings."""
     with pytest.raises(OptionError, match="reasoning, logprobs, citations"):
         frame().llm.batch("{text}", keep="thoughts", **call)
     with pytest.raises(OptionError, match="both fill"):

@@ -1,4 +1,4 @@
-"""D5: `keep="logprobs"` asks for log probabilities, or says that the model gives none."""
+"""`keep="logprobs"` asks for log probabilities, or says that the model gives none."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def bodies(server):
 
 
 def test_they_are_asked_for(server, home):
-    """D5: a column of nothing but missing values would be what `keep` alone gets."""
+    """A column of nothing but missing values would be what `keep` alone gets."""
     df = pd.DataFrame({"text": ["sky", "sea"]})
     df.llm.batch("{text}", out="said", keep=["logprobs"], **options(server)).wait(60)
     assert [body["logprobs"] for body in bodies(server)] == [True, True]
 
 
 def test_what_the_user_asked_stays(server, home):
-    """D5: the parameter itself, or extra_body, which is sent as it is."""
+    """The parameter itself, or extra_body, which is sent as it is."""
     df = pd.DataFrame({"text": ["sky"]})
     given = {"logprobs": True, "top_logprobs": 2}
     df.llm.batch("{text}", out="said", keep="logprobs", **given, **options(server)).wait(60)
@@ -50,7 +50,7 @@ def test_what_the_user_asked_stays(server, home):
 
 @pytest.mark.parametrize("model", ["openai/o3", "anthropic/claude-haiku-4-5"])
 def test_a_model_without_them_is_refused(server, home, model):
-    """D5: before anything is sent, with the way out."""
+    """Before anything is sent, with the way out."""
     df = pd.DataFrame({"text": ["sky"]})
     with pytest.raises(OptionError, match="leave 'logprobs' out of keep="):
         df.llm.batch("{text}", keep=["reasoning", "logprobs"], **options(server, model))

@@ -1,4 +1,4 @@
-"""D5: what an answer holds beside its text, in the shapes that providers and servers send."""
+"""What an answer holds beside its text, in the shapes that providers and servers send."""
 
 from __future__ import annotations
 
@@ -137,12 +137,12 @@ CITATIONS = {
     ],
 )
 def test_what_a_line_holds(name, line, value):
-    """D5: the same column, whatever the provider calls it; None where there is nothing."""
+    """The same column, whatever the provider calls it; None where there is nothing."""
     assert kept(json.dumps({"custom_id": "j-0", **line}).encode()).get(name) == value
 
 
 def test_a_spoken_answer_is_its_transcript():
-    """D5: of an answer that is audio alone the transcript is the text, and a column on request."""
+    """Of an answer that is audio alone the transcript is the text, and a column on request."""
     line = json.dumps(
         {"custom_id": "j-0", **chat({"content": None, "audio": {"id": "a", "transcript": "hello"}})}
     ).encode()
@@ -155,5 +155,5 @@ def test_a_spoken_answer_is_its_transcript():
     [b"", b"[]", b"{", b'{"result": 3}', b'{"response": {"body": {"choices": [3, {}]}}}', b"\xff"],
 )
 def test_a_line_that_can_not_be_read_holds_nothing(line):
-    """D5: bytes from outside never raise."""
+    """Bytes from outside never raise."""
     assert not any(kept(line).values())

@@ -1,4 +1,4 @@
-"""D4: `retry(max_tokens=...)` sends what was cut off again, once, into the same column."""
+"""`retry(max_tokens=...)` sends what was cut off again, once, into the same column."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def asked(df, call, **more):
 
 
 def test_what_was_cut_off_is_sent_again_into_the_same_column(call, home):
-    """D4: those rows alone; equal rows follow; the cell run again has the new answers, and nothing is paid."""
+    """Those rows alone; equal rows follow; the cell run again has the new answers, and nothing is paid."""
     df = frame()
     job = asked(df, call).wait(60)
     again = job.retry(max_tokens=500).wait(60)
@@ -44,7 +44,7 @@ def test_what_was_cut_off_is_sent_again_into_the_same_column(call, home):
 
 
 def test_a_grown_frame_takes_the_retried_answers(call, home):
-    """D4: not the ones that were cut off; and the parameters of the retry, typed into the cell, cost nothing."""
+    """Not the ones that were cut off; and the parameters of the retry, typed into the cell, cost nothing."""
     job = asked(frame(), call).wait(60)
     job.retry(max_tokens=500).wait(60)
     grown = pd.concat([frame(), pd.DataFrame({"text": ["new"]}, index=["e"])])
@@ -59,7 +59,7 @@ def test_a_grown_frame_takes_the_retried_answers(call, home):
 
 
 def test_still_cut_off_goes_on_from_the_last(call, home):
-    """D4: another limit goes on from the retry before; the same one again sends nothing."""
+    """Another limit goes on from the retry before; the same one again sends nothing."""
     job = asked(frame(), call).wait(60)
     second = job.retry(max_tokens=5).wait(60)
     assert second.cut_off == 2
@@ -71,7 +71,7 @@ def test_still_cut_off_goes_on_from_the_last(call, home):
 
 
 def test_answers_that_another_job_gave_are_sent_again_too(call, home):
-    """D4: a reused answer that was cut off has its request in the job that paid for it."""
+    """A reused answer that was cut off has its request in the job that paid for it."""
     asked(frame(), call).wait(60)
     df = pd.concat([frame(), pd.DataFrame({"text": ["new"]}, index=["e"])])
     job = asked(df, call).wait(60)
@@ -80,7 +80,7 @@ def test_answers_that_another_job_gave_are_sent_again_too(call, home):
 
 
 def test_a_retry_that_fails_keeps_the_text(call, home):
-    """D4: what was paid for is never thrown away: a refused retry leaves the answers as they were."""
+    """What was paid for is never thrown away: a refused retry leaves the answers as they were."""
     df = frame()
     job = asked(df, call).wait(60)
     short = df["said"]["a"]
@@ -91,7 +91,7 @@ def test_a_retry_that_fails_keeps_the_text(call, home):
 
 
 def test_without_parameters_nothing_is_sent_again(call, home):
-    """D4: the same request would be cut off again: it says what to give."""
+    """The same request would be cut off again: it says what to give."""
     job = asked(frame(), call).wait(60)
     with pytest.raises(InputError, match=r"1 that (was|were) cut off.*retry\(max_tokens="):
         job.retry()
@@ -101,14 +101,14 @@ def test_without_parameters_nothing_is_sent_again(call, home):
 
 
 def test_another_process_has_them(call, home):
-    """D4: opened by its id, the retry has its answers and counts."""
+    """Opened by its id, the retry has its answers and counts."""
     again = asked(frame(), call).wait(60).retry(max_tokens=500).wait(60)
     opened = jupyter_batch.open(again.id)
     assert (opened.cut_off, opened.is_successful) == (0, True)
 
 
 def test_a_group_sends_all_of_its_models_again(call, home):
-    """D4: with max_cost too; a limit that is raised twice goes on from the last retry of each."""
+    """With max_cost too; a limit that is raised twice goes on from the last retry of each."""
     models = ["openai/echo", "openai/local/echo"]
     prices = {model: {"input": 1, "output": 1} for model in models}
     first = asked(frame(), {**call, "model": models}, prices=prices).wait(60)
@@ -119,7 +119,7 @@ def test_a_group_sends_all_of_its_models_again(call, home):
 
 
 def test_embeddings_take_no_parameters(call, home):
-    """D4: a parameter that the endpoint has none of is refused before anything is sent."""
+    """A parameter that the endpoint has none of is refused before anything is sent."""
     job = frame().llm.embed("text", out="v", **call).wait(60)
     with pytest.raises(OptionError, match="no chat parameters"):
         job.retry(max_tokens=5)
@@ -144,7 +144,7 @@ BODIES = {
 
 @pytest.mark.parametrize("dialect", list(BODIES))
 def test_the_parameter_is_said_in_the_dialect(dialect):
-    """D4: in the provider's words; the rest of a request stays as it was."""
+    """In the provider's words; the rest of a request stays as it was."""
     model, bare, where, body, name = BODIES[dialect]
     record = made_up(model=model, provider=dialect, dialect=dialect, body_model=bare)
     line = json.dumps(
@@ -158,7 +158,7 @@ def test_the_parameter_is_said_in_the_dialect(dialect):
 
 
 def test_a_limit_has_one_name_in_a_request():
-    """D4: max_completion_tokens takes the place of max_tokens."""
+    """`max_completion_tokens` takes the place of max_tokens."""
     record = made_up(model="openai/m", provider="openai", body_model="m")
     line = b'{"custom_id":"a-0","body":{"model":"m","messages":[],"max_tokens":5}}'
     made = json.loads(Changed(record, "openai", {"max_completion_tokens": 900}).line(line, "b-0"))

@@ -1,4 +1,4 @@
-"""D5: `job.row(label)` is the whole record of one row."""
+"""`job.row(label)` is the whole record of one row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["call", "model"]
 
 
 def test_a_row_is_whole(call, home):
-    """D5: request, prompt, answer, thinking, finish, tokens, and the provider's line; as attributes and as items."""
+    """Request, prompt, answer, thinking, finish, tokens, and the provider's line; as attributes and as items."""
     job = frame().llm.batch("Say {text}", system="Be brief", out="said", **call).wait(60)
     row = job.row("b")
     assert (row.label, row.position, row.status, row.answer) == ("b", 1, "succeeded", "SAY SEA")
@@ -40,7 +40,7 @@ def test_a_row_is_whole(call, home):
 
 
 def test_rows_that_follow_or_were_answered_elsewhere(call, home):
-    """D5: a row that asks what another asked has that one's line; a reused answer has its request in the other job."""
+    """A row that asks what another asked has that one's line; a reused answer has its request in the other job."""
     job = frame().llm.batch("{text}", out="said", **call).wait(60)
     twin = job.row("c")
     assert (twin.status, twin.answer, twin.reasoning) == ("reused", "SKY", "because of sky")
@@ -54,7 +54,7 @@ def test_rows_that_follow_or_were_answered_elsewhere(call, home):
 
 
 def test_a_row_without_a_request_or_an_answer(call, home, model):
-    """D5: it says why; what was not sent has neither a request nor a line."""
+    """It says why; what was not sent has neither a request nor a line."""
     model.decide = lambda text, before: 400 if text == "bad" else None
     df = pd.DataFrame({"text": ["sky", None, "bad"]})
     job = df.llm.batch("{text}", out="said", **call).wait(60)
@@ -74,7 +74,7 @@ def test_a_row_without_a_request_or_an_answer(call, home, model):
 
 
 def test_labels(call, home):
-    """D5: a label that no row has, or several have, is refused with the way out; a tuple is one of a MultiIndex."""
+    """A label that no row has, or several have, is refused with the way out; a tuple is one of a MultiIndex."""
     df = pd.DataFrame({"text": ["sky", "sea"]}, index=["a", "a"])
     job = df.llm.batch("{text}", out="said", **call).wait(60)
     with pytest.raises(InputError, match=r"2 rows .*job.row\(position=0\)"):
@@ -96,7 +96,7 @@ def test_labels(call, home):
 
 
 def test_a_group_has_one_of_each_model(call, home):
-    """D5: by model."""
+    """By model."""
     models = ["openai/m", "openai/n"]
     group = frame().llm.batch("{text}", out="said", **{**call, "model": models}).wait(60)
     rows = group.row("a")
@@ -105,7 +105,7 @@ def test_a_group_has_one_of_each_model(call, home):
 
 @pytest.mark.parametrize("dialect", ["anthropic", "vertex", "bedrock"])
 def test_other_dialects(dialect, tmp_path):
-    """D5: the request in the provider's words, the prompt in OpenAI's, where that is kept beside it."""
+    """The request in the provider's words, the prompt in OpenAI's, where that is kept beside it."""
     folder = JobFolder(tmp_path)
     job = made_up(rows=2, provider=dialect, dialect=dialect)
     shard, _ = batch(rows=2)

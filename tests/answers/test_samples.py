@@ -1,4 +1,4 @@
-"""D9: `n=` asks each row several times: durable, reused one by one, the cell a list."""
+"""`n=` asks each row several times: durable, reused one by one, the cell a list."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def answers(text, *numbers):
 
 
 def test_the_cell_is_a_list(call, home, model):
-    """D9: n requests a row, each with an answer of its own, in the frame and in results(); counts are of requests."""
+    """N requests a row, each with an answer of its own, in the frame and in results(); counts are of requests."""
     df = frame()
     job = df.llm.batch("{text}", out="said", n=3, **call).wait(60)
     assert set(df["said"]["a"]) == answers("sky", 0, 1, 2)
@@ -77,7 +77,7 @@ def test_the_cell_is_a_list(call, home, model):
 
 
 def test_the_same_cell_pays_nothing(call, home, model):
-    """D9: run again, also on a new frame with its rows in another order, it attaches; equal rows share their list."""
+    """Run again, also on a new frame with its rows in another order, it attaches; equal rows share their list."""
     df = frame()
     job = df.llm.batch("{text}", out="said", n=2, **call).wait(60)
     asked = len(model.sent)
@@ -93,7 +93,7 @@ def test_the_same_cell_pays_nothing(call, home, model):
 
 
 def test_from_one_to_three_two_more_are_paid(call, home, model):
-    """D9: the first answer is that of n=1, whichever was asked first; a column that n=1 filled is ours."""
+    """The first answer is that of n=1, whichever was asked first; a column that n=1 filled is ours."""
     df = frame()
     df.llm.batch("{text}", out="said", **call).wait(60)
     first = df["said"]["a"]
@@ -109,7 +109,7 @@ def test_from_one_to_three_two_more_are_paid(call, home, model):
 
 
 def test_what_is_missing_is_none_and_only_that_is_sent_again(call, home, model):
-    """D9: a partial list with its reason; retry sends the missing request alone, into the same list."""
+    """A partial list with its reason; retry sends the missing request alone, into the same list."""
     calls = itertools.count()
     model.decide = lambda text, before: (
         400 if text == "sky" and next(calls) == 1 else saying(f"{text} {before}")
@@ -132,7 +132,7 @@ def test_what_is_missing_is_none_and_only_that_is_sent_again(call, home, model):
 
 
 def test_answers_that_were_cut_off(call, home, model):
-    """D9: the row's finish reason is that of the one that was cut off; another limit sends that one again."""
+    """The row's finish reason is that of the one that was cut off; another limit sends that one again."""
     model.decide = lambda text, before: saying(
         f"{text} {before}", "length" if (text, before) == ("sky", 1) else "stop"
     )
@@ -147,7 +147,7 @@ def test_answers_that_were_cut_off(call, home, model):
 
 
 def test_fields_and_what_is_kept_are_lists_too(call, home, model):
-    """D9: with a schema a list in each field's column; the same for keep=."""
+    """With a schema a list in each field's column; the same for keep=."""
     model.decide = lambda text, before: {
         **saying(f'{{"word": "{text}{before}"}}'),
     }
@@ -158,7 +158,7 @@ def test_fields_and_what_is_kept_are_lists_too(call, home, model):
 
 
 def test_a_row_has_all_of_its_answers(call, home, model):
-    """D9: job.row() has a list of what each answer has of its own."""
+    """`job.row()` has a list of what each answer has of its own."""
     job = frame().llm.batch("{text}", out="said", n=2, **call).wait(60)
     row = job.row("b")
     assert set(row.answer) == answers("sea", 0, 1)
@@ -169,7 +169,7 @@ def test_a_row_has_all_of_its_answers(call, home, model):
 
 
 def test_preview_and_a_list_of_prompts(call, home, model):
-    """D9: a preview counts rows as rows, and the requests; a list of prompts has lists of answers."""
+    """A preview counts rows as rows, and the requests; a list of prompts has lists of answers."""
     seen = frame().llm.preview("{text}", n=3, **call)
     assert (seen.rows, seen.requests, seen.skipped, len(model.sent)) == (3, 6, 1, 0)
     job = jupyter_batch.batch(["sky", "sea"], n=2, **call).wait(60)
@@ -180,7 +180,7 @@ def test_preview_and_a_list_of_prompts(call, home, model):
 
 
 def test_a_lost_ledger(home, tmp_path):
-    """D9: jobs that are taken up from the provider keep each answer apart: the cell run again pays nothing."""
+    """Jobs that are taken up from the provider keep each answer apart: the cell run again pays nothing."""
     with Embedded(tmp_path / "server") as server:
         call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
         job = frame().llm.batch("{text}", out="said", n=3, shard_size=4, **call).wait(60)
@@ -195,7 +195,7 @@ def test_a_lost_ledger(home, tmp_path):
 
 
 def test_where_it_makes_no_sense_it_is_refused(call, home):
-    """D9: embeddings, tools, the body's own n, and numbers that are none; before anything is sent."""
+    """Embeddings, tools, the body's own n, and numbers that are none; before anything is sent."""
     with pytest.raises(OptionError, match="embedding"):
         frame().llm.embed("text", n=2, **call)
     with pytest.raises(OptionError, match="tools"):
@@ -213,7 +213,7 @@ def abs_of(x: int) -> int:
 
 
 def test_what_is_under_way_is_waited_for(home, model):
-    """D9: a larger n while the first is under way pays for what is new alone."""
+    """A larger n while the first is under way pays for what is new alone."""
     model.decide = lambda text, before: HANG if model.hanging < 2 and text == "sky" else None
     call = {"model": "openai/m", "api_base": model.base, "api_key": "k", "mode": "realtime"}
     first, second = pd.DataFrame({"text": ["sky"]}), pd.DataFrame({"text": ["sky", "new"]})
@@ -230,7 +230,7 @@ def test_what_is_under_way_is_waited_for(home, model):
 
 @pytest.mark.parametrize("name", ["places", "unsent", "index", "keys"])
 def test_a_damaged_file_is_made_again(name, home, tmp_path):
-    """D9: what a job keeps of its rows is told from its other files, as for one answer a row."""
+    """What a job keeps of its rows is told from its other files, as for one answer a row."""
     with Embedded(tmp_path / "server") as server:
         call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
         df = pd.concat([frame(), frame()])

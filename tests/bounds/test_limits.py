@@ -1,4 +1,4 @@
-"""F: bodies, lines and templates within their limits, and what becomes of those that are not."""
+"""Bodies, lines and templates within their limits, and what becomes of those that are not."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def deflated(data: bytes) -> bytes:
 )
 @pytest.mark.parametrize("block", [1, 7, 100_000])
 def test_a_body_is_decoded(encoding, packed, block):
-    """F: whatever the encoding and the blocks, the body is what was sent."""
+    """Whatever the encoding and the blocks, the body is what was sent."""
     decoder = Decoder(encoding, len(TEXT))
     blocks = [packed[at : at + block] for at in range(0, len(packed), block)]
     assert b"".join(piece for part in blocks for piece in decoder.decode(part)) == TEXT
 
 
 def test_a_body_above_its_limit_is_not_read_on():
-    """F: 100 MiB in 100 KB of gzip end at the limit, a MiB at a time."""
+    """100 MiB in 100 KB of gzip end at the limit, a MiB at a time."""
     packed = gzip.compress(b"x" * (100 * MIB), 1)
     sizes = []
     with pytest.raises(TooLargeError, match="more than 2 MiB"):
@@ -53,7 +53,7 @@ def test_a_body_above_its_limit_is_not_read_on():
 
 
 def test_an_error_above_its_limit_is_read_to_the_limit():
-    """F, E2: a page of 10 MB with an error status keeps its status and sentence; the rest is not read."""
+    """A page of 10 MB with an error status keeps its status and sentence; the rest is not read."""
     decoder = Decoder("gzip", MIB, cut=True)
     pieces = list(decoder.decode(gzip.compress(b"x" * (10 * MIB))))
     assert (sum(map(len, pieces)), decoder.full) == (MIB, True)
@@ -61,14 +61,14 @@ def test_an_error_above_its_limit_is_read_to_the_limit():
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "\x00" * 100])
 def test_an_encoding_without_a_bound_is_refused(encoding):
-    """F: what was not asked for, or is nested, is not decoded."""
+    """What was not asked for, or is nested, is not decoded."""
     with pytest.raises(TooLargeError, match="not asked for"):
         Decoder(encoding, MIB)
 
 
 @pytest.mark.parametrize("block", [1, 3, 10, 64, 10_000])
 def test_a_line_that_is_too_long_becomes_its_rows_error(block):
-    """F: the lines around it are as they came; its row is named, in the words of each dialect."""
+    """The lines around it are as they came; its row is named, in the words of each dialect."""
     short = [b'{"custom_id":"j-%d"}' % at for at in range(5)]
     long = b'{"id": "b", "custom_id": "j-9", "text": "' + b"x" * 500 + b'"}'
     file = b"\n".join([short[0], long, *short[1:], long[:300]])
@@ -88,14 +88,14 @@ def test_a_line_that_is_too_long_becomes_its_rows_error(block):
 
 
 def test_an_id_with_escapes_is_found():
-    """F: the id is read as JSON."""
+    """The id is read as JSON."""
     assert custom_id_in(b'{"custom_id" : "a\\u00e9\\"", "x') == 'aé"'
     assert custom_id_in(b"{}") == ""
 
 
 @pytest.mark.parametrize("field", ["{a:>999999999}", "{a:.999999999f}", "{a:0100001d}"])
 def test_a_width_is_bounded(field):
-    """F: a format of a gigabyte is refused before a row is rendered."""
+    """A format of a gigabyte is refused before a row is rendered."""
     with pytest.raises(TemplateError, match="width or precision"):
         template.parse(field, ["a"])
 
@@ -115,13 +115,13 @@ def test_a_width_is_bounded(field):
     ],
 )
 def test_a_jinja_template_without_a_bound_is_the_rows_reason(text):
-    """F: repetition, powers, padding, formats and loops end within their limits."""
+    """Repetition, powers, padding, formats and loops end within their limits."""
     (row,) = template.parse(text, ["a"], "jinja").render([], 1)
     assert isinstance(row, RowError)
 
 
 def test_an_ordinary_jinja_template_is_as_before():
-    """F: what is within the limits is rendered."""
+    """What is within the limits is rendered."""
     text = (
         '{{ "-" * 20 }}{{ a|round(1) }}{{ "%.2f"|format(a) }}{{ "{:>5}".format(a) }}{{ 2 ** 10 }}'
     )

@@ -1,4 +1,4 @@
-"""F: an answer without a bound costs its row, not the process: memory stays below 400 MB."""
+"""An answer without a bound costs its row, not the process: memory stays below 400 MB."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(tmp_path, model: str, base: str, mode: str) -> dict:
 
 @pytest.mark.parametrize("kind", ["gzip bomb in a line", "nested line"])
 def test_a_line_of_a_result_file(tmp_path, kind):
-    """F: 450 MiB in one line of a compressed result file, or 100,000 levels of nesting: that row has a reason."""
+    """450 MiB in one line of a compressed result file, or 100,000 levels of nesting: that row has a reason."""
     with hostile(kind) as (_, base):
         report = run(tmp_path, "openai/m", base, "batch")
     assert report["status"] == ["failed", "succeeded"], report
@@ -44,7 +44,7 @@ def test_a_line_of_a_result_file(tmp_path, kind):
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m"])
 @pytest.mark.parametrize("kind", ["gzip", "endless", "endless error", "nested"])
 def test_an_answer_in_real_time(tmp_path, kind, model):
-    """F: an answer that never ends, unpacks to 450 MiB or nests a million levels: that row has a reason, once asked."""
+    """An answer that never ends, unpacks to 450 MiB or nests a million levels: that row has a reason, once asked."""
     with hostile(kind) as (host, base):
         report = run(tmp_path, model, base, "realtime")
         asked = next(host.asked)

@@ -108,7 +108,7 @@ class Life:
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_paid_once_and_every_cell_right(seed, wire, way, host, server, tmp_path):
-    """C1 to C4: resets, slow creates, list lag, lost metadata, wrong files, 429 and 5xx, under SIGKILLs."""
+    """Resets, slow creates, list lag, lost metadata, wrong files, 429 and 5xx, under SIGKILLs."""
     print(f"chaos seed {seed} ({wire}, {way}): JUPYTER_BATCH_CHAOS={seed} plays it again")
     order = {
         "home": str(tmp_path / "home"),

@@ -61,7 +61,7 @@ def test_a_create_that_never_arrived_is_sent_again(harness):
             await harness.step(60)
         if harness.snapshot(
             job
-        ).blocked:  # C1: it may have arrived; Bedrock's token tells that it has not
+        ).blocked:  # it may have arrived; Bedrock's token tells that it has not
             assert harness.snapshot(job).blocked == "unknown create"
             assert not harness.fake.jobs
             harness.ledger.resume(job, send_again=True)
@@ -105,7 +105,7 @@ def test_what_passes_is_waited_out(harness, verb, fault):
             await harness.step(400)
         if harness.snapshot(
             job
-        ).blocked:  # C1: it may have arrived; Bedrock's token tells that it has not
+        ).blocked:  # it may have arrived; Bedrock's token tells that it has not
             assert harness.snapshot(job).blocked == "unknown create"
             harness.ledger.resume(job, send_again=True)
             for _ in range(3):

@@ -23,7 +23,7 @@ def counted(remote, *, failed="a", batch=None):
 @pytest.mark.parametrize("rows", ["abcd", "abcde"])
 @pytest.mark.parametrize("provider", ["openai", "azure", "mistral"])
 def test_a_cell_does_not_ask_again_for_what_was_counted(provider, rows, harness):
-    """C3: with a failed row alone in the files, the same cell, and one with more rows, send no counted row again."""
+    """With a failed row alone in the files, the same cell, and one with more rows, send no counted row again."""
     with remote_provider(provider, harness.clock) as remote:
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)
         harness.until(lambda: remote.sent)
@@ -51,7 +51,7 @@ def test_a_cell_does_not_ask_again_for_what_was_counted(provider, rows, harness)
 
 
 def test_a_shard_that_waits_does_not_ask_for_what_was_counted(harness):
-    """C3: a job that waits for a batch whose answers were counted, and do not come, does not send their rows either."""
+    """A job that waits for a batch whose answers were counted, and do not come, does not send their rows either."""
     with remote_provider("openai", harness.clock) as remote:
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)
         harness.until(lambda: remote.sent)

@@ -52,7 +52,7 @@ HOW = {
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_batch_that_is_refused_for_its_size_is_cut(how, harness):
-    """D8: cut into batches that fit the limit that is named; by halves where a 413 names none."""
+    """Cut into batches that fit the limit that is named; by halves where a 413 names none."""
     limit, most_batches = HOW[how]
     with remote_provider("openai", harness.clock) as remote:
         limit(remote)
@@ -76,7 +76,7 @@ def test_a_batch_that_is_refused_for_its_size_is_cut(how, harness):
 
 
 def test_a_small_batch_that_is_refused_as_too_large_fails(harness):
-    """D8: a server that refuses every body as too large is not sent a batch for each row."""
+    """A server that refuses every body as too large is not sent a batch for each row."""
     with remote_provider("openai", harness.clock) as remote:
         too_large(remote, 10, named=False)
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)

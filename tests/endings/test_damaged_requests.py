@@ -51,7 +51,7 @@ def harness(tmp_path):
 
 @damages
 def test_a_damaged_request_file_is_not_uploaded(harness, damage):
-    """C6: the shard ends with a reason that names the file; the same cell sends its rows, each once."""
+    """The shard ends with a reason that names the file; the same cell sends its rows, each once."""
     job = harness.plan(shard_size=4)
     damage(harness.ledger.folders.of(job).requests(0))
     play(to_the_end(harness, job))
@@ -69,7 +69,7 @@ def test_a_damaged_request_file_is_not_uploaded(harness, damage):
 
 @damages
 def test_the_same_cell_writes_a_damaged_file_again(harness, damage):
-    """C6: of two shards one is damaged, and the other was paid for: the cell mends the file, retry() sends its rows."""
+    """Of two shards one is damaged, and the other was paid for: the cell mends the file, retry() sends its rows."""
     job = harness.plan(shard_size=2)
     folder = harness.ledger.folders.of(job)
     whole = folder.requests(1).read_bytes()
@@ -92,7 +92,7 @@ def test_the_same_cell_writes_a_damaged_file_again(harness, damage):
 
 @damages
 def test_a_retry_never_leaves_rows_out(harness, damage):
-    """C6: a batch failed, and its request file was damaged since: the retry is refused, not made of what is left."""
+    """A batch failed, and its request file was damaged since: the retry is refused, not made of what is left."""
     harness.provider.faults["create"] = [BadRequestError("no", status=400)]
     job = harness.plan(shard_size=4)
     play(to_the_end(harness, job))
@@ -107,7 +107,7 @@ def test_a_retry_never_leaves_rows_out(harness, damage):
 
 
 def test_a_file_that_lost_its_answered_rows_is_no_damaged_one(harness):
-    """C6: a shard that waited for another job sends what is left of its file."""
+    """A shard that waited for another job sends what is left of its file."""
     first = harness.plan(shard_size=4)
     play(harness.step())
     harness.frame = harness.frame.iloc[[2, 3, 0]]

@@ -44,7 +44,7 @@ def answered(harness, remote, job):
 @pytest.mark.parametrize("provider", UNKNOWN)
 @pytest.mark.parametrize("status", [400, 404])
 def test_the_same_file_is_tried_again(provider, status, harness):
-    """D7: a file that is unknown just after its upload is tried again as it is, and uploaded once."""
+    """A file that is unknown just after its upload is tried again as it is, and uploaded once."""
     with remote_provider(provider, harness.clock) as remote:
         remote.fake.faults["create"] = [Fault(status, message=UNKNOWN[provider][1])] * 4
         frame = harness.frame()
@@ -57,7 +57,7 @@ def test_the_same_file_is_tried_again(provider, status, harness):
 
 
 def test_a_file_that_is_never_found_ends_the_job(harness):
-    """D7: after minutes the file is uploaded again, a few times; then the job has failed, with the server's reason."""
+    """After minutes the file is uploaded again, a few times; then the job has failed, with the server's reason."""
     with remote_provider("openai", harness.clock) as remote:
         remote.fake.faults["create"] = [Fault(404, message="Input file not found")] * 10_000
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)
@@ -68,7 +68,7 @@ def test_a_file_that_is_never_found_ends_the_job(harness):
 
 
 def test_a_batch_that_fails_for_its_file_is_created_again(harness):
-    """D7: where the refusal comes as a failed batch, the same file gets another batch."""
+    """Where the refusal comes as a failed batch, the same file gets another batch."""
     with remote_provider("openai", harness.clock) as remote:
         frame = harness.frame()
         job = frame.llm.batch("{t}", out="out", **remote.call)
@@ -82,7 +82,7 @@ def test_a_batch_that_fails_for_its_file_is_created_again(harness):
 
 
 def test_azure_is_asked_whether_the_file_is_processed(harness):
-    """D6: no batch is created before Azure has processed the file, and the file is uploaded once."""
+    """No batch is created before Azure has processed the file, and the file is uploaded once."""
     asked, sent_then = [], []
     with remote_provider("azure", harness.clock) as remote:
 
@@ -117,7 +117,7 @@ def test_azure_is_asked_whether_the_file_is_processed(harness):
 
 
 def test_a_create_that_is_refused_because_the_file_is_not_processed(harness):
-    """D6: such a refusal ends nothing: the create is sent again with the same file, also after many minutes."""
+    """Such a refusal ends nothing: the create is sent again with the same file, also after many minutes."""
     with remote_provider("azure", harness.clock) as remote:
         refused = Fault(400, message="The file is still being processed. Please try again later.")
         remote.fake.faults["create"] = [refused] * 12

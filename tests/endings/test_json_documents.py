@@ -26,7 +26,7 @@ def pretty_array(objects):
 
 @pytest.mark.parametrize("form", [array, pretty, pretty_array])
 def test_answers_are_read_in_each_form(tmp_path, form):
-    """C3: a JSON array, and pretty-printed JSON, are result files: each row has its answer, and one batch is sent."""
+    """A JSON array, and pretty-printed JSON, are result files: each row has its answer, and one batch is sent."""
     harness = ScriptedHarness(tmp_path / "home")
     job = harness.plan(shard_size=4)
 
@@ -46,7 +46,7 @@ def test_answers_are_read_in_each_form(tmp_path, form):
 
 
 def test_half_an_array_is_fetched_again(tmp_path):
-    """C3: an array that is cut off is no result file yet."""
+    """An array that is cut off is no result file yet."""
     harness = ScriptedHarness(tmp_path / "home")
     job = harness.plan(shard_size=4)
 

@@ -1,4 +1,4 @@
-"""Cancelled batches that counted one answer and one failure, and named the error file alone (C3, E10)."""
+"""Cancelled batches that counted one answer and one failure, and named the error file alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cancelled(harness):
 
 
 def test_an_error_file_does_not_hide_a_withheld_answer(harness):
-    """E10, C3: it is over within seconds; the same cell sends nothing, a grown frame sends no row that is answered."""
+    """It is over within seconds; the same cell sends nothing, a grown frame sends no row that is answered."""
     with cancelled(harness) as (remote, job):
         (shard,) = harness.here.ledger.shards(job.id)
         assert harness.clock() - shard.ended_at < 90
@@ -49,7 +49,7 @@ def test_an_error_file_does_not_hide_a_withheld_answer(harness):
 
 
 def test_a_late_file_serves_the_grown_frame_s_retry(harness):
-    """E10, C3: a grown frame leaves the withheld row out; once the file is there, its retry sends the others alone."""
+    """A grown frame leaves the withheld row out; once the file is there, its retry sends the others alone."""
     with cancelled(harness) as (remote, job):
         grown = pd.DataFrame({"t": list("abcde")})
         more = grown.llm.batch("{t}", out="out", **remote.call)

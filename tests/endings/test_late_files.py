@@ -1,4 +1,4 @@
-"""Cancelled batches that count answers and name no result file (E10)."""
+"""Cancelled batches that count answers and name no result file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def patience(harness):
 
 @pytest.mark.parametrize("provider", ["openai", "azure"])
 def test_the_job_is_over_within_seconds_and_says_what_is_missing(harness, provider):
-    """E10: it is cancelled at once, says how many answers are missing, and offers to retry."""
+    """It is cancelled at once, says how many answers are missing, and offers to retry."""
     with cancelled(harness, provider) as (_, _, job):
         assert patience(harness) < 90
         assert job.state == "cancelled"
@@ -52,7 +52,7 @@ def test_the_job_is_over_within_seconds_and_says_what_is_missing(harness, provid
 
 
 def test_it_can_be_retried(harness):
-    """E10: the retry sends every row, since no answer of theirs can be had."""
+    """The retry sends every row, since no answer of theirs can be had."""
     with cancelled(harness) as (remote, frame, job):
         again = job.retry()
         harness.until(lambda: len(remote.sent) == 2)
@@ -65,7 +65,7 @@ def test_it_can_be_retried(harness):
 
 
 def test_a_file_that_comes_late_is_merged_by_itself(harness):
-    """E10: it is looked for in the background; its answers reach the frame, and nothing is sent for it."""
+    """It is looked for in the background; its answers reach the frame, and nothing is sent for it."""
     with cancelled(harness) as (remote, frame, job):
         harness.rest(300.0)
         assert job.counts.succeeded == 0
@@ -84,7 +84,7 @@ def test_a_file_that_comes_late_is_merged_by_itself(harness):
 
 
 def test_a_group_receives_a_late_file(harness):
-    """E10: a member's late answers reach the frame of its group."""
+    """A member's late answers reach the frame of its group."""
     with remote_provider("openai", harness.clock) as remote:
         frame = harness.frame()
         call = {**remote.call, "model": ["openai/the-model"]}
@@ -98,7 +98,7 @@ def test_a_group_receives_a_late_file(harness):
 
 
 def test_a_late_file_is_found_by_the_next_run_of_the_cell(harness):
-    """E10: long after nobody looks any more, the same cell sends nothing, and `resume` takes the answers."""
+    """Long after nobody looks any more, the same cell sends nothing, and `resume` takes the answers."""
     with cancelled(harness) as (remote, frame, job):
         harness.rest(7200.0)
         remote.name_output()
@@ -113,7 +113,7 @@ def test_a_late_file_is_found_by_the_next_run_of_the_cell(harness):
 
 
 def test_a_finish_waits_for_the_file(harness):
-    """E10: `finish` asks without another question, so it waits for what may be there and would be paid twice."""
+    """`finish` asks without another question, so it waits for what may be there and would be paid twice."""
     with remote_provider("openai", harness.clock) as remote:
         frame = harness.frame()
         job = frame.llm.batch("{t}", out="out", **remote.call)

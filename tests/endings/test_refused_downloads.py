@@ -12,7 +12,7 @@ from tests.providers.fakes.host import Fault
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 503])
 @pytest.mark.parametrize("provider", ["openai", "azure", "mistral", "xai"])
 def test_a_refused_download_is_tried_again(provider, status, harness):
-    """C3: a refused key, an expired address, files that are not found: the answers are fetched once that is over."""
+    """A refused key, an expired address, files that are not found: the answers are fetched once that is over."""
     with remote_provider(provider, harness.clock) as remote:
         frame = harness.frame()
         job = frame.llm.batch("{t}", out="out", **remote.call)

@@ -59,7 +59,7 @@ cases = pytest.mark.parametrize("case", [unknown_create, unseen_batch, endless_c
 
 @cases
 def test_the_same_cell_does_not_send_it_again(harness, case):
-    """C1, E4: the same cell attaches to the cancelled job, however often it is run."""
+    """The same cell attaches to the cancelled job, however often it is run."""
     job = case(harness)
     play(to_the_end(harness, job, pause=120))
     assert harness.snapshot(job).state is State.CANCELLED
@@ -73,7 +73,7 @@ def test_the_same_cell_does_not_send_it_again(harness, case):
 
 @cases
 def test_a_grown_frame_sends_the_new_rows_alone(harness, case):
-    """C1, E4: rows that may be paid for are failures that name the job; `retry` is the user's word to send them."""
+    """Rows that may be paid for are failures that name the job; `retry` is the user's word to send them."""
     job = case(harness)
     play(to_the_end(harness, job, pause=120))
     harness.provider.faults.clear()
@@ -93,7 +93,7 @@ def test_a_grown_frame_sends_the_new_rows_alone(harness, case):
 
 @pytest.mark.parametrize("case", [unseen_batch, endless_cancel])
 def test_resume_fetches_what_it_has_answered(harness, case):
-    """E4: once the batch can be seen, and has ended, its answers are fetched, as the note says."""
+    """Once the batch can be seen, and has ended, its answers are fetched, as the note says."""
     job = case(harness)
     play(to_the_end(harness, job, pause=120))
     harness.provider.faults.clear()

@@ -253,7 +253,7 @@ def test_attached_by_position_and_sorted_meanwhile(server, call, home):
 
 
 def test_only_the_database_was_lost(server, call, home):
-    """C6: it is recovered from its folder, with its rows' keys; nothing is missing, the cell finds this very job."""
+    """It is recovered from its folder, with its rows' keys; nothing is missing, the cell finds this very job."""
     df = numbered(30)
     job = df.llm.batch("{text}", out="said", shard_size=20, **call).wait(60).id
     forget(home)

@@ -337,7 +337,7 @@ EXAMPLES = int(os.environ.get("JUPYTER_BATCH_EXAMPLES", "40"))
     dice=st.randoms(use_true_random=False),
 )
 def test_the_right_cell_or_a_refusal(call, rows, index, kind, during, between, dice):
-    """B1 to B7: changed while the job runs, and before the cell is run again."""
+    """Changed while the job runs, and before the cell is run again."""
     prompt, reads, more = PROMPTS[kind]
     sheet, right = Sheet(rows, index), Right()
     tag = {"user": f"example {next(examples)}"}  # no answers of another example are taken

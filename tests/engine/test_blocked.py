@@ -48,7 +48,7 @@ def refused(server, rows=4, **more):
 
 
 def test_waiting_raises_what_to_do_and_resume_goes_on(server, home):
-    """E3: `wait()` on a refused key raises a ValueError with the remedy; the job stays, and `resume` completes it."""
+    """`wait()` on a refused key raises a ValueError with the remedy; the job stays, and `resume` completes it."""
     job = refused(server)
     with pytest.raises(
         JobBlockedError, match=r"the key was refused.*OPENAI_API_KEY.*resume"
@@ -66,7 +66,7 @@ def test_waiting_raises_what_to_do_and_resume_goes_on(server, home):
 
 
 def test_awaiting_and_iterating_raise_too(server, home):
-    """E3: `await job`, `async for`, `abatch` and a cell with wait=True don't wait for ever either."""
+    """`await job`, `async for`, `abatch` and a cell with wait=True don't wait for ever either."""
     job = refused(server)
 
     async def waits():
@@ -86,7 +86,7 @@ def test_awaiting_and_iterating_raise_too(server, home):
 
 
 def test_a_block_of_one_process_is_tried_again_by_the_next(server, home, monkeypatch):
-    """E3: after a restart with a good key in the environment the job that was blocked goes on by itself."""
+    """After a restart with a good key in the environment the job that was blocked goes on by itself."""
     job = refused(server, api_key="sk-wrong").id
     with pytest.raises(JobBlockedError):
         jupyter_batch.open(job).wait(60)
@@ -99,7 +99,7 @@ def test_a_block_of_one_process_is_tried_again_by_the_next(server, home, monkeyp
 
 
 def test_every_screen_has_the_same_sentence(server, home, capsys):
-    """E3: repr, card, list, the Jupyter panel's list and the command line name cause and remedy; none says running."""
+    """Repr, card, list, the Jupyter panel's list and the command line name cause and remedy; none says running."""
     job = refused(server)
     with pytest.raises(JobBlockedError):
         job.wait(60)
@@ -122,7 +122,7 @@ def test_every_screen_has_the_same_sentence(server, home, capsys):
 
 
 def test_watch_says_so_and_ends(server, home, monkeypatch, capsys):
-    """E3: `jupyter batch watch` prints the sentence and ends with 1: cron and systemd would wait for ever else."""
+    """`jupyter batch watch` prints the sentence and ends with 1: cron and systemd would wait for ever else."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
     job = refused(server)
     with pytest.raises(JobBlockedError):
@@ -133,7 +133,7 @@ def test_watch_says_so_and_ends(server, home, monkeypatch, capsys):
 
 
 def test_a_process_without_a_key_is_no_reason_while_another_moves_it(harness):
-    """E3: a job is blocked for a missing key only while no process moves it, and not by the lease of a dead one."""
+    """A job is blocked for a missing key only while no process moves it, and not by the lease of a dead one."""
     job = harness.plan(shard_size=4)
 
     async def no_key(_):
@@ -157,7 +157,7 @@ def test_a_process_without_a_key_is_no_reason_while_another_moves_it(harness):
 
 
 def test_a_block_of_some_batches_is_no_block_of_the_job(harness):
-    """E3: while one batch runs, a wait goes on though another's key was refused; the reason is shown all the same."""
+    """While one batch runs, a wait goes on though another's key was refused; the reason is shown all the same."""
     harness.provider.faults["create"] = [None, AuthenticationError("not this one", status=403)]
     job = harness.plan(shard_size=2)
 
@@ -174,7 +174,7 @@ def test_a_block_of_some_batches_is_no_block_of_the_job(harness):
 
 
 def test_results_that_the_key_may_not_fetch_are_blocked(harness):
-    """E3: a batch that has ended, and whose files the key may not read, is blocked, not "collecting"."""
+    """A batch that has ended, and whose files the key may not read, is blocked, not "collecting"."""
     harness.provider.faults["fetch"] = [AuthenticationError("not yours", status=401)] * 3
     job = harness.plan(shard_size=4)
 
@@ -192,7 +192,7 @@ def test_results_that_the_key_may_not_fetch_are_blocked(harness):
 
 
 def test_a_group_waits_for_what_can_go_on_and_is_blocked_by_the_rest(server, home):
-    """E3, E5: of two models one has a refused key: the other's answers are merged before `wait` raises."""
+    """Of two models one has a refused key: the other's answers are merged before `wait` raises."""
     df = numbered(3)
     good = df.llm.batch(
         "{text}", out="a", model="openai/echo", api_base=server.base_url, api_key=server.token
@@ -212,7 +212,7 @@ def test_a_group_waits_for_what_can_go_on_and_is_blocked_by_the_rest(server, hom
 
 
 def test_a_cancelled_job_that_was_never_sent_is_waited_for(server, home):
-    """C7, E3: `cancel().wait()` returns the cancelled job, also before the worker has ended what its key blocked."""
+    """`cancel().wait()` returns the cancelled job, also before the worker has ended what its key blocked."""
     job = refused(server)
     with pytest.raises(JobBlockedError):
         job.wait(60)
@@ -224,7 +224,7 @@ def test_a_cancelled_job_that_was_never_sent_is_waited_for(server, home):
 
 
 def test_a_group_names_a_blocked_member_while_others_are_open():
-    """E3, E6: `group.blocked` is the member's cause; the state is that of the members that go on."""
+    """`group.blocked` is the member's cause; the state is that of the members that go on."""
     shot = Snapshot(
         id="jb1",
         name=None,
@@ -250,7 +250,7 @@ def test_a_group_names_a_blocked_member_while_others_are_open():
 
 
 def test_a_wait_that_is_no_block_shows_its_cause_in_the_repr():
-    """E2: the server's own sentence is in the repr of a job that waits for the server, as it is in the card."""
+    """The server's own sentence is in the repr of a job that waits for the server, as it is in the card."""
     shot = Snapshot(
         id="jb1",
         name=None,
@@ -272,7 +272,7 @@ def test_a_wait_that_is_no_block_shows_its_cause_in_the_repr():
 
 
 def test_a_ledger_of_the_older_version_opens(harness):
-    """E3: a block that an older version wrote as the beginning of a note is one here, once it was opened."""
+    """A block that an older version wrote as the beginning of a note is one here, once it was opened."""
     job = harness.plan(shard_size=2)
     home = harness.ledger.home
     harness.ledger.close()
@@ -299,7 +299,7 @@ def test_a_ledger_of_the_older_version_opens(harness):
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_an_unknown_create_is_lifted_only_by_the_user_s_word(harness, listed):
-    """C1: `resume()` looks again; `resume(send_again=True)` alone sends it again, with and without a readable list."""
+    """`resume()` looks again; `resume(send_again=True)` alone sends it again, with and without a readable list."""
     harness.provider.faults["create"] = [ProviderTimeoutError("slow")]
     if not listed:
         harness.provider.faults["find"] = [BadRequestError("no list here", status=405)] * 50
@@ -325,7 +325,7 @@ def test_an_unknown_create_is_lifted_only_by_the_user_s_word(harness, listed):
 
 
 def test_the_table_names_what_is_blocked(harness):
-    """E3: below a list of jobs the cause and the remedy of each that is blocked."""
+    """Below a list of jobs the cause and the remedy of each that is blocked."""
     harness.provider.faults["upload"] = [AuthenticationError("bad key", status=401)]
     job = harness.plan(shard_size=4)
     play(harness.step())

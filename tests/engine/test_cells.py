@@ -47,7 +47,7 @@ np.set_printoptions(precision=1, threshold=5)
 
 
 def test_requests_are_the_same_in_every_process_and_under_any_option(tmp_path):
-    """B6: sets, arrays, frames and series as cells, for each form of prompt."""
+    """Sets, arrays, frames and series as cells, for each form of prompt."""
     told = set()
     for seed, more in (("1", ""), ("2", ""), ("3", NARROW)):
         program = PROGRAM.format(options=more)
@@ -109,7 +109,7 @@ class Stop:
     ids=["bare", "generator", "loud"],
 )
 def test_a_cell_without_a_text_is_its_rows_reason(call, prompt, more, cell, reason):
-    """B6, B7: an object with an address as its text, a generator, a text that raises: the others are sent."""
+    """An object with an address as its text, a generator, a text that raises: the others are sent."""
     frame = pd.DataFrame({"x": pd.Series(["a", cell, "b"], dtype=object)})
     job = frame.llm.batch(prompt, out="out", **more, **call).wait(60)
     assert job.errors["_error"].str.contains(reason).tolist() == [True]
@@ -117,21 +117,21 @@ def test_a_cell_without_a_text_is_its_rows_reason(call, prompt, more, cell, reas
 
 
 def test_an_embedding_of_such_a_cell(call):
-    """B7: vectors, too."""
+    """Vectors, too."""
     frame = pd.DataFrame({"x": pd.Series(["a", Loud(), Bare()], dtype=object)})
     job = frame.llm.embed("x", out="v", **call).wait(60)
     assert len(job.errors) == 2
 
 
 def test_an_interrupt_passes(call):
-    """B7: KeyboardInterrupt is not a row's reason."""
+    """KeyboardInterrupt is not a row's reason."""
     frame = pd.DataFrame({"x": pd.Series(["a", Stop()], dtype=object)})
     with pytest.raises(KeyboardInterrupt):
         frame.llm.batch("{x}", out="out", **call)
 
 
 def test_a_function_that_raises_is_the_rows_reason(call):
-    """B7: the rows for which it gives a prompt are sent; where it gives none for any, it is an error."""
+    """The rows for which it gives a prompt are sent; where it gives none for any, it is an error."""
     frame = pd.DataFrame({"x": [1, 0, 2]})
     job = frame.llm.batch(lambda row: str(2 // row["x"]), out="out", **call).wait(60)
     assert frame["out"].fillna("").tolist() == ["2", "", "1"]
@@ -168,7 +168,7 @@ def test_missing_values_of_every_kind(call, missing):
     ],
 )
 def test_a_prompt_does_not_read_the_column_that_it_fills(server, call, prompt, more):
-    """B4: refused with a reason before anything is sent, also with overwrite=True."""
+    """Refused with a reason before anything is sent, also with overwrite=True."""
     frame = pd.DataFrame({"n": [1, 2], "text": ["a", "b"]})
     given = {key: value for key, value in {"out": "text", **more}.items() if value is not None}
     with pytest.raises(InputError, match=r"'text'.*out="):
@@ -188,7 +188,7 @@ def test_a_prompt_does_not_read_the_column_that_it_fills(server, call, prompt, m
 def test_a_prompt_that_reads_the_whole_row_does_not_see_its_answers(
     server, call, prompt, more, model
 ):
-    """B4: run twice, it pays once, for several models too."""
+    """Run twice, it pays once, for several models too."""
     frame = pd.DataFrame({"text": ["a", "b"]})
     given = {**call, **({"model": model} if model else {}), **more}
     frame.llm.batch(prompt, out="out", **given).wait(60)
@@ -198,7 +198,7 @@ def test_a_prompt_that_reads_the_whole_row_does_not_see_its_answers(
 
 
 def test_a_frame_without_a_name_is_said(call):
-    """B5: the answers are in a frame that nobody holds: it is said, with the way to them."""
+    """The answers are in a frame that nobody holds: it is said, with the way to them."""
     frame = pd.DataFrame({"text": ["a", "b"], "n": [1, 2]})
     job = frame[frame.n > 0].llm.batch("{text}", out="out", **call).wait(60)
     said = job.snapshot().merged

@@ -31,7 +31,7 @@ def sent(server):
 
 @pytest.mark.parametrize("faults", ["enqueued_tokens=1000", "enqueued_tokens=1000,fail_fast"])
 def test_a_batch_above_the_limit_is_cut(faults, tmp_path, home):
-    """D8: with an empty queue a batch above the named limit is cut into batches that fit, sent one after another."""
+    """With an empty queue a batch above the named limit is cut into batches that fit, sent one after another."""
     with Embedded(tmp_path / "server", faults=faults) as server:
         frame = texts()
         job = frame.llm.batch(
@@ -56,7 +56,7 @@ def test_a_batch_above_the_limit_is_cut(faults, tmp_path, home):
 
 
 def test_all_shards_of_a_job_are_cut_once_the_limit_is_known(tmp_path, home):
-    """D8: the limit that one batch was refused for is kept to by the others, equal rows and skipped ones too."""
+    """The limit that one batch was refused for is kept to by the others, equal rows and skipped ones too."""
     with Embedded(tmp_path / "server", faults="enqueued_tokens=1000,fail_fast") as server:
         frame = texts()
         frame.loc[3, "t"] = None
@@ -77,7 +77,7 @@ def test_all_shards_of_a_job_are_cut_once_the_limit_is_known(tmp_path, home):
 
 
 def test_a_row_that_is_above_the_limit_by_itself_fails_alone(tmp_path, home):
-    """D8: a request that no batch can hold has its reason, and the other rows are answered."""
+    """A request that no batch can hold has its reason, and the other rows are answered."""
     with Embedded(tmp_path / "server", faults="enqueued_tokens=1000,fail_fast") as server:
         frame = texts(4)
         frame.loc[2, "t"] = TEXT * 20
@@ -91,7 +91,7 @@ def test_a_row_that_is_above_the_limit_by_itself_fails_alone(tmp_path, home):
 
 
 def test_a_job_that_was_cut_is_recovered_from_its_folder(tmp_path, home):
-    """D8: with the database gone, the pieces' answers are read from the folder, each on its own row."""
+    """With the database gone, the pieces' answers are read from the folder, each on its own row."""
     with Embedded(tmp_path / "server", faults="enqueued_tokens=1000,fail_fast") as server:
         frame = texts()
         job = frame.llm.batch(
@@ -113,7 +113,7 @@ def test_a_job_that_was_cut_is_recovered_from_its_folder(tmp_path, home):
 
 
 def test_a_batch_that_fits_waits(tmp_path, home):
-    """D8: a batch below the limit that is refused since another is under way is not cut: it waits."""
+    """A batch below the limit that is refused since another is under way is not cut: it waits."""
     with Embedded(tmp_path / "server", pace=1.0, faults="enqueued_tokens=1000,fail_fast") as server:
         call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
         one = texts(6).llm.batch("{t}", out="out", **call)

@@ -94,7 +94,7 @@ NO_FILES = [
 
 @pytest.mark.parametrize(("status", "body"), NO_FILES)
 def test_a_server_without_a_batch_api_is_named_in_seconds(home, status, body):
-    """E1: the upload of any such answer blocks the job; the causes and ways out are named, and nothing is repeated."""
+    """The upload of any such answer blocks the job; the causes and ways out are named, and nothing is repeated."""
     with serving(lambda *_: (status, body)) as (base, asked):
         job = submitted(f"{base}/v1")
         with pytest.raises(JobBlockedError, match="no batch API") as told:
@@ -106,7 +106,7 @@ def test_a_server_without_a_batch_api_is_named_in_seconds(home, status, body):
 
 
 def test_each_batch_of_a_job_waits_with_the_first(home):
-    """E1: of many batches not each is uploaded to learn the same, and each door says so."""
+    """Of many batches not each is uploaded to learn the same, and each door says so."""
     with serving(lambda *_: (404, {"detail": "Not Found"})) as (base, asked):
         job = submitted(f"{base}/v1", rows=40, shard_size=1)
         with pytest.raises(JobBlockedError):
@@ -124,7 +124,7 @@ async def _awaited(job):
 
 
 def test_a_server_that_takes_files_and_has_no_batches(home):
-    """E1: refused at the create; corrected on the server, `resume()` sends it with the same file."""
+    """Refused at the create; corrected on the server, `resume()` sends it with the same file."""
     there = {"batches": False}
 
     def answer(method, path):
@@ -150,7 +150,7 @@ def test_a_server_that_takes_files_and_has_no_batches(home):
     ["chat/completions", "v1/chat/completions", "v1/completions/", "v1/embeddings", "v1/responses"],
 )
 def test_a_call_s_path_is_refused_as_a_base(home, path):
-    """E1: before anything is planned, in batches and in real time."""
+    """Before anything is planned, in batches and in real time."""
     for mode in ("batch", "realtime"):
         with pytest.raises(OptionError, match=r"is a call and no base.*https://host/v1"):
             submitted(f"http://127.0.0.1:9/{path}", mode=mode)
@@ -159,7 +159,7 @@ def test_a_call_s_path_is_refused_as_a_base(home, path):
 
 @pytest.mark.parametrize("at", ["upload", "create", "batch"])
 def test_a_used_up_quota_blocks_and_resume_goes_on(harness, at):
-    """E3: refused at once or after the batch was created: blocked, the others wait with it, tried again by itself."""
+    """Refused at once or after the batch was created: blocked, the others wait with it, tried again by itself."""
     spent = RateLimitError("insufficient_quota: pay first", status=429)
     spent.spent = True
     if at != "batch":
@@ -193,7 +193,7 @@ def test_a_used_up_quota_blocks_and_resume_goes_on(harness, at):
 
 
 def test_a_used_up_quota_is_tried_again_by_itself(harness):
-    """E3: the user has paid meanwhile: nothing need be called."""
+    """The user has paid meanwhile: nothing need be called."""
     spent = RateLimitError("pay first", status=402)
     spent.spent = True
     harness.provider.faults["create"] = [spent] * 3
@@ -204,7 +204,7 @@ def test_a_used_up_quota_is_tried_again_by_itself(harness):
 
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
 def test_a_wait_for_a_used_up_quota_raises(home, mode):
-    """E3: from the wire, in batches and in real time; every screen has the sentence."""
+    """From the wire, in batches and in real time; every screen has the sentence."""
     with serving(lambda *_: (429, SPENT)) as (base, _):
         job = submitted(f"{base}/v1", mode=mode)
         with pytest.raises(JobBlockedError, match=r"quota is used up.*exceeded your current quota"):
@@ -220,7 +220,7 @@ def not_found():
 
 
 def test_a_batch_that_the_key_does_not_show_names_the_other_key(harness):
-    """E4: found again and again by nobody: blocked for its key, with the ways out; another key goes on."""
+    """Found again and again by nobody: blocked for its key, with the ways out; another key goes on."""
     harness.provider.faults["poll"] = [not_found() for _ in range(UNSEEN_TRIES + 1)]
     job = harness.plan(shard_size=4)
 
@@ -245,7 +245,7 @@ def test_a_batch_that_the_key_does_not_show_names_the_other_key(harness):
 
 @pytest.mark.parametrize("how", ["finish", "deadline", "cancel"])
 def test_the_end_of_a_batch_that_the_key_does_not_show(harness, how):
-    """E4: finish, a deadline and cancel give it up; the first two ask its rows in real time."""
+    """Finish, a deadline and cancel give it up; the first two ask its rows in real time."""
     missing = [not_found() for _ in range(50)]
     harness.provider.faults["poll"] = missing
     harness.provider.faults["cancel"] = [not_found() for _ in range(50)]
@@ -287,7 +287,7 @@ def stays(harness, job):
 
 @pytest.mark.parametrize("order", ["finish", "deadline", "cancel", "cancel, then finish"])
 def test_a_batch_that_stays_in_cancelling_is_not_waited_for_without_an_end(harness, order):
-    """E4: said after a minute; given up later, and then its rows are asked where that was wanted."""
+    """Said after a minute; given up later, and then its rows are asked where that was wanted."""
     job = harness.plan(shard_size=4)
     stays(harness, job)
     if order == "deadline":
@@ -318,7 +318,7 @@ def test_a_batch_that_stays_in_cancelling_is_not_waited_for_without_an_end(harne
 
 
 def test_what_another_process_lacks_ends_no_wait_here(server, home):
-    """E3: a process without a key writes its block just after `resume(api_key=)` here: this wait goes on."""
+    """A process without a key writes its block just after `resume(api_key=)` here: this wait goes on."""
     job = submitted(server.base_url, model="openai/echo", api_key="sk-wrong")
     with pytest.raises(JobBlockedError):
         job.wait(60)
@@ -333,7 +333,7 @@ def test_what_another_process_lacks_ends_no_wait_here(server, home):
 
 
 def test_a_process_without_a_key_raises_all_the_same(harness):
-    """E3: the process that lacks it says so, though another has written the same before."""
+    """The process that lacks it says so, though another has written the same before."""
     job = harness.plan(shard_size=4)
 
     async def no_key(_):

@@ -1,4 +1,4 @@
-"""The end of a process that ran a job: E9."""
+"""The end of a process that ran a job: nothing is printed, nothing raised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ print(df.llm.batch("{text}", out="o", model="local/echo").wait(60).state)
 
 
 def test_a_script_ends_quietly(tmp_path):
-    """E9: a plain script that ran a job prints nothing at its exit (Python 3.12 did, 15 lines)."""
+    """A plain script that ran a job prints nothing at its exit (Python 3.12 did, 15 lines)."""
     home = tmp_path / "home"
     try:
         run = subprocess.run(
@@ -36,7 +36,7 @@ def test_a_script_ends_quietly(tmp_path):
 
 
 def test_a_loop_that_can_start_no_thread_any_more_is_left_quietly(home, monkeypatch):
-    """E9: what Python 3.12.1 raises when the executor is closed at the interpreter's end is no traceback."""
+    """What Python 3.12.1 raises when the executor is closed at the interpreter's end is no traceback."""
     raised = []
 
     class Runner(asyncio.Runner):

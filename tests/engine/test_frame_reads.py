@@ -17,7 +17,7 @@ def frame():
 
 
 def test_a_closure_over_the_frame_is_refused(server, call):
-    """B4: the input would be replaced by its answers; nothing is sent."""
+    """The input would be replaced by its answers; nothing is sent."""
     df = frame()
     with pytest.raises(ColumnError, match=r"reads the column 'm'.*out="):
         df.llm.batch(lambda row: df["m"].iloc[row["k"]], out="m", overwrite=True, **call)
@@ -26,14 +26,14 @@ def test_a_closure_over_the_frame_is_refused(server, call):
 
 
 def test_another_column_of_the_frame_may_be_read(server, call):
-    """B4: a function that reads other columns of its frame fills a column as any other does."""
+    """A function that reads other columns of its frame fills a column as any other does."""
     df = frame().assign(out="old")
     df.llm.batch(lambda row: df["m"].iloc[row["k"]], out="out", overwrite=True, **call).wait(60)
     assert df["out"].tolist() == ["a", "b"]
 
 
 def test_ways_to_the_frame():
-    """B4: an attribute, a default, a partial, a nested function and one that is called by name are seen."""
+    """An attribute, a default, a partial, a nested function and one that is called by name are seen."""
     df, other = frame(), frame()
 
     def inner(row):

@@ -25,7 +25,7 @@ def two_keys(home, server, monkeypatch):
 
 
 def test_one_missing_key_blocks_its_model_alone(two_keys, home):
-    """E6: of three models one has no key: the other two run, and the third is a job that is blocked by its key."""
+    """Of three models one has no key: the other two run, and the third is a job that is blocked by its key."""
     df = numbered(4)
     group = df.llm.batch("{text}", out="out", model=MODELS)
     with pytest.raises(JobBlockedError, match="ANTHROPIC_API_KEY"):
@@ -43,7 +43,7 @@ def test_one_missing_key_blocks_its_model_alone(two_keys, home):
 
 
 def test_all_keys_missing_is_an_error_at_once(two_keys, monkeypatch, home):
-    """E6: where no model has a key nothing is kept, and the call says so."""
+    """Where no model has a key nothing is kept, and the call says so."""
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL")
@@ -55,7 +55,7 @@ def test_all_keys_missing_is_an_error_at_once(two_keys, monkeypatch, home):
 
 
 def test_members_that_are_done_are_merged_when_the_wait_times_out(call, tmp_path, home):
-    """E5: a wait for a group that ends before all of it is done merges the members that are."""
+    """A wait for a group that ends before all of it is done merges the members that are."""
     with Embedded(tmp_path / "slow", pace=3600.0) as slow:
         models = ["openai/echo", "hosted_vllm/echo"]
         where = {**call, "api_base": slow.base_url, "poll_interval": 0.05, "model": models}

@@ -30,7 +30,7 @@ def damage(home, how):
 
 @pytest.mark.parametrize("how", ["gone", "cut"])
 def test_several_jobs(server, call, home, how):
-    """C5: two columns of one frame, each of a job of its own: each job's file is fetched again."""
+    """Two columns of one frame, each of a job of its own: each job's file is fetched again."""
     first = numbered(4)
     pair = [{**call, "out": "one"}, {**call, "out": "two", "temperature": 0.5}]
     for options in pair:
@@ -47,7 +47,7 @@ def test_several_jobs(server, call, home, how):
 
 @pytest.mark.parametrize("how", ["gone", "cut"])
 def test_vectors(server, call, home, how):
-    """C5: embeddings are fetched again, too."""
+    """Embeddings are fetched again, too."""
     first = numbered(4)
     first.llm.embed("text", out="vector", **call).wait(60)
     paid = asked(server)
@@ -61,7 +61,7 @@ def test_vectors(server, call, home, how):
 
 @pytest.mark.parametrize("how", ["gone", "cut"])
 def test_real_time(server, call, home, how):
-    """C5: what was answered in real time is in the run's journal still."""
+    """What was answered in real time is in the run's journal still."""
     numbered(4).llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
     forget(home)
     damage(home, how)
@@ -72,7 +72,7 @@ def test_real_time(server, call, home, how):
 
 
 def test_real_time_without_a_copy(server, call, home):
-    """C5: output and journal are gone: said at once, asked again by retry() alone."""
+    """Output and journal are gone: said at once, asked again by retry() alone."""
     numbered(4).llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
     forget(home)
     damage(home, "gone")
@@ -90,7 +90,7 @@ def test_real_time_without_a_copy(server, call, home):
 
 
 def test_forgotten_jobs_are_paid_again(server, call):
-    """C6: `forget` is the user's word that a job is gone: no folder is left to recover it from, its cell asks anew."""
+    """`forget` is the user's word that a job is gone: no folder is left to recover it from, its cell asks anew."""
     job = numbered(4).llm.batch("{text}", out="out", **call).wait(60)
     jobs.forget(job.id)
     again = numbered(4)

@@ -20,7 +20,7 @@ def sent(server):
 
 
 def test_a_hand_made_column_is_kept_though_another_job_asked_the_same(server, call):
-    """B3: some job of the ledger filled a column of that name for the same texts: that is no consent."""
+    """Some job of the ledger filled a column of that name for the same texts: that is no consent."""
     numbered(4).llm.batch("{text}", out="label", **call).wait(60)
     gold = numbered(4).assign(label=["a", "row number 1", "b", None])
     before = gold.copy()
@@ -37,7 +37,7 @@ def test_a_hand_made_column_is_kept_though_another_job_asked_the_same(server, ca
 
 @pytest.mark.parametrize("schema", [None, {"label": str, "n": int}])
 def test_a_correction_stays(server, call, schema):
-    """B3: one answer is put right by hand, and the cell run again: told, not overwritten, nothing is paid."""
+    """One answer is put right by hand, and the cell run again: told, not overwritten, nothing is paid."""
     df = numbered(5)
     ask = {"out": "label"} if schema is None else {"schema": schema}
     df.llm.batch("{text}", **ask, **call).wait(60)
@@ -53,7 +53,7 @@ def test_a_correction_stays(server, call, schema):
 
 
 def test_a_correction_made_while_the_job_runs_stays_and_the_rest_is_filled(server, call):
-    """B3: what comes later leaves it alone, and says so; merge asks for overwrite=True."""
+    """What comes later leaves it alone, and says so; merge asks for overwrite=True."""
     df = numbered(4)
     df.llm.batch("{text}", out="out", **call).wait(60)
     server.set_faults("latency=0.3")
@@ -76,7 +76,7 @@ def test_a_correction_made_while_the_job_runs_stays_and_the_rest_is_filled(serve
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
 def test_answers_that_went_through_a_file_are_still_ours(server, call, kind):
-    """B3: after a round trip through a file the column is refreshed without asking, and nothing is paid."""
+    """After a round trip through a file the column is refreshed without asking, and nothing is paid."""
     df = numbered(6).assign(text=["1", "2.50", "true", "x", "2024-05-01", "[1, 2]"])
     ask = {"schema": {"label": str, "tags": list[str], "n": int, "f": float}}
     df.llm.batch("{text}", **ask, **call).wait(60)
@@ -101,7 +101,7 @@ def test_answers_that_went_through_a_file_are_still_ours(server, call, kind):
 
 
 def test_another_question_refreshes_what_the_ledger_wrote(server, call):
-    """B3: a changed prompt over a column of answers alone asks for no consent; a value of one's own does."""
+    """A changed prompt over a column of answers alone asks for no consent; a value of one's own does."""
     one = numbered(1)
     for prompt in ("{text}", "Say {text}"):
         one.llm.batch(prompt, out="out", **call).wait(60)
@@ -118,7 +118,7 @@ def test_another_question_refreshes_what_the_ledger_wrote(server, call):
 
 
 def test_attach_and_merge_keep_what_the_user_wrote(server, call):
-    """B3: on a frame that was not submitted."""
+    """On a frame that was not submitted."""
     job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
     other = numbered(3).assign(out=["mine", None, "row number 2"])
     before = other.copy()
@@ -165,12 +165,12 @@ def test_attach_and_merge_keep_what_the_user_wrote(server, call):
     ],
 )
 def test_values_that_are_the_same(mine, theirs, expected):
-    """B3: what a file makes of an answer, and what is another value."""
+    """What a file makes of an answer, and what is another value."""
     assert same(mine, theirs) is expected
 
 
 def test_a_correction_in_a_list_of_answers_stays(server, call):
-    """B3, D9: lists are compared item by item: the text "2.0" is not the text "2"."""
+    """Lists are compared item by item: the text "2.0" is not the text "2"."""
     df = pd.DataFrame({"text": ["1", "2", "3"]})
     df.llm.batch("{text}", out="out", n=2, **call).wait(60)
     df["out"] = [["1", "1"], ["2.0", "2"], ["3", "3"]]
@@ -181,7 +181,7 @@ def test_a_correction_in_a_list_of_answers_stays(server, call):
 
 
 def test_a_group_proposes_one_name_for_all_its_columns(server, call):
-    """B3: what is proposed is what the user would write as out=, without a model's suffix."""
+    """What is proposed is what the user would write as out=, without a model's suffix."""
     df = numbered(2).assign(**{"a_openai/echo2": ["by", "hand"]})
     with pytest.raises(ColumnError, match=r"out='a2'"):
         df.llm.batch("{text}", out="a", **{**call, "model": ["openai/echo", "openai/echo2"]})

@@ -1,4 +1,4 @@
-"""C8: answers that were billed and can't be used are not asked again unasked: the cell attaches, `retry` sends."""
+"""Answers that were billed and can't be used are not asked again unasked: the cell attaches, `retry` sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines(provider):
 
 @pytest.mark.parametrize("times", [3])
 def test_a_cell_whose_answers_can_not_be_used_is_one_job(harness, times):  # noqa: F811
-    """C8: no row has a usable answer, and all were billed: the same cell three times is one job and one batch."""
+    """No row has a usable answer, and all were billed: the same cell three times is one job and one batch."""
     harness.provider = Scripted(lambda _: None)
     jobs = set()
     for _ in range(times):
@@ -35,7 +35,7 @@ def test_a_cell_whose_answers_can_not_be_used_is_one_job(harness, times):  # noq
 
 
 def test_a_grown_frame_does_not_ask_again_for_billed_failures(harness):  # noqa: F811
-    """C8: rows that failed in a smaller frame, and were billed, are failures in the grown one; `retry` sends them."""
+    """Rows that failed in a smaller frame, and were billed, are failures in the grown one; `retry` sends them."""
     harness.provider = Scripted(nothing_usable)
     first = harness.plan(shard_size=4)
     play(to_the_end(harness, first))

@@ -50,7 +50,7 @@ class Slow(Scripted):
 
 @pytest.mark.parametrize("seconds", [0.5, 1.5, 22.0, 30.0, 59.0, 300.0])
 def test_a_create_that_is_accepted_late_is_taken(harness, seconds):  # noqa: F811
-    """C1, C2: a create is accepted late, and its metadata are lost: it is found by its file, and never sent again."""
+    """A create is accepted late, and its metadata are lost: it is found by its file, and never sent again."""
     harness.provider = Slow(harness, seconds)
     job = harness.plan(shard_size=4)
     play(to_the_end(harness, job, pause=3.0))
@@ -62,7 +62,7 @@ def test_a_create_that_is_accepted_late_is_taken(harness, seconds):  # noqa: F81
     "base", ["http://127.0.0.1:9/v1", "http://localhost:9/v1", None, "https://far.example/v1"]
 )
 def test_the_time_to_settle_is_no_fact_of_the_address(base):
-    """C1: a loopback address may be a tunnel: only our own embedded server answers surely, and soon."""
+    """A loopback address may be a tunnel: only our own embedded server answers surely, and soon."""
     facts = facts_of("openai", base)
     assert (facts.settle, facts.sure) == (SETTLE_SECONDS, False)
     ours = facts_of("local", None)
@@ -70,7 +70,7 @@ def test_the_time_to_settle_is_no_fact_of_the_address(base):
 
 
 def test_a_connection_that_was_refused_is_tried_again(harness):  # noqa: F811
-    """C1: nothing left this machine, so nothing can arrive: the create is sent again, and nobody is asked."""
+    """Nothing left this machine, so nothing can arrive: the create is sent again, and nobody is asked."""
     refused = ConnectionFailedError("refused")
     refused.not_sent = True
     harness.provider.faults["create"] = [refused] * 3
@@ -81,7 +81,7 @@ def test_a_connection_that_was_refused_is_tried_again(harness):  # noqa: F811
 
 
 def test_a_server_that_answered_with_its_own_error_is_asked_again(harness):  # noqa: F811
-    """C1: after a 500 or a 503 of the server's own, and a list that does not show the batch, it is sent again."""
+    """After a 500 or a 503 of the server's own, and a list that does not show the batch, it is sent again."""
     harness.provider.faults["create"] = [ProviderDownError("overloaded", status=503)]
     job = harness.plan(shard_size=4)
     play(to_the_end(harness, job))
@@ -91,7 +91,7 @@ def test_a_server_that_answered_with_its_own_error_is_asked_again(harness):  # n
 
 @pytest.mark.parametrize("status", [408, 502, 504, 524])
 def test_a_gateway_that_gave_up_says_nothing(harness, status):  # noqa: F811
-    """C1: what a gateway answers for a silent server is no refusal: the user is asked, nothing is sent again."""
+    """What a gateway answers for a silent server is no refusal: the user is asked, nothing is sent again."""
     harness.provider.faults["create"] = [ProviderDownError("gateway", status=status)]
     job = harness.plan(shard_size=4)
 
@@ -108,7 +108,7 @@ def test_a_gateway_that_gave_up_says_nothing(harness, status):  # noqa: F811
 
 
 def test_cancelled_while_submitting_with_a_refused_key(harness):  # noqa: F811
-    """C7: the process died at the create, the key is refused now: the user's cancel ends the job, as unsure."""
+    """The process died at the create, the key is refused now: the user's cancel ends the job, as unsure."""
     harness.provider.faults["create"] = [ProviderTimeoutError("slow")]
     harness.provider.faults["find"] = [AuthenticationError("bad key", status=401)] * 99
     job = harness.plan(shard_size=4)
@@ -125,7 +125,7 @@ def test_cancelled_while_submitting_with_a_refused_key(harness):  # noqa: F811
 
 @pytest.mark.parametrize("how", ["deleted", "cut", "damaged"])
 def test_a_result_file_that_is_gone_is_fetched_again(harness, how):  # noqa: F811
-    """C5: said as what it is, counts agree, nothing is paid, and what the provider keeps is fetched again."""
+    """Said as what it is, counts agree, nothing is paid, and what the provider keeps is fetched again."""
     job = harness.plan(shard_size=4)
     play(to_the_end(harness, job))
     path = harness.ledger.folders.of(job).output(0)
@@ -149,7 +149,7 @@ def test_a_result_file_that_is_gone_is_fetched_again(harness, how):  # noqa: F81
 
 
 def test_a_file_that_stayed_short_is_fetched_again_later(harness):  # noqa: F811
-    """C4: half the lines for hours: a named failure after minutes, and the whole file as soon as somebody asks."""
+    """Half the lines for hours: a named failure after minutes, and the whole file as soon as somebody asks."""
     job = harness.plan(shard_size=4)
 
     async def way():
@@ -173,7 +173,7 @@ def test_a_file_that_stayed_short_is_fetched_again_later(harness):  # noqa: F811
 
 
 def test_an_error_file_that_was_empty_at_first(harness):  # noqa: F811
-    """C3: no row succeeded, and the error file is empty for a while: it is fetched again, as output files are."""
+    """No row succeeded, and the error file is empty for a while: it is fetched again, as output files are."""
     job = harness.plan(shard_size=4)
 
     async def way():
@@ -197,7 +197,7 @@ def test_an_error_file_that_was_empty_at_first(harness):  # noqa: F811
 @pytest.mark.parametrize("when", ["running", "collected"])
 @pytest.mark.parametrize("how", ["gone", "empty"])
 def test_a_lost_database_is_recovered_from_the_folders(harness, how, when, caplog):  # noqa: F811
-    """C6: the database is gone or empty, the folders are there: the same cell pays nothing, and it is said."""
+    """The database is gone or empty, the folders are there: the same cell pays nothing, and it is said."""
     job = harness.plan(shard_size=4)
     play(harness.step() if when == "running" else to_the_end(harness, job))
     harness.ledger.close()
@@ -215,7 +215,7 @@ def test_a_lost_database_is_recovered_from_the_folders(harness, how, when, caplo
 
 
 def test_a_database_that_is_an_old_copy(harness, caplog):  # noqa: F811
-    """C6: a backup of the database from before the job was put back: the job is recovered from its folder."""
+    """A backup of the database from before the job was put back: the job is recovered from its folder."""
     first = harness.plan(shard_size=4)
     play(to_the_end(harness, first))
     harness.ledger.close()
@@ -235,7 +235,7 @@ def test_a_database_that_is_an_old_copy(harness, caplog):  # noqa: F811
 
 
 def test_a_job_without_its_folder_is_not_paid_again(harness):  # noqa: F811
-    """C6: the folder is gone, the database is there: the same cell is refused, and names the ways out."""
+    """The folder is gone, the database is there: the same cell is refused, and names the ways out."""
     job = harness.plan(shard_size=4)
     play(to_the_end(harness, job))
     shutil.rmtree(harness.ledger.folders.of(job).path)

@@ -37,7 +37,7 @@ def words(*said):
 
 
 def test_answers_of_a_function_that_reads_nothing_stay_on_their_rows(call):
-    """B1: the same questions in another order, from another iterator: each row has its own answer."""
+    """The same questions in another order, from another iterator: each row has its own answer."""
     first = pd.DataFrame({"id": [3, 1, 2]})
     first.llm.batch(words("three", "one", "two"), out="out", **call).wait(60)
     assert first["out"].tolist() == ["three", "one", "two"]
@@ -48,7 +48,7 @@ def test_answers_of_a_function_that_reads_nothing_stay_on_their_rows(call):
 
 
 def test_a_merge_by_hand_does_not_guess(call):
-    """B1: what was asked differs and the cells do not: refused, with the number of rows."""
+    """What was asked differs and the cells do not: refused, with the number of rows."""
     frame = pd.DataFrame({"id": [3, 1, 2]})
     job = frame.llm.batch(words("three", "one", "two"), out="out", **call).wait(60)
     with pytest.raises(AlignmentError, match="3 of 3 rows"):
@@ -75,7 +75,7 @@ def test_a_merge_by_hand_does_not_guess(call):
     ids=["function", "jinja", "constant", "frames"],
 )
 def test_rows_that_move_while_the_job_runs(server, call, cells, prompt, more, same):
-    """B2: a sort in place that gives the labels anew: each answer is on the row that asked for it."""
+    """A sort in place that gives the labels anew: each answer is on the row that asked for it."""
     server.set_faults("latency=0.2")
     frame = pd.DataFrame({"id": [3, 1, 2], "x": cells})
     said = ("three", "one", "two")
@@ -101,7 +101,7 @@ def test_rows_that_move_while_the_job_runs(server, call, cells, prompt, more, sa
     ids=["dropped", "renamed", "grown", "equal now"],
 )
 def test_what_is_known_of_a_frame_whose_prompt_read_nothing(server, call, change, expected):
-    """B1, B2: the frame's other cells tell its rows; where they do not any more, nothing is written."""
+    """The frame's other cells tell its rows; where they do not any more, nothing is written."""
     server.set_faults("latency=0.2")
     frame = pd.DataFrame({"id": [3, 1, 2]})
     job = frame.llm.batch(words("three", "one", "two"), out="out", **call)
@@ -116,7 +116,7 @@ def test_what_is_known_of_a_frame_whose_prompt_read_nothing(server, call, change
 
 @pytest.mark.parametrize("reuse", [True, False])
 def test_rows_that_ask_the_same_share_an_answer(call, reuse):
-    """B2: equal rows under labels that were dealt anew, in more of them than were sent: none is left out."""
+    """Equal rows under labels that were dealt anew, in more of them than were sent: none is left out."""
     frame = pd.DataFrame({"t": ["a", "b", "a"]}, index=["x", "y", "y"])
     job = frame.llm.batch("{t}", out="out", reuse=reuse, **call).wait(60)
     other = pd.DataFrame({"t": ["b", "a", "a", "a"]})
@@ -125,7 +125,7 @@ def test_rows_that_ask_the_same_share_an_answer(call, reuse):
 
 
 def test_the_results_are_in_the_order_of_the_frame_that_asked_last(call):
-    """B1: also of rows that were left out, each with its own reason."""
+    """Also of rows that were left out, each with its own reason."""
     first = pd.DataFrame({"a": ["x", None, "y"], "b": ["1", "2", None]}, index=list("klm"))
     first.llm.batch("{a}{b}", out="out", **call).wait(60)
     last = first[["a", "b"]].iloc[::-1]
@@ -137,7 +137,7 @@ def test_the_results_are_in_the_order_of_the_frame_that_asked_last(call):
 
 
 def test_one_and_one_point_zero_are_different_questions(server, call):
-    """B2: fingerprints that agree where requests do not: rendered again, each answer on its own row."""
+    """Fingerprints that agree where requests do not: rendered again, each answer on its own row."""
     server.set_faults("latency=0.2")
     frame = pd.DataFrame({"x": [1, 1.0, "1"], "k": [2, 1, 0]}, dtype=object)
     job = frame.llm.batch("{x!r}", out="out", **call)
@@ -147,7 +147,7 @@ def test_one_and_one_point_zero_are_different_questions(server, call):
 
 
 def test_images_vectors_and_conversations_find_their_rows(server, call):
-    """B2: sorted in place under new labels, for each kind of prompt."""
+    """Sorted in place under new labels, for each kind of prompt."""
     server.set_faults("latency=0.2")
     frame = pd.DataFrame(
         {"k": [2, 1, 0], "m": [[{"role": "user", "content": c}] for c in "abc"], "t": list("abc")}

@@ -237,7 +237,7 @@ def test_another_schema_is_another_job(server, call, home, other):
 
 
 def test_answers_that_did_not_fit_are_asked_again_by_retry_alone(server, call, home):
-    """C8: a grown frame takes over what was answered and billed, fitting or not; `retry` sends the latter again."""
+    """A grown frame takes over what was answered and billed, fitting or not; `retry` sends the latter again."""
     codes().llm.batch("{text}", schema=CODE, **call).wait(60)
     df = pd.DataFrame({"text": ["ABC", "abc", "XYZ", "NEW"]})
     job = df.llm.batch("{text}", schema=CODE, **call).wait(60)

@@ -87,7 +87,7 @@ def test_a_create_whose_answer_was_lost_is_adopted(harness):
 
 
 def test_an_empty_list_proves_nothing_at_once(harness):
-    """C1: a create that timed out may still arrive: nothing is sent again, and in the end the user is asked."""
+    """A create that timed out may still arrive: nothing is sent again, and in the end the user is asked."""
     harness.provider.faults["create"] = [ProviderTimeoutError("slow")]
     job = harness.plan(shard_size=4)
 
@@ -475,7 +475,7 @@ def test_other_troubles_do_not_use_up_the_tries_of_a_short_file(harness):
     "page", [b"<html>Log in</html>\n", b'{"error": {"message": "try later"}}', b""]
 )
 def test_a_page_that_stays_is_never_the_end(harness, page):
-    """C3: what is no result file is never taken for one, however long it stays; the user may give the job up."""
+    """What is no result file is never taken for one, however long it stays; the user may give the job up."""
     job = harness.plan(shard_size=4)
 
     async def way():

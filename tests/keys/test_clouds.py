@@ -1,4 +1,4 @@
-"""A1, A2: the credentials of a cloud, whose region and address stand in the ledger."""
+"""The credentials of a cloud, whose region and address stand in the ledger."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def nothing_named(monkeypatch):
     ],
 )
 def test_credentials_of_this_machine_stay_with_their_cloud(record, mode):
-    """A1: an address of the ledger's, or a region that makes another host of the cloud's."""
+    """An address of the ledger's, or a region that makes another host of the cloud's."""
     record = msgspec.structs.replace(record, mode=mode)
     with pytest.raises(InputError):
         check_key(record, api_key=None, named=())
@@ -69,7 +69,7 @@ def test_credentials_of_this_machine_stay_with_their_cloud(record, mode):
 
 @pytest.mark.parametrize("provider", ["vertex_ai", "bedrock"])
 def test_they_go_to_the_cloud_itself(provider, monkeypatch):
-    """A1: and to an address that the environment, or this kernel, names."""
+    """And to an address that the environment, or this kernel, names."""
     check_key(job(provider), api_key=None, named=())
     check_key(job(provider, "http://127.0.0.1:1"), api_key=None, named=None)
     check_key(job(provider, "http://127.0.0.1:1"), api_key="token", named=())

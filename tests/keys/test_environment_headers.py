@@ -1,4 +1,4 @@
-"""A1: headers that the libraries below take from the environment go to the hosts that they are for alone."""
+"""Headers that the libraries below take from the environment go to the hosts that they are for alone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def names(headers, url, key, environ):
 
 
 def test_where_the_environments_headers_may_go():
-    """A1: to their provider, to an address that the environment names, or with the environment's own key."""
+    """To their provider, to an address that the environment names, or with the environment's own key."""
     assert names(SENT, OTHER, THEIRS, CUSTOM) == ["x-team"]
     assert names(SENT, OTHER, None, CUSTOM) == ["x-team"], "deepinfra's own host, by litellm"
     assert names(SENT, "https://api.openai.com/v1/files", THEIRS, CUSTOM) == []
@@ -72,7 +72,7 @@ def test_where_the_environments_headers_may_go():
 
 
 def test_a_token_that_a_library_prefers_to_the_key():
-    """A1: whatever the header; not where the library looks for a key itself, and not the key."""
+    """Whatever the header; not where the library looks for a key itself, and not the key."""
     environ = {"GIGACHAT_ACCESS_TOKEN": MINE}
     for header in ("authorization", "x-anything"):
         for value in (MINE, f"Bearer {MINE}"):
@@ -85,7 +85,7 @@ def test_a_token_that_a_library_prefers_to_the_key():
 @pytest.mark.parametrize("model", ["openai/m", "hosted_vllm/m", "litellm_proxy/m", "deepinfra/m"])
 @pytest.mark.parametrize("make", [call_to, LitellmCall])
 def test_in_real_time(make, model, remote):
-    """A1: the straight way and litellm's clients send the key of the call, and nothing else of this machine's."""
+    """The straight way and litellm's clients send the key of the call, and nothing else of this machine's."""
     assert (
         asyncio.run(
             asked(lambda base: make(model, api_base=f"{base}/v1", api_key=THEIRS), remote.url)
@@ -98,7 +98,7 @@ def test_in_real_time(make, model, remote):
 
 
 def test_in_batches(remote, tmp_path):
-    """A1: each verb of what speaks through the openai SDK."""
+    """Each verb of what speaks through the openai SDK."""
     access = Access(api_base=f"{remote.url}/v1", api_key=THEIRS)
     for provider in (
         ViaOpenAI(facts_of("openai", remote.url), access),
@@ -112,7 +112,7 @@ def test_in_batches(remote, tmp_path):
 
 
 def test_with_the_environments_key_its_headers_go(remote, tmp_path):
-    """A1: a gateway that was named without a key gets what belongs to that key."""
+    """A gateway that was named without a key gets what belongs to that key."""
     access = Access(api_base=f"{remote.url}/v1", api_key=MINE)
     asyncio.run(driven(ViaOpenAI(facts_of("openai", remote.url), access), tmp_path))
     if is_read("openai", "OPENAI_CUSTOM_HEADERS"):
@@ -130,7 +130,7 @@ def test_with_the_environments_key_its_headers_go(remote, tmp_path):
     ],
 )
 def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, remote, monkeypatch):
-    """A1: nothing is sent, and the variable is named: the job is blocked for its key."""
+    """Nothing is sent, and the variable is named: the job is blocked for its key."""
     needs("openai" if variable.startswith("OPENAI") else "litellm", variable)
     monkeypatch.setenv(variable, value)
     monkeypatch.setenv("WATSONX_PROJECT_ID", "p")
@@ -144,7 +144,7 @@ def test_what_takes_the_place_of_the_key_is_refused(variable, value, model, remo
 
 
 def test_in_batches_too(remote, tmp_path, monkeypatch):
-    """A1: the same in batches, which take these headers, too."""
+    """The same in batches, which take these headers, too."""
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {MINE}")
     access = Access(api_base=f"{remote.url}/v1", api_key=THEIRS)
     failed = asyncio.run(driven(ViaOpenAI(facts_of("openai", remote.url), access), tmp_path))

@@ -1,4 +1,4 @@
-"""A1, A2, A3: over every door, no key of the environment leaves for a host that this kernel did not name."""
+"""Over every door, no key of the environment leaves for a host that this kernel did not name."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ DOORS = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_job_at_a_host_that_was_not_named_is_not_polled(door, day_two, foreign, frame, home):
-    """A1: the other host hears nothing at all: neither the key nor a placeholder (A3); the job waits for its key."""
+    """The other host hears nothing at all: neither the key nor a placeholder; the job waits for its key."""
     with contextlib.suppress(InputError, JobBlockedError):  # raised by what waits, or asks at once
         DOORS[door](day_two, frame)
     jobs.resume_open()
@@ -96,7 +96,7 @@ def test_a_job_at_a_host_that_was_not_named_is_not_polled(door, day_two, foreign
 
 
 def test_the_key_of_the_cell_sets_it_going(day_two, foreign, frame, home):
-    """A3: restart and run all: `%load_ext` asks with nothing, and the cell's own key is the only one that is sent."""
+    """Restart and run all: `%load_ext` asks with nothing, and the cell's own key is the only one that is sent."""
     jobs.resume_open()
     passes(home)
     assert foreign.calls == []
@@ -112,7 +112,7 @@ def test_the_key_of_the_cell_sets_it_going(day_two, foreign, frame, home):
 def test_where_the_key_of_the_cell_is_refused_the_environments_is_not_sent(
     day_two, foreign, frame, home
 ):
-    """A1: a refusal does not make the environment's key one for this address; the job is blocked."""
+    """A refusal does not make the environment's key one for this address; the job is blocked."""
     usual = foreign.answer
     refusal = {"error": {"message": "Invalid API Key", "code": "invalid_api_key"}}
     foreign.answer = lambda *_: (401, {}, refusal)
@@ -127,7 +127,7 @@ def test_where_the_key_of_the_cell_is_refused_the_environments_is_not_sent(
 
 
 def test_another_job_there_does_not_get_the_environments_key(day_two, foreign, frame, home):
-    """A1: an address that was given with a key is for that key; yesterday's other jobs there have keys of their own."""
+    """An address that was given with a key is for that key; yesterday's other jobs there have keys of their own."""
     frame.llm.batch(
         "Sing {t}", out="sung", model="openai/llama-3", api_base=f"{foreign.url}/v1", api_key=THEIRS
     )
@@ -140,7 +140,7 @@ def test_another_job_there_does_not_get_the_environments_key(day_two, foreign, f
 
 @pytest.mark.parametrize("way", ["cell", "resume", "variable", "addresses"])
 def test_the_ways_out(way, day_two, foreign, frame, home, monkeypatch):
-    """A1: the address named in a cell or in the environment, or a key for the job."""
+    """The address named in a cell or in the environment, or a key for the job."""
     key = MINE
     if way == "cell":
         frame.llm.batch(
@@ -162,7 +162,7 @@ def test_the_ways_out(way, day_two, foreign, frame, home, monkeypatch):
 
 @pytest.mark.parametrize("command", ["watch", "cancel", "retry"])
 def test_an_address_given_on_the_command_line_is_named(command, day_two, foreign, home):
-    """A1: in a terminal `--api-base` says that the environment's key may go there."""
+    """In a terminal `--api-base` says that the environment's key may go there."""
     words = {
         "watch": ["watch", day_two, "--timeout", "1"],
         "cancel": ["cancel", day_two],
@@ -175,7 +175,7 @@ def test_an_address_given_on_the_command_line_is_named(command, day_two, foreign
 
 
 def test_real_time_at_a_host_that_was_not_named(foreign, frame, home, monkeypatch):
-    """A1: neither the key nor the prompts of what was open go there, by litellm's own look for a key either."""
+    """Neither the key nor the prompts of what was open go there, by litellm's own look for a key either."""
     foreign.answer = lambda *_: (503, {}, {"error": {"message": "busy"}})
     job = day_one(foreign, frame, mode="realtime")
     other = day_one(foreign, frame, mode="realtime", model="groq/llama", out="other")
@@ -203,7 +203,7 @@ def test_real_time_at_a_host_that_was_not_named(foreign, frame, home, monkeypatc
     ],
 )
 def test_other_providers(model, variable, foreign, frame, home, monkeypatch):
-    """A1: each adapter keeps to it."""
+    """Each adapter keeps to it."""
     job = frame.llm.batch(
         "Say {t}", out="said", model=model, api_base=f"{foreign.url}/v1", api_key=THEIRS
     )
@@ -220,7 +220,7 @@ def test_other_providers(model, variable, foreign, frame, home, monkeypatch):
 
 
 def test_groups_and_vectors(foreign, frame, home, monkeypatch):
-    """A1: the members of a group, and embeddings."""
+    """The members of a group, and embeddings."""
     asked = {"api_base": f"{foreign.url}/v1", "api_key": THEIRS}
     group = frame.llm.batch("Say {t}", out="said", model=["openai/a", "openai/b"], **asked)
     vectors = frame.llm.embed("t", out="v", model="openai/text-embedding-3-small", **asked)
@@ -235,7 +235,7 @@ def test_groups_and_vectors(foreign, frame, home, monkeypatch):
 
 
 def test_artifacts_of_someone_else(foreign, frame, home, tmp_path, monkeypatch):
-    """A2: their server is named, and wants a key given for it; nothing is sent, nothing planned before."""
+    """Their server is named, and wants a key given for it; nothing is sent, nothing planned before."""
     folder = tmp_path / "built"
     frame.llm.build(
         "Say {t}", folder=folder, out="said", model="openai/m", api_base=f"{foreign.url}/v1"
@@ -253,7 +253,7 @@ def test_artifacts_of_someone_else(foreign, frame, home, tmp_path, monkeypatch):
 
 
 def test_artifacts_of_this_kernel(foreign, frame, home, monkeypatch):
-    """A2: the address was typed here, so that the environment's key goes there as for any call."""
+    """The address was typed here, so that the environment's key goes there as for any call."""
     monkeypatch.setenv("OPENAI_API_KEY", MINE)
     built = frame.llm.build("Say {t}", out="said", model="openai/m", api_base=f"{foreign.url}/v1")
     built.submit()
@@ -262,7 +262,7 @@ def test_artifacts_of_this_kernel(foreign, frame, home, monkeypatch):
 
 
 def test_a_ledger_of_someone_else_gets_no_key_of_a_call(day_two, foreign, frame, home, monkeypatch):
-    """A2: a forged job that answers to just this call, and names another server, gets nothing of the call's key."""
+    """A forged job that answers to just this call, and names another server, gets nothing of the call's key."""
     with recording() as honest:
         honest_base = f"{honest.url}/v1"
         job = frame.llm.batch(
@@ -281,7 +281,7 @@ def test_a_ledger_of_someone_else_gets_no_key_of_a_call(day_two, foreign, frame,
 
 
 def test_a_server_without_a_key_is_followed_the_next_day(foreign, frame, home, monkeypatch):
-    """A3: a job that was submitted without any key to a server on this machine goes on, still without one."""
+    """A job that was submitted without any key to a server on this machine goes on, still without one."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     frame.llm.batch("Say {t}", out="said", model="openai/m", api_base=f"{foreign.url}/v1")
     until(lambda: foreign.calls)
@@ -318,7 +318,7 @@ PROCESS = {
 
 @pytest.mark.parametrize("door", PROCESS)
 def test_a_process_of_its_own(door, day_two, foreign, home):
-    """A1: as it was found: a kernel that runs `%load_ext` alone, or `watch`: no name looked up, no socket opened."""
+    """As it was found: a kernel that runs `%load_ext` alone, or `watch`: no name looked up, no socket opened."""
     host = foreign.url.rpartition(":")[2]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(door=PROCESS[door], host=host)],

@@ -1,4 +1,4 @@
-"""A2: a ledger that someone else wrote, or damaged, gets no key, no prompt and no loop of errors."""
+"""A ledger that someone else wrote, or damaged, gets no key, no prompt and no loop of errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server():
 
 @pytest.mark.parametrize("base", BROKEN)
 def test_an_address_that_is_none(base):
-    """A2: nobody's own, and named without an error."""
+    """Nobody's own, and named without an error."""
     assert not is_own_host(RECORDS["openai"], base)
     assert owner_of(base) is None
     assert isinstance(host_of(base), str)
@@ -47,7 +47,7 @@ def test_an_address_that_is_none(base):
 @pytest.mark.parametrize("given", [None, KEY])
 @pytest.mark.parametrize("base", BROKEN)
 def test_a_job_at_an_address_that_is_none(base, given, server, frame, home, monkeypatch, caplog):
-    """A2: the job is blocked with a reason; a raw ValueError was retried for ever."""
+    """The job is blocked with a reason; a raw ValueError was retried for ever."""
     call = {"model": "openai/m", "api_base": f"{server.url}/v1", "api_key": "sk-other-0123456789"}
     job = frame.llm.batch("{t}", out="o", **call)
     until(lambda: server.calls)
@@ -67,7 +67,7 @@ def test_a_job_at_an_address_that_is_none(base, given, server, frame, home, monk
 @pytest.mark.parametrize("change", [{"provider": "xai"}, {"cloud": {"region": "x"}}])
 @pytest.mark.parametrize("door", ["batch", "submit"])
 def test_a_job_elsewhere_that_answers_to_a_call(change, door, server, frame, home):
-    """A2: its key is lent where provider, address and region are the call's own, not for the address alone."""
+    """Its key is lent where provider, address and region are the call's own, not for the address alone."""
     call = {"model": "openai/m", "api_base": f"{server.url}/v1", "api_key": KEY}
     ask = {
         "batch": lambda: frame.llm.batch("{t}", out="o", **call),
@@ -83,7 +83,7 @@ def test_a_job_elsewhere_that_answers_to_a_call(change, door, server, frame, hom
 
 
 def test_a_name_that_litellm_takes_elsewhere(frame, home, monkeypatch):
-    """A2: in real time litellm calls whom the model's name says, and the key is that of the record's provider."""
+    """In real time litellm calls whom the model's name says, and the key is that of the record's provider."""
     with recording() as server:
         server.answer = lambda *_: (503, {}, {"error": {"message": "busy"}})
         monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
@@ -102,7 +102,7 @@ def test_a_name_that_litellm_takes_elsewhere(frame, home, monkeypatch):
 
 @pytest.mark.parametrize("field", ["base_url", "pid", "token"])
 def test_an_announcement_of_a_server_elsewhere(field, tmp_path):
-    """A2: `endpoint.json` of a folder that came from elsewhere: rows went to whatever host it named."""
+    """`endpoint.json` of a folder that came from elsewhere: rows went to whatever host it named."""
     with recording() as server:
         folder = tmp_path / "server"
         folder.mkdir()
@@ -127,7 +127,7 @@ def test_an_announcement_of_a_server_elsewhere(field, tmp_path):
 
 
 def test_places_are_compared_whole(server, frame, home):
-    """A2: provider, model's provider, address in one spelling, and region."""
+    """Provider, model's provider, address in one spelling, and region."""
     call = {"model": "openai/m", "api_base": f"{server.url}/v1/", "api_key": KEY}
     record = frame.llm.batch("{t}", out="o", **call)._record()
     place = place_of(record)

@@ -22,7 +22,7 @@ KEY = "sk-of-the-fixture-0123456789"
     "form", [KEY, base64.b64encode(f"u:{KEY}".encode()).decode(), KEY.encode().hex()]
 )
 def test_a_key_on_disk_or_on_a_screen_is_found(form, tmp_path):
-    """A4: in a file of any kind, and in what was printed."""
+    """In a file of any kind, and in what was printed."""
     path = tmp_path / "deep" / "output-0.jsonl"
     path.parent.mkdir()
     path.write_text(f'{{"said": "{form}"}}')
@@ -32,14 +32,14 @@ def test_a_key_on_disk_or_on_a_screen_is_found(form, tmp_path):
 
 
 def test_keys_of_the_test_are_known():
-    """A4: those that were given since it began."""
+    """Those that were given since it began."""
     before = secrets.known({})
     secrets.remember("sk-given-now-0123456789")
     assert since(before) == ["sk-given-now-0123456789"]
 
 
 def test_a_short_key_is_found_as_a_word(tmp_path):
-    """A4: eight characters are a key as well; within a longer word they are chance."""
+    """Eight characters are a key as well; within a longer word they are chance."""
     path = tmp_path / "ledger.sqlite3"
     path.write_bytes(b"\0api_key=hunter-2;\0")
     assert found(["hunter-2"], tmp_path) == [f"a key is in {path}"]
@@ -48,7 +48,7 @@ def test_a_short_key_is_found_as_a_word(tmp_path):
 
 @pytest.mark.parametrize("before", [(1 << 20) - 5, 5_000_000])
 def test_a_large_file_is_searched_across_its_blocks(before, tmp_path):
-    """A4: of any size."""
+    """Of any size."""
     path = tmp_path / "output-0.jsonl"
     path.write_bytes(b"x" * before + KEY.encode() + b"y" * 3_000_000)
     assert Forms([KEY]).in_file(path)
@@ -57,7 +57,7 @@ def test_a_large_file_is_searched_across_its_blocks(before, tmp_path):
 
 
 def test_what_a_test_takes_from_its_capture_is_heard(capsys):
-    """A4: `capsys.readouterr()` takes the output from pytest's report."""
+    """`capsys.readouterr()` takes the output from pytest's report."""
     with heard() as texts:
         print(f"printed {KEY}")
         sys.stderr.write(f"written {KEY}")
@@ -66,7 +66,7 @@ def test_what_a_test_takes_from_its_capture_is_heard(capsys):
 
 
 def test_every_level_of_our_loggers_is_heard():
-    """A4: also what nobody would see, with its traceback; of the others what their levels let through."""
+    """Also what nobody would see, with its traceback; of the others what their levels let through."""
     with heard() as texts:
         try:
             raise ValueError(KEY)
@@ -77,7 +77,7 @@ def test_every_level_of_our_loggers_is_heard():
 
 
 def test_what_is_shown_of_jobs_and_widgets(home):
-    """A4: reprs, HTML and results of each open job, whoever holds it, and the state of each widget."""
+    """Reprs, HTML and results of each open job, whoever holds it, and the state of each widget."""
     from ipywidgets import HTML
 
     with recording() as server:

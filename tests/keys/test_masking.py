@@ -1,4 +1,4 @@
-"""A4: no form of a secret is left in a text from outside."""
+"""No form of a secret is left in a text from outside."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_known_secret_is_masked(form):
-    """A4: nothing of six characters in a row that is the key's, in any writing, is left."""
+    """Nothing of six characters in a row that is the key's, in any writing, is left."""
     told = mask(FORMS[form], [KEY])
     assert "***" in told or form == "lower-case url"
     data = KEY.encode()
@@ -68,7 +68,7 @@ def test_every_form_of_a_known_secret_is_masked(form):
     ],
 )
 def test_what_is_no_secret_stays(text):
-    """A4: sentences stay sentences."""
+    """Sentences stay sentences."""
     assert mask(text, [KEY]) == text
 
 
@@ -87,19 +87,19 @@ def test_what_is_no_secret_stays(text):
     ],
 )
 def test_keys_that_nobody_here_knows_are_told_by_their_shape(text, left):
-    """A4: a key that is not this process's own is masked too."""
+    """A key that is not this process's own is masked too."""
     assert mask(text, []) == left
 
 
 @given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=16))
 def test_any_key_is_masked_in_any_writing(key):
-    """A4: whatever characters a key has."""
+    """Whatever characters a key has."""
     for text in (key, repr(key), json.dumps(key), quote(key, safe=""), f"Bearer {key}"):
         assert key not in mask(f"<{text}>", [key])
 
 
 def test_keys_of_the_environment_are_known():
-    """A4: by the names of the variables that hold them; a path or an id is none."""
+    """By the names of the variables that hold them; a path or an id is none."""
     environ = {
         "OPENAI_API_KEY": "one-secret\n",
         "AWS_SECRET_ACCESS_KEY": "another/secret",
@@ -113,14 +113,14 @@ def test_keys_of_the_environment_are_known():
 
 
 def test_each_error_of_the_tree_is_masked(monkeypatch):
-    """A4: where a text becomes an error of ours, and where a record is logged."""
+    """Where a text becomes an error of ours, and where a record is logged."""
     monkeypatch.setenv("SOME_API_KEY", KEY)
     assert KEY not in str(ProviderDownError(f"it said {KEY}"))
     assert KEY not in repr(OptionError(f"it said {KEY}"))
 
 
 def test_log_records_and_their_tracebacks_are_masked(monkeypatch, caplog):
-    """A4: a traceback from below quotes the header."""
+    """A traceback from below quotes the header."""
     monkeypatch.setenv("SOME_API_KEY", KEY)
     with caplog.at_level(logging.DEBUG, "jupyter_batch"):
         try:
@@ -135,7 +135,7 @@ def test_log_records_and_their_tracebacks_are_masked(monkeypatch, caplog):
     "text", ["sk-1234\n", "  sk-1234", '"sk-1234"', "'sk-1234'\n", "\tsk-1234"]
 )
 def test_what_stands_around_a_key_is_taken_off(text):
-    """A4: a mounted secret ends with a line break, an .env file's has quotes."""
+    """A mounted secret ends with a line break, an .env file's has quotes."""
     assert clean(text) == "sk-1234"
 
 
@@ -143,13 +143,13 @@ def test_what_stands_around_a_key_is_taken_off(text):
     "text", ["", " ", "''", "sk 1234", "sk-\n1234", "sk-\x00", "sk-é1234", "sk-…"]
 )
 def test_what_is_no_key_is_refused_without_repeating_it(text):
-    """A4: a character that no header can carry is told by its position."""
+    """A character that no header can carry is told by its position."""
     with pytest.raises(ValueError, match=r"is empty|holds") as caught:
         clean(text)
     assert "1234" not in str(caught.value)
 
 
 def test_placeholders_are_no_secrets():
-    """A4: "no-key" and words are not masked."""
+    """The word "no-key" and other words are not masked."""
     secrets.remember("no-key")
     assert mask("no-key and token", ["no-key", "token", "abc"]) == "no-key and token"

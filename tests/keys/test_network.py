@@ -1,4 +1,4 @@
-"""A6, A7: proxies, certificates, and servers that send a call on."""
+"""Proxies, certificates, and servers that send a call on."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def driven(provider, tmp_path):
 def test_this_machine_is_reached_without_a_proxy(
     kind, variable, remote, other, tmp_path, monkeypatch
 ):
-    """A6: batches, every verb; NO_PROXY is not set."""
+    """Batches, every verb; NO_PROXY is not set."""
     monkeypatch.setenv(variable, other.url)
     asyncio.run(driven(adapters(remote.url, tmp_path)[kind], tmp_path))
     assert len(remote.calls) >= 4
@@ -149,14 +149,14 @@ def test_this_machine_is_reached_without_a_proxy(
 
 
 def test_a_socks_proxy_does_not_matter_for_this_machine(remote, tmp_path, monkeypatch):
-    """A6: no client for it is made, for which a package would be missing."""
+    """No client for it is made, for which a package would be missing."""
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
     asyncio.run(driven(adapters(remote.url, tmp_path)["openai"], tmp_path))
     assert len(remote.calls) >= 4
 
 
 def test_a_socks_proxy_to_other_hosts_is_told(tmp_path, monkeypatch):
-    """A6: what is missing, or what to set; not an answer that can't be read."""
+    """What is missing, or what to set; not an answer that can't be read."""
     monkeypatch.setenv("ALL_PROXY", "socks5://me:secret-password@127.0.0.1:9")
     failed = asyncio.run(driven(adapters("http://far.invalid", tmp_path)["openai"], tmp_path))
     failed.append(str(asyncio.run(asked(CALLS["straight"], "http://far.invalid"))))
@@ -169,7 +169,7 @@ def test_a_socks_proxy_to_other_hosts_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", CALLS)
 def test_this_machine_is_asked_in_real_time_without_a_proxy(kind, remote, other, monkeypatch):
-    """A6: our own session and each of litellm's handlers."""
+    """Our own session and each of litellm's handlers."""
     monkeypatch.setenv("http_proxy", other.url)
     asyncio.run(asked(CALLS[kind], remote.url))
     assert remote.calls
@@ -178,7 +178,7 @@ def test_this_machine_is_asked_in_real_time_without_a_proxy(kind, remote, other,
 
 
 def test_the_proxies_of_the_system_do_not_count_either(remote, other, tmp_path, monkeypatch):
-    """A6: macOS and Windows have them in a registry, which urllib reads."""
+    """MacOS and Windows have them in a registry, which urllib reads."""
     for name in ("getproxies", "getproxies_environment"):
         monkeypatch.setattr(f"urllib.request.{name}", lambda: {"http": other.url, "all": other.url})
     asyncio.run(driven(adapters(remote.url, tmp_path)["openai"], tmp_path))
@@ -190,7 +190,7 @@ def test_the_proxies_of_the_system_do_not_count_either(remote, other, tmp_path, 
 
 @pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
 def test_other_hosts_are_reached_through_it(kind, other, tmp_path, monkeypatch):
-    """A6: in an office nothing else works; a refusal of the proxy's own names it, without its password."""
+    """In an office nothing else works; a refusal of the proxy's own names it, without its password."""
     monkeypatch.setenv("http_proxy", other.url.replace("//", "//me:secret-password@"))
     other.answer = lambda *_: (503, {}, {"error": {"message": "no route"}})
     failed = asyncio.run(driven(adapters("http://far.invalid", tmp_path)[kind], tmp_path))
@@ -200,7 +200,7 @@ def test_other_hosts_are_reached_through_it(kind, other, tmp_path, monkeypatch):
 
 
 def test_litellms_handlers_go_through_it_to_other_hosts(other, monkeypatch):
-    """A6: real time."""
+    """Real time."""
     monkeypatch.setenv("http_proxy", other.url)
     for kind in ("straight", "hosted_vllm", "anthropic"):
         other.calls.clear()
@@ -209,7 +209,7 @@ def test_litellms_handlers_go_through_it_to_other_hosts(other, monkeypatch):
 
 
 def test_a_proxy_that_is_not_there_is_named(monkeypatch):
-    """A6: not "no connection" alone."""
+    """Not "no connection" alone."""
     monkeypatch.setenv("https_proxy", "http://me:secret-password@127.0.0.1:9")
     told = normalise(OSError("refused"), "https://api.openai.com/v1")
     assert isinstance(told, ConnectionFailedError)
@@ -221,7 +221,7 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch):
 
 
 def test_a_certificate_that_is_not_trusted_is_told_with_the_way_out():
-    """A6: in an office whose proxy signs by itself."""
+    """In an office whose proxy signs by itself."""
     cause = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
     told = str(normalise(OSError(cause), "https://api.openai.com/v1"))
     assert "set SSL_CERT_FILE to the file of your network's certificates" in told
@@ -229,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_is_told_with_the_way_out():
 
 @pytest.mark.parametrize("name", network.BUNDLES)
 def test_certificates_of_each_variable(name, tmp_path, monkeypatch):
-    """A6: SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE name one file for every client."""
+    """SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE name one file for every client."""
     path = tmp_path / "ca.pem"
     path.write_text("")
     monkeypatch.setenv(name, str(path))
@@ -241,7 +241,7 @@ def test_certificates_of_each_variable(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", CALLS)
 def test_prompts_are_not_sent_on_in_real_time(kind, status, remote, other):
-    """A7: the other host hears nothing: neither the prompt, nor the key, nor a bare GET."""
+    """The other host hears nothing: neither the prompt, nor the key, nor a bare GET."""
     remote.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
     failed = asyncio.run(asked(CALLS[kind], remote.url))
     assert failed is not None
@@ -252,7 +252,7 @@ def test_prompts_are_not_sent_on_in_real_time(kind, status, remote, other):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
 def test_a_key_is_never_sent_on(kind, status, remote, other, tmp_path):
-    """A7: what carries rows is not sent on at all; a download may be, and carries no key there."""
+    """What carries rows is not sent on at all; a download may be, and carries no key there."""
     remote.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
     asyncio.run(driven(adapters(remote.url, tmp_path)[kind], tmp_path))
     assert remote.calls
@@ -262,7 +262,7 @@ def test_a_key_is_never_sent_on(kind, status, remote, other, tmp_path):
 
 
 def test_results_at_a_storage_host_are_fetched_without_the_key(remote, other, tmp_path):
-    """A7: a signed address; the content is there, the key and the organisation are not."""
+    """A signed address; the content is there, the key and the organisation are not."""
     remote.answer = lambda _m, path, *_: (302, {"location": f"{other.url}/signed?sig=1"}, b"")
     other.answer = lambda *_: (200, {}, b'{"custom_id":"a-0"}\n')
     for kind in ("openai", "azure"):
@@ -274,7 +274,7 @@ def test_results_at_a_storage_host_are_fetched_without_the_key(remote, other, tm
 
 
 def test_the_users_own_calls_to_litellm_are_as_they_were(remote, other):
-    """A7: clients are guarded on our own loops alone."""
+    """Clients are guarded on our own loops alone."""
     asyncio.run(asked(CALLS["hosted_vllm"], remote.url))
     from jupyter_batch.http.litellm import load_litellm
 
@@ -298,7 +298,7 @@ def test_the_straight_way_is_tried(remote):
 
 
 def test_the_embedded_server_is_asked_without_a_proxy(home, other, monkeypatch):
-    """A6: `local/echo`, whose token is for it alone; what runs beside it (the demo) asks it so, too."""
+    """`local/echo`, whose token is for it alone; what runs beside it (the demo) asks it so, too."""
     for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, other.url)
     frame = pd.DataFrame({"t": ["a", "b"]})

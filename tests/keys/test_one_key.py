@@ -1,4 +1,4 @@
-"""A1, A2: a key goes to the host it was given for: not to another provider, nor to another job's address."""
+"""A key goes to the host it was given for: not to another provider, nor to another job's address."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FAILED = {**BATCH, "status": "failed", "errors": {"data": [{"code": "bad", "mess
 def test_an_address_is_named_for_the_provider_that_was_called_there(
     foreign, frame, home, monkeypatch
 ):
-    """A1: a call of one provider's model at an address does not release another provider's key."""
+    """A call of one provider's model at an address does not release another provider's key."""
     base = f"{foreign.url}/v1"
     theirs = {
         model: frame.llm.batch("Say {t}", out=model, model=model, api_base=base, api_key=THEIRS)
@@ -50,7 +50,7 @@ def test_an_address_is_named_for_the_provider_that_was_called_there(
 def test_what_goes_on_from_a_job_elsewhere_does_not_get_its_key(
     door, given, foreign, frame, home, monkeypatch
 ):
-    """A2: a ledger of someone else, in which the retry of this job is at his server."""
+    """A ledger of someone else, in which the retry of this job is at his server."""
     with recording() as honest:
         usual = honest.answer
         honest.answer = lambda *call: (200, {}, FAILED) if "batch_1" in call[1] else usual(*call)
@@ -72,7 +72,7 @@ def test_what_goes_on_from_a_job_elsewhere_does_not_get_its_key(
 def test_a_refused_key_for_a_job_of_the_ledger_does_not_name_its_address(
     foreign, frame, home, monkeypatch
 ):
-    """A2: `resume(api_key=...)` is for that key; a variable that is set later is for its provider."""
+    """`resume(api_key=...)` is for that key; a variable that is set later is for its provider."""
     base = f"{foreign.url}/v1"
     job = frame.llm.batch("Say {t}", out="said", model="openai/m", api_base=base, api_key=THEIRS)
     until(lambda: foreign.calls)
@@ -90,7 +90,7 @@ def test_a_refused_key_for_a_job_of_the_ledger_does_not_name_its_address(
 
 
 def test_one_key_for_models_of_several_providers_is_refused(frame, home):
-    """A1: OpenAI's key would go to Anthropic; nothing is planned."""
+    """OpenAI's key would go to Anthropic; nothing is planned."""
     for door in (frame.llm.batch, frame.llm.build):
         with pytest.raises(OptionError, match="one provider"):
             door("{t}", model=["openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5"], api_key=MINE)
@@ -98,7 +98,7 @@ def test_one_key_for_models_of_several_providers_is_refused(frame, home):
 
 
 def test_one_key_for_several_dialects_at_one_gateway(foreign, frame, home):
-    """A1: it is that gateway's."""
+    """It is that gateway's."""
     models = ["openai/a", "hosted_vllm/b"]
     group = frame.llm.batch("{t}", model=models, api_base=f"{foreign.url}/v1", api_key=THEIRS)
     group.resume(api_key=THEIRS)
@@ -106,7 +106,7 @@ def test_one_key_for_several_dialects_at_one_gateway(foreign, frame, home):
 
 
 def test_a_key_for_a_group_goes_to_the_job_that_lacks_one():
-    """A1, E6: two run, the third waits for its key: `group.resume(api_key=...)` is for that one."""
+    """Two run, the third waits for its key: `group.resume(api_key=...)` is for that one."""
     openai, anthropic = Member("a", "o", lacks_key=False), Member("b", "a", lacks_key=True)
     mistral = Member("c", "m", lacks_key=True)
     assert keys_by_job("k", [openai, anthropic]) == {"a": None, "b": "k"}
@@ -118,7 +118,7 @@ def test_a_key_for_a_group_goes_to_the_job_that_lacks_one():
 
 
 def test_a_group_with_a_key_for_one_of_its_providers(frame, home, monkeypatch):
-    """A1: the other's job keeps the key of the environment."""
+    """The other's job keeps the key of the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", MINE)
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     with recording() as one, recording() as other:

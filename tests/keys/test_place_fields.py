@@ -1,4 +1,4 @@
-"""A2: no field of a request's body, which is on disk, decides where the request goes or as whom."""
+"""No field of a request's body, which is on disk, decides where the request goes or as whom."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def evil(monkeypatch):
 
 @pytest.mark.parametrize("field", ["aws_bedrock_runtime_endpoint", "AWS_BEDROCK_RUNTIME_ENDPOINT"])
 def test_an_endpoint_in_a_body(field, evil):
-    """A2: a request file of someone else; the cloud's token stays here."""
+    """A request file of someone else; the cloud's token stays here."""
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], field: evil.url}
     call = LitellmCall(BEDROCK, seconds=5)
 
@@ -53,7 +53,7 @@ def test_an_endpoint_in_a_body(field, evil):
 
 
 def test_an_endpoint_in_what_the_embedded_server_is_asked(evil):
-    """A2: the same behind `local/bedrock/...`."""
+    """The same behind `local/bedrock/...`."""
     upstream = Upstream(BEDROCK)
 
     async def ask():
@@ -92,7 +92,7 @@ def test_an_endpoint_in_what_the_embedded_server_is_asked(evil):
     ],
 )
 def test_fields_that_say_where(field):
-    """A2: whichever provider reads them."""
+    """Whichever provider reads them."""
     assert decides_place(field)
     assert sendable({field: "x", "temperature": 1}) == {"temperature": 1}
 
@@ -115,12 +115,12 @@ def test_fields_that_say_where(field):
     ],
 )
 def test_fields_of_a_body(field):
-    """D3: nothing of a request is dropped."""
+    """Nothing of a request is dropped."""
     assert not decides_place(field)
 
 
 def test_settings_of_a_cloud_that_nobody_can_give():
-    """A2: what a ledger says of a cloud, besides what a call may: litellm would send its token to that address."""
+    """What a ledger says of a cloud, besides what a call may: litellm would send its token to that address."""
     forged = {
         "aws_region_name": "us-east-1",
         "aws_sts_endpoint": "http://evil.example",
@@ -138,7 +138,7 @@ def test_settings_of_a_cloud_that_nobody_can_give():
     ],
 )
 def test_a_region_is_a_name_also_where_the_environment_has_an_address(record, monkeypatch):
-    """A1: in real time litellm makes a host of it, whatever the environment names for batches."""
+    """In real time litellm makes a host of it, whatever the environment names for batches."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("VERTEXAI_API_BASE", "http://127.0.0.1:9")
     for key in (None, "a-key-0123456789"):

@@ -68,7 +68,7 @@ NOT_OWN = {
 
 @pytest.mark.parametrize(("provider", "base"), [(p, b) for p, bases in OWN.items() for b in bases])
 def test_a_providers_own_hosts(provider, base):
-    """A1: the environment's key goes to these without asking."""
+    """The environment's key goes to these without asking."""
     assert is_own_host(RECORDS[provider], base)
 
 
@@ -76,13 +76,13 @@ def test_a_providers_own_hosts(provider, base):
     ("provider", "base"), [(p, b) for p, bases in NOT_OWN.items() for b in bases]
 )
 def test_hosts_that_are_not_the_providers(provider, base):
-    """A1: a name that looks alike, another port, no TLS, another customer's machine."""
+    """A name that looks alike, another port, no TLS, another customer's machine."""
     assert not is_own_host(RECORDS[provider], base)
 
 
 @pytest.mark.parametrize("record", [r for r in RECORDS.values() if r.default_base], ids=str)
 def test_each_default_address_is_its_providers_own(record):
-    """A1: a record with an address of its own says so."""
+    """A record with an address of its own says so."""
     assert is_own_host(record, record.default_base)
 
 
@@ -95,7 +95,7 @@ def decided(base, key="sk-mine", source=Source.ENVIRONMENT, provider="openai", *
 
 @pytest.mark.parametrize("base", [FOREIGN, "http://127.0.0.1:9999/v1", "http://10.0.0.7:8000/v1"])
 def test_an_environment_key_does_not_go_where_only_the_ledger_says(base):
-    """A1, A2: whoever wrote the ledger; this machine too. The reason names the host, the variable, the way out."""
+    """Whoever wrote the ledger; this machine too. The reason names the host, the variable, the way out."""
     chosen = decided(base)
     assert chosen.key is None
     host = base.split("/")[2]
@@ -116,7 +116,7 @@ def test_an_environment_key_does_not_go_where_only_the_ledger_says(base):
     ],
 )
 def test_it_goes_to_an_address_that_the_user_named(more):
-    """A1: in a call of this kernel, or through the same environment. A key of the call goes to its job's address."""
+    """In a call of this kernel, or through the same environment. A key of the call goes to its job's address."""
     assert decided(FOREIGN, **more).key == "sk-mine"
 
 
@@ -130,12 +130,12 @@ def test_it_goes_to_an_address_that_the_user_named(more):
     ],
 )
 def test_an_address_is_named_as_a_whole(more):
-    """A1: gateways serve many users below one host."""
+    """Gateways serve many users below one host."""
     assert decided(FOREIGN, **more).key is None
 
 
 def test_a_server_without_keys():
-    """A3: one on this machine that was named without a key is called without; a job that had a key never is."""
+    """One on this machine that was named without a key is called without; a job that had a key never is."""
     near = "http://localhost:8000/v1"
     assert decided(near, "", named=None).key == NO_KEY
     assert decided(near, "", named={address(near)}).key == NO_KEY
@@ -147,7 +147,7 @@ def test_a_server_without_keys():
 
 
 def test_the_key_of_the_provider_whose_host_it_is():
-    """A1: Groq, called in OpenAI's dialect, gets Groq's key, not OpenAI's."""
+    """Groq, called in OpenAI's dialect, gets Groq's key, not OpenAI's."""
     groq = "https://api.groq.com/openai/v1"
     both = {**ENVIRON, "GROQ_API_KEY": "gsk-mine"}
     for named in (None, ()):
@@ -159,7 +159,7 @@ def test_the_key_of_the_provider_whose_host_it_is():
 
 @pytest.mark.parametrize("text", ["sk-SECRET\n", " sk-SECRET", '"sk-SECRET"', "'sk-SECRET'\r\n"])
 def test_environment_keys_are_stripped(text):
-    """A4: a mounted secret's line break, an .env file's quotes."""
+    """A mounted secret's line break, an .env file's quotes."""
     access = access_for("openai", api_base=None, api_key=None, environ={"OPENAI_API_KEY": text})
     assert access.api_key == "sk-SECRET"
     assert realtime_key("groq", None, {"GROQ_API_KEY": text}) == "sk-SECRET"
@@ -167,7 +167,7 @@ def test_environment_keys_are_stripped(text):
 
 @pytest.mark.parametrize("text", ["sk-SE\nCRET", "sk-SECRÉT", "sk SECRET", "sk-SECRET\x00x"])
 def test_a_variable_that_holds_no_key_is_named_and_not_repeated(text):
-    """A4: control characters and letters outside ASCII are refused before anything is sent."""
+    """Control characters and letters outside ASCII are refused before anything is sent."""
     with pytest.raises(KeyMissingError, match="OPENAI_API_KEY holds") as caught:
         access_for("openai", api_base=None, api_key=None, environ={"OPENAI_API_KEY": text})
     assert "CR" not in str(caught.value)
@@ -190,7 +190,7 @@ def test_a_variable_that_holds_no_key_is_named_and_not_repeated(text):
     ],
 )
 def test_an_address_with_a_secret_is_refused_without_repeating_it(base, monkeypatch):
-    """A5: query, fragment, user and password, and what is no address."""
+    """Query, fragment, user and password, and what is no address."""
     with pytest.raises(OptionError, match="api_base") as caught:
         check_base(base)
     assert "SECRET" not in str(caught.value)
@@ -212,7 +212,7 @@ def test_an_address_with_a_secret_is_refused_without_repeating_it(base, monkeypa
     ],
 )
 def test_a_model_with_a_key_is_refused_without_repeating_it(model):
-    """A5: names of models are on disk and on screens."""
+    """Names of models are on disk and on screens."""
     with pytest.raises(ModelError, match="model= holds") as caught:
         split_model(model)
     assert "SECRET" not in str(caught.value)
@@ -231,7 +231,7 @@ def test_a_model_with_a_key_is_refused_without_repeating_it(model):
     ],
 )
 def test_the_variable_that_is_named_is_the_one_that_is_read(provider, name):
-    """E11: for each prefix, named in the message and read."""
+    """For each prefix, named in the message and read."""
     assert key_names(provider)[0] == name
     base = "https://proxy.example/v1"
     assert realtime_key(provider, None, {name: "sk-works"}, api_base=base) == "sk-works"
@@ -246,14 +246,14 @@ def test_the_variable_that_is_named_is_the_one_that_is_read(provider, name):
     "provider", [name for name, one in RECORDS.items() if one.key and " " not in name]
 )
 def test_litellm_reads_the_same_variables(provider):
-    """E11: what we name first is what litellm itself names for the provider, where it names one."""
+    """What we name first is what litellm itself names for the provider, where it names one."""
     names = load_litellm().validate_environment(f"{provider}/some-model")["missing_keys"]
     named = [name for name in names if name.endswith("_API_KEY")]
     assert not named or set(named) & set(key_names(provider)), named
 
 
 def test_keys_stay_out_of_reprs():
-    """A4: of what holds one."""
+    """Of what holds one."""
     [key] = keys_of("openai", None, None, ENVIRON)
     access = access_for("openai", api_base=None, api_key=None, environ=ENVIRON)
     assert "sk-mine" not in f"{key!r} {decided(None)!r} {access!r}"
@@ -275,5 +275,5 @@ def test_keys_stay_out_of_reprs():
     ],
 )
 def test_what_is_this_machine(base, near):
-    """A6: by its name or number; nothing is looked up."""
+    """By its name or number; nothing is looked up."""
     assert is_near(base) is near

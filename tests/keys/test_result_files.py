@@ -1,4 +1,4 @@
-"""A4: a key that a server repeats in its answers is on no disk and in no cell."""
+"""A key that a server repeats in its answers is on no disk and in no cell."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Echo:
 
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
 def test_a_key_in_an_answer(mode, home):
-    """A4: masked before it is written; the rest of the answer is there."""
+    """Masked before it is written; the rest of the answer is there."""
     with recording() as server:
         server.answer = Echo(server.answer)
         frame = pd.DataFrame({"t": ["a", "b"]})
@@ -61,7 +61,7 @@ def test_a_key_in_an_answer(mode, home):
 
 @pytest.mark.parametrize("size", [1, 7, 25, 26, 27, 1000])
 def test_a_key_across_blocks(size):
-    """A4: wherever a download is cut."""
+    """Wherever a download is cut."""
     secrets.remember(KEY)
     data = (b'{"a": "' + KEY.encode() + b'", "b": "plain"}\n') * 9
     came = []
@@ -73,7 +73,7 @@ def test_a_key_across_blocks(size):
 
 
 def test_words_stay(monkeypatch):
-    """A4: answers are data: a key that is a word, and what the environment holds besides, are not looked for."""
+    """Answers are data: a key that is a word, and what the environment holds besides, are not looked for."""
     secrets.remember("postgres")
     monkeypatch.setenv("DB_PASSWORD", "hunter-2-hunter-2")
     line = b'{"said": "postgres took hunter-2-hunter-2"}'

@@ -1,4 +1,4 @@
-"""A3, A4, A5: what is given wrongly, repeated by a server, or refused, is nowhere on disk nor on a screen."""
+"""What is given wrongly, repeated by a server, or refused, is nowhere on disk nor on a screen."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def assert_nowhere(key, home, *texts):
 @pytest.mark.parametrize("mode", ["batch", "realtime"])
 @pytest.mark.parametrize("around", ["{}\n", ' "{}"', "\t{}\r\n"])
 def test_a_mounted_secret_works(around, mode, remote, frame, home, monkeypatch):
-    """A4: a line break at the end of the variable's value is none of the key's."""
+    """A line break at the end of the variable's value is none of the key's."""
     monkeypatch.setenv("OPENAI_API_KEY", around.format(KEY))
     monkeypatch.setenv("HOSTED_VLLM_API_KEY", around.format(KEY))
     for model in ("openai/m", "hosted_vllm/m"):
@@ -88,7 +88,7 @@ def test_a_mounted_secret_works(around, mode, remote, frame, home, monkeypatch):
     ],
 )
 def test_what_a_server_repeats_is_masked(says, mode, remote, frame, home):
-    """A4: the key in a refusal is neither stored nor shown, in batches and in real time."""
+    """The key in a refusal is neither stored nor shown, in batches and in real time."""
     words = says.format(KEY)
     remote.answer = lambda *_: (
         400,
@@ -107,7 +107,7 @@ def test_what_a_server_repeats_is_masked(says, mode, remote, frame, home):
 
 @pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku", "mistral/m", "xai/m", "azure/m"])
 def test_other_adapters_mask_too(model, remote, frame, home):
-    """A4: whichever adapter hears it."""
+    """Whichever adapter hears it."""
     remote.answer = lambda *_: (400, {}, {"error": {"message": f"bad key {KEY}"}, "detail": KEY})
     job = frame.llm.batch(
         "{t}", out="o", model=model, api_base=remote.url, api_key=KEY, api_version="2024-10-21"
@@ -137,7 +137,7 @@ def test_other_adapters_mask_too(model, remote, frame, home):
 )
 @pytest.mark.parametrize("door", DOORS)
 def test_a_secret_in_the_wrong_place(door, options, word, frame, home):
-    """A5: refused at every door in words that do not repeat it; nothing is on disk."""
+    """Refused at every door in words that do not repeat it; nothing is on disk."""
     given = {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1", "api_key": KEY, **options}
     with pytest.raises(InputError, match=word) as caught:
         DOORS[door](frame, given)
@@ -149,7 +149,7 @@ def test_a_secret_in_the_wrong_place(door, options, word, frame, home):
 
 
 def test_an_address_with_a_secret_on_the_command_line(capsys, home):
-    """A5: `adopt`, `watch` and `serve`."""
+    """`adopt`, `watch` and `serve`."""
     from jupyter_batch.cli import main
 
     for words in (
@@ -164,14 +164,14 @@ def test_an_address_with_a_secret_on_the_command_line(capsys, home):
 
 
 def test_orphans_at_an_address_with_a_secret(home):
-    """A5: adoption."""
+    """An older key is masked in what adoption reads."""
     with pytest.raises(OptionError, match="query") as caught:
         jobs.orphans(provider="openai", api_base="http://h/v1?key=SECRET-KEY", api_key=KEY)
     assert "SECRET" not in str(caught.value)
 
 
 def test_a_late_refusal_of_an_older_key(remote, frame, home, monkeypatch):
-    """A3: it counts against the key that was used: the new one is asked with at once, and nobody is told of the old."""
+    """It counts against the key that was used: the new one is asked with at once, and nobody is told of the old."""
     asked, late = threading.Event(), threading.Event()
 
     def answer(method, path, headers, body):
@@ -195,7 +195,7 @@ def test_a_late_refusal_of_an_older_key(remote, frame, home, monkeypatch):
 
 
 def test_an_open_folder_and_an_open_job_show_no_key(remote, frame, home):
-    """A4: reprs of what holds one."""
+    """Reprs of what holds one."""
     call = {"model": "openai/m", "api_base": f"{remote.url}/v1", "api_key": KEY}
     job = frame.llm.batch("{t}", out="o", **call)
     here = session(home)
@@ -209,7 +209,7 @@ def test_an_open_folder_and_an_open_job_show_no_key(remote, frame, home):
 
 
 def test_a_job_of_the_day_before_says_nothing_of_keys(remote, frame, home, monkeypatch):
-    """A4: neither key is in the sentence of a job that is blocked."""
+    """Neither key is in the sentence of a job that is blocked."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     frame.llm.batch(
         "{t}", out="o", model="openai/m", api_base=f"{remote.url}/v1", api_key="sk-other-0123456789"

@@ -1,4 +1,4 @@
-"""A4: which variables of the environment hold a secret, so that its forms are masked and no other word is."""
+"""Which variables of the environment hold a secret, so that its forms are masked and no other word is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECRETS = [
 
 @pytest.mark.parametrize(("name", "value"), PATHS + WORDS)
 def test_paths_and_words_are_none(name, value, monkeypatch):
-    """A4: masking them would make a sentence unreadable, and refuse a model's name that holds a path."""
+    """Masking them would make a sentence unreadable, and refuse a model's name that holds a path."""
     monkeypatch.setenv(name, value)
     sentence = (
         f"no such file: {value}; 12345 rows of batch postgres are false in /home/user/other.txt"
@@ -47,14 +47,14 @@ def test_paths_and_words_are_none(name, value, monkeypatch):
 
 
 def test_a_model_in_the_folder_of_a_credentials_file(monkeypatch):
-    """A4: vLLM's models are called by their paths."""
+    """VLLM's models are called by their paths."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/home/user/adc.json")
     check_model("hosted_vllm//home/user/models/llama")
 
 
 @pytest.mark.parametrize(("name", "value", "secret"), SECRETS)
 def test_secrets_are(name, value, secret, monkeypatch):
-    """A4: also JSON, base64 that begins with a slash, long words, and the password of a proxy in each form."""
+    """Also JSON, base64 that begins with a slash, long words, and the password of a proxy in each form."""
     monkeypatch.setenv(name, value)
     secret = secret or value
     assert secret in {held for _, held in in_environment({name: value})}
@@ -64,7 +64,7 @@ def test_secrets_are(name, value, secret, monkeypatch):
 
 
 def test_a_proxy_that_is_no_address(monkeypatch):
-    """A6: it is named without an error, and without its password."""
+    """It is named without an error, and without its password."""
     monkeypatch.setenv("HTTP_PROXY", "http://me:proxy-pass-77@[::1")
     for name in ("http_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)

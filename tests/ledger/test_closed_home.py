@@ -69,7 +69,7 @@ def read_only(home):
 
 
 def test_a_read_only_ledger_is_read_and_nothing_is_sent(ran, said, home, requests_sent):
-    """E8, E12: in a read-only ledger all is shown, merged and previewed; what would be sent says what to do."""
+    """In a read-only ledger all is shown, merged and previewed; what would be sent says what to do."""
     read_only(home)
     before = requests_sent()
     doors = said()
@@ -92,7 +92,7 @@ def test_a_read_only_ledger_is_read_and_nothing_is_sent(ran, said, home, request
 
 
 def test_a_home_that_can_not_be_read_is_said_at_every_door(said, home, requests_sent):
-    """E8: in another user's home each door says in one sentence what can't be read, and what to do."""
+    """In another user's home each door says in one sentence what can't be read, and what to do."""
     home.chmod(0)
     before = requests_sent()
     doors = said()
@@ -105,7 +105,7 @@ def test_a_home_that_can_not_be_read_is_said_at_every_door(said, home, requests_
 
 
 def test_a_home_that_can_not_be_made_is_needed_only_to_send(said, home, requests_sent):
-    """E12: preview() works where the ledger's folder can't be made; a submission says what to do."""
+    """`preview()` works where the ledger's folder can't be made; a submission says what to do."""
     shutil.rmtree(home)
     home.parent.chmod(0o500)
     before = requests_sent()
@@ -119,7 +119,7 @@ def test_a_home_that_can_not_be_made_is_needed_only_to_send(said, home, requests
 
 
 def test_a_file_where_the_home_should_be(call, tmp_path, monkeypatch):
-    """E8, E12: with a file in the home's place the sentence says so, and preview() works."""
+    """With a file in the home's place the sentence says so, and preview() works."""
     from jupyter_batch import jobs
     from jupyter_batch.core.errors import LedgerError
 

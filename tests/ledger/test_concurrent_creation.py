@@ -61,7 +61,7 @@ def _together(script, tmp_path):
 
 
 def test_folders_that_are_made_together(tmp_path):
-    """E7: processes that plan their first jobs in a home that is not there yet each have theirs."""
+    """Processes that plan their first jobs in a home that is not there yet each have theirs."""
     _together(PLAN, tmp_path)
     for number in range(ROUNDS):
         made = tmp_path / "deep" / "er" / str(number) / "jobs"
@@ -70,7 +70,7 @@ def test_folders_that_are_made_together(tmp_path):
 
 @pytest.mark.parametrize("version", [0, 1, len(MIGRATIONS) - 1])
 def test_a_ledger_that_is_brought_up_to_date_together(tmp_path, version):
-    """E7: processes that open a ledger of an older version at one moment bring it up to date once."""
+    """Processes that open a ledger of an older version at one moment bring it up to date once."""
     for number in range(ROUNDS):
         home = tmp_path / "deep" / "er" / str(number)
         home.mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_a_ledger_that_is_brought_up_to_date_together(tmp_path, version):
 
 
 def test_jobs_that_are_recovered_together(tmp_path):
-    """E7: processes that find the database gone at one moment recover each job once."""
+    """Processes that find the database gone at one moment recover each job once."""
     for number in range(ROUNDS):
         home = tmp_path / "deep" / "er" / str(number)
         ledger = Ledger(home)

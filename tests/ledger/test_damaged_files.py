@@ -52,7 +52,7 @@ def ran(call, home):
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["unsent.json", "places.bin", "prints.bin", "index.json"])
 def test_a_damaged_file_of_a_job_hides_no_answer(ran, call, requests_sent, name, damage):
-    """E8: with any one of a job's files damaged its answers are read, merged and found by the cell; none is sent."""
+    """With any one of a job's files damaged its answers are read, merged and found by the cell; none is sent."""
     job, folder = ran
     damage(folder / name)
     before = requests_sent()
@@ -71,7 +71,7 @@ def test_a_damaged_file_of_a_job_hides_no_answer(ran, call, requests_sent, name,
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_keys_refuse_a_merge_and_say_what_does_it(ran, call, requests_sent, damage):
-    """E8: without its rows' keys a job is not merged by hand; the cell finds the rows, and sends nothing."""
+    """Without its rows' keys a job is not merged by hand; the cell finds the rows, and sends nothing."""
     job, folder = ran
     damage(folder / "keys.bin")
     before = requests_sent()
@@ -85,7 +85,7 @@ def test_damaged_keys_refuse_a_merge_and_say_what_does_it(ran, call, requests_se
 
 
 def test_rows_whose_index_is_damaged_have_labels_that_stand_for_no_others(ran, caplog):
-    """E8: results() of a job whose index is damaged is labelled by custom ids, which join with no frame's labels."""
+    """`results()` of a job whose index is damaged is labelled by custom ids, which join with no frame's labels."""
     job, folder = ran
     _garbage(folder / "index.json")
     found = jobs.open_job(job).results()
@@ -95,14 +95,14 @@ def test_rows_whose_index_is_damaged_have_labels_that_stand_for_no_others(ran, c
 
 
 def test_a_reason_that_is_lost_is_said(ran):
-    """E8: the rows of a damaged unsent.json have a reason that names the file."""
+    """The rows of a damaged unsent.json have a reason that names the file."""
     job, folder = ran
     _garbage(folder / "unsent.json")
     assert "unsent.json" in jobs.open_job(job).errors["_error"].iloc[0]
 
 
 def test_what_was_asked_and_can_not_be_told_is_not_sent(ran, call, requests_sent):
-    """E8: where neither prints.bin nor the keys tell what a job asked, nothing is sent without reuse=False."""
+    """Where neither prints.bin nor the keys tell what a job asked, nothing is sent without reuse=False."""
     job, folder = ran
     _garbage(folder / "prints.bin")
     _garbage(folder / "keys.bin")
@@ -117,7 +117,7 @@ def test_what_was_asked_and_can_not_be_told_is_not_sent(ran, call, requests_sent
 def test_retry_of_a_job_with_damaged_files_sends_what_failed_alone(
     server, call, home, requests_sent, damage
 ):
-    """E8: a damaged unsent.json and prints.bin never lead to sending again what was answered."""
+    """A damaged unsent.json and prints.bin never lead to sending again what was answered."""
     server.set_faults("row_errors=0.4,seed=3")
     job = frame(30).llm.batch("{text}", out="answer", **call).wait(60)
     failed = job.results().query("_status == 'failed'")
@@ -135,7 +135,7 @@ def test_retry_of_a_job_with_damaged_files_sends_what_failed_alone(
 
 @pytest.mark.parametrize("damage", [_garbage, _folder])
 def test_an_answer_that_was_taken_over_and_is_damaged_is_said(call, home, damage):
-    """E8: a row whose carried-over answer is damaged is no row that runs for ever: it has a reason."""
+    """A row whose carried-over answer is damaged is no row that runs for ever: it has a reason."""
     frame().llm.batch("{text}", out="answer", **call).wait(60)
     grown = frame(8).llm.batch("{text}", out="answer", **call).wait(60)
     forget(home)
@@ -146,7 +146,7 @@ def test_an_answer_that_was_taken_over_and_is_damaged_is_said(call, home, damage
 
 
 def test_a_folder_that_is_no_folder(ran, call, capsys):
-    """E8: with a file where a job's folder was, each door says one sentence that names it."""
+    """With a file where a job's folder was, each door says one sentence that names it."""
     job, folder = ran
     for path in folder.iterdir():
         path.unlink()
@@ -175,7 +175,7 @@ def _spoil(home, table, facts="{"):
 @pytest.mark.parametrize("facts", ["{", "{}", "null", '{"id": 3}'])
 @pytest.mark.parametrize("table", ["job", "shard"])
 def test_a_damaged_record_is_read_from_the_folder(call, home, requests_sent, table, facts):
-    """E8: a record of the database that is damaged is mended from its job's folder."""
+    """A record of the database that is damaged is mended from its job's folder."""
     frame().llm.batch("{text}", out="answer", **call).wait(60)
     job = frame(7).llm.batch("{text}", out="answer", **call).wait(60)
     forget(home)
@@ -189,7 +189,7 @@ def test_a_damaged_record_is_read_from_the_folder(call, home, requests_sent, tab
 
 @pytest.mark.parametrize("table", ["job", "shard"])
 def test_a_damaged_job_does_not_hide_the_others(call, home, requests_sent, table):
-    """E8: a job that neither the database nor its folder tells is named below the list of the others; none is sent."""
+    """A job that neither the database nor its folder tells is named below the list of the others; none is sent."""
     first = frame().llm.batch("{text}", out="answer", **call).wait(60)
     lost = frame(7).llm.batch("{text}", out="answer", **call).wait(60)
     forget(home)

@@ -33,7 +33,7 @@ class _EndingCall:
 
 @pytest.mark.parametrize("error", [ProviderDownError, InputError, RuntimeError])
 def test_a_provider_that_can_not_be_reached_at_the_end_is_no_message(tmp_path, caplog, error):
-    """E8: a kernel that is shut while it connects leaves no message, no block and no log record behind."""
+    """A kernel that is shut while it connects leaves no message, no block and no log record behind."""
     harness = Harness(
         tmp_path / "home",
         lambda: Scripted(lambda _: "a"),
@@ -58,7 +58,7 @@ def test_a_provider_that_can_not_be_reached_at_the_end_is_no_message(tmp_path, c
 
 
 def test_a_row_in_real_time_is_no_failure_when_the_process_ends(tmp_path):
-    """E8: a row that could not be asked since the interpreter ended is asked by the next process."""
+    """A row that could not be asked since the interpreter ended is asked by the next process."""
     requests = tmp_path / "requests-0.jsonl"
     requests.write_bytes(
         b'{"custom_id":"jb-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]}}\n'

@@ -29,7 +29,7 @@ def no_file_above(size: int):
 
 
 def test_request_files_that_do_not_fit_leave_nothing_behind(call, home, requests_sent):
-    """E8: a frame whose requests do not fit on the disk is refused in a sentence; no job and no file is left."""
+    """A frame whose requests do not fit on the disk is refused in a sentence; no job and no file is left."""
     rows = pd.DataFrame({"text": ["x" * 1000] * 600})
     rows["text"] += rows.index.astype(str)
     before = requests_sent()
@@ -44,7 +44,7 @@ def test_request_files_that_do_not_fit_leave_nothing_behind(call, home, requests
 
 
 def test_results_that_do_not_fit_are_fetched_when_there_is_space(tmp_path):
-    """E8: results that do not fit on the disk stay at the provider; the job says so, and fetches them later."""
+    """Results that do not fit on the disk stay at the provider; the job says so, and fetches them later."""
     harness = Harness(
         tmp_path / "home",
         lambda: provider,
@@ -73,7 +73,7 @@ def test_results_that_do_not_fit_are_fetched_when_there_is_space(tmp_path):
 
 
 def test_a_database_that_can_not_grow_sends_nothing(tmp_path):
-    """E8: where the ledger's database can't be written, no request leaves: what was not written down is not sent."""
+    """Where the ledger's database can't be written, no request leaves: what was not written down is not sent."""
     provider = Scripted(lambda _: "z" * 500)
     harness = Harness(
         tmp_path / "home",

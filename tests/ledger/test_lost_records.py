@@ -40,7 +40,7 @@ def run(call, **more):
 
 @damages
 def test_one_copy_of_the_record_is_enough(ran, call, requests_sent, damage):
-    """C6: job.json is damaged, and the database is gone: the job is recovered from the copy, nothing is sent."""
+    """`job.json` is damaged, and the database is gone: the job is recovered from the copy, nothing is sent."""
     job, folder, answers = ran
     before = requests_sent()
     damage(folder / "job.json")
@@ -53,7 +53,7 @@ def test_one_copy_of_the_record_is_enough(ran, call, requests_sent, damage):
 @damages
 @pytest.mark.parametrize("rest", [True, False], ids=["with shard-0.json", "without"])
 def test_a_folder_without_a_record_is_not_passed_over(ran, call, requests_sent, damage, rest):
-    """C6: no copy can be read: the same cell and a grown frame are refused; the folder and the ways out are named."""
+    """No copy can be read: the same cell and a grown frame are refused; the folder and the ways out are named."""
     job, folder, _ = ran
     before = requests_sent()
     for name in ("job.json", "job-copy.json"):
@@ -73,7 +73,7 @@ def test_a_folder_without_a_record_is_not_passed_over(ran, call, requests_sent, 
 
 
 def test_the_ways_out_of_a_lost_record(ran, call, requests_sent):
-    """C6: forget and adopt, as the sentence says, bring the answers back, and nothing is paid."""
+    """Forget and adopt, as the sentence says, bring the answers back, and nothing is paid."""
     job, folder, answers = ran
     before = requests_sent()
     for name in ("job.json", "job-copy.json"):
@@ -89,7 +89,7 @@ def test_the_ways_out_of_a_lost_record(ran, call, requests_sent):
 
 
 def test_the_user_may_pay_again(ran, call, requests_sent):
-    """C6: reuse=False sends all rows, as the sentence says."""
+    """`reuse=False` sends all rows, as the sentence says."""
     _, folder, answers = ran
     before = requests_sent()
     for name in ("job.json", "job-copy.json"):
@@ -101,7 +101,7 @@ def test_the_user_may_pay_again(ran, call, requests_sent):
 
 @damages
 def test_a_lost_shard_record_does_not_send_its_batch_again(ran, call, requests_sent, damage):
-    """C6: the database and shard-0.json are gone: the batch is found at the provider before anything is sent."""
+    """The database and shard-0.json are gone: the batch is found at the provider before anything is sent."""
     job, folder, answers = ran
     before = requests_sent()
     damage(folder / "shard-0.json")
@@ -114,7 +114,7 @@ def test_a_lost_shard_record_does_not_send_its_batch_again(ran, call, requests_s
 
 
 def test_a_copy_of_a_folder_is_no_lost_job(ran, call, home):
-    """C6: a backup of a job's folder below another name refuses nothing."""
+    """A backup of a job's folder below another name refuses nothing."""
     job, folder, _ = ran
     for name in (f"{job}.bak", f"{job}2"):
         (home / "jobs" / name).mkdir()

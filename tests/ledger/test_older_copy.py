@@ -50,7 +50,7 @@ def steps_of(harness, job, steps):
 @pytest.mark.parametrize("steps_before", [0, 1])
 @pytest.mark.parametrize("steps_after", [1, 2, 40])
 def test_an_older_copy_of_the_database(harness, tmp_path, steps_before, steps_after):
-    """C6: a database of an earlier hour holds shards as they were then; none that was sent since is sent again."""
+    """A database of an earlier hour holds shards as they were then; none that was sent since is sent again."""
     job = harness.plan()
     steps_of(harness, job, steps_before)
     copy = Copy(harness, tmp_path / "copy.sqlite3")
@@ -62,7 +62,7 @@ def test_an_older_copy_of_the_database(harness, tmp_path, steps_before, steps_af
 
 
 def test_an_older_copy_of_a_job_that_was_retried(harness, tmp_path):
-    """C6: of a retry the older database knows nothing, and its parent is open there: neither is sent again."""
+    """Of a retry the older database knows nothing, and its parent is open there: neither is sent again."""
     harness.provider._answer = lambda body: None if body["messages"][-1]["content"] == "a" else "x"
     first = harness.plan(shard_size=4)
     copy = Copy(harness, tmp_path / "copy.sqlite3")

@@ -133,6 +133,6 @@ def test_the_frame_has_the_values_as_they_are(shot):
 
 
 def test_answers_are_not_counted_as_rows(shot):
-    """D9: with n=3 the counts are of answers: the cell says so, below a heading that says rows."""
+    """With n=3 the counts are of answers: the cell says so, below a heading that says rows."""
     three = table.cells(shot(samples=3, counts=Counts(succeeded=9)))
     assert three[table.HEADINGS.index("rows")] == "9 of 9 answers"

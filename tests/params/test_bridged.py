@@ -1,4 +1,4 @@
-"""D1: a request that a chat model takes at /v1/responses alone goes there, as litellm sends it in real time."""
+"""A request that a chat model takes at /v1/responses alone goes there, as litellm sends it in real time."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ def endpoint_of(model, params, api_base=None, mode="batch"):
     ],
 )
 def test_litellms_rule_decides(model, params, endpoint):
-    """D1: from gpt-5.4 on, chat completions refuse functions while the model reasons: each row, after a day."""
+    """From gpt-5.4 on, chat completions refuse functions while the model reasons: each row, after a day."""
     assert endpoint_of(model, params) == endpoint
 
 
 def test_another_server_is_asked_by_chat():
-    """D1: a server of OpenAI's shape that calls its model so may have no /v1/responses."""
+    """A server of OpenAI's shape that calls its model so may have no /v1/responses."""
     assert endpoint_of("openai/gpt-5.4", {"tools": [TOOL]}, "https://other.example/v1") == CHAT
 
 
 def test_azure_has_no_such_batches():
-    """D1: refused before anything is sent, with what to do."""
+    """Refused before anything is sent, with what to do."""
     given = {"tools": [TOOL], "reasoning_effort": "high"}
     with pytest.raises(OptionError, match='reasoning_effort="none"'):
         endpoint_of("azure/gpt-5.4", given, "https://x.openai.azure.com")
 
 
 def test_a_job_is_sent_there(server, mapped, home):
-    """D1: through the accessor: request lines, tools and effort are those of the Responses API."""
+    """Through the accessor: request lines, tools and effort are those of the Responses API."""
     df = pd.DataFrame({"text": ["a", "b"]})
     given = {**mapped, "model": "openai/gpt-5.4", "tools": [TOOL], "reasoning_effort": "high"}
     df.llm.batch("{text}", out="said", **given).wait(60)

@@ -1,4 +1,4 @@
-"""D1: parameters that litellm leaves out without a word are refused; what insists on them is sent as it is."""
+"""Parameters that litellm leaves out without a word are refused; what insists on them is sent as it is."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def request(place, extra=None, **params):
     ],
 )
 def test_a_value_that_is_false_or_empty_is_not_left_out(place, params):
-    """D1: `False` and `{}` ask for something, too; a parameter may be lost where the request is made of the options."""
+    """`False` and `{}` ask for something, too; a parameter may be lost where the request is made of the options."""
     name = next(iter(params))
     with pytest.raises(OptionError, match=f"`{name}`.*extra_body"):
         request(place, **params)
 
 
 def test_values_of_the_default_may_be_left_out():
-    """D1: what holds without the parameter is no reason to refuse."""
+    """What holds without the parameter is no reason to refuse."""
     made = request(GEMINI, logprobs=False, presence_penalty=0, frequency_penalty=0)
     assert "contents" in made
 
 
 @pytest.mark.parametrize("place", [GEMINI, GEMINI_API, LLAMA_AT_BEDROCK, OPUS, MISTRAL])
 def test_extra_body_is_sent_whatever_litellm_makes_of_it(place):
-    """D1: the way to insist works where litellm has no place for a field (Gemini), or refuses it (Claude's top_k)."""
+    """The way to insist works where litellm has no place for a field (Gemini), or refuses it (Claude's top_k)."""
     made = request(place, extra={"mine": 1, "top_k": 3, "labels_of_mine": {"a": "b"}})
     text = orjson.dumps(made).decode()
     for field in ('"mine":1', '"top_k":3', '"labels_of_mine":{"a":"b"}'):
@@ -67,7 +67,7 @@ def test_extra_body_is_sent_whatever_litellm_makes_of_it(place):
 
 
 def test_a_refusal_at_the_request_names_the_way_to_insist():
-    """D1: without litellm's own advice, which users of this package can't follow."""
+    """Without litellm's own advice, which users of this package can't follow."""
     with pytest.raises(OptionError, match=r"prompt_cache_key.*extra_body=") as refused:
         request(MISTRAL, prompt_cache_key="k")
     assert "allowed_openai_params" not in str(refused.value)

@@ -95,7 +95,7 @@ EXTRAS = [
 @pytest.mark.parametrize("more", [{}, {"response_format": FORMAT}], ids=["text", "schema"])
 @pytest.mark.parametrize("model", [CLAUDE, BEDROCK, NOVA])
 def test_real_time_sends_what_the_batch_sends(model, more, recorder):
-    """D1: `extra_body` is merged into the request in real time as in the batch, and never nested."""
+    """`extra_body` is merged into the request in real time as in the batch, and never nested."""
     for extra in EXTRAS:
         params = {"max_tokens": 50, **more, "extra_body": extra}
         _, sent = _real_time(recorder, model, params)
@@ -104,7 +104,7 @@ def test_real_time_sends_what_the_batch_sends(model, more, recorder):
 
 @pytest.mark.parametrize("model", [CLAUDE, BEDROCK])
 def test_it_says_nothing_of_where_a_request_goes(model, recorder):
-    """A1: a field of `extra_body` named as an address or a key of litellm's is a field of the request, no more."""
+    """A field of `extra_body` named as an address or a key of litellm's is a field of the request, no more."""
     place = {"api_base": "http://127.0.0.1:9", "api_key": "other", "aws_access_key_id": "other"}
     headers, _ = _real_time(recorder, model, {"extra_body": {**place, "model_id": "other"}})
     assert "other" not in str(headers)

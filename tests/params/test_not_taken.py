@@ -1,4 +1,4 @@
-"""D1: parameters that are no options here: refused before anything is sent, with the way to insist."""
+"""Parameters that are no options here: refused before anything is sent, with the way to insist."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from jupyter_batch.core.errors import OptionError
     "name", ["top_k", "min_p", "modalities", "audio", "drop_params", "allowed_openai_params"]
 )
 def test_the_way_to_insist_is_named(name, home):
-    """D1: top_k is not a misspelled top_p."""
+    """`top_k` is not a misspelled top_p."""
     with pytest.raises(OptionError, match=f"`{name}`.*extra_body="):
         pd.DataFrame({"a": ["x"]}).llm.batch("{a}", model="local/echo", **{name: 3})
 
 
 def test_other_names_say_what_is_meant():
-    """D1: what other libraries call otherwise."""
+    """What other libraries call otherwise."""
     assert "tools" in unknown("functions")
     assert "df.llm.embed" in unknown("dimensions")
     assert "retry" in unknown("num_retries")
@@ -28,7 +28,7 @@ def test_other_names_say_what_is_meant():
 
 
 def test_the_responses_api_has_no_stop(home):
-    """D1: the same for what /v1/responses does not have."""
+    """The same for what /v1/responses does not have."""
     with pytest.raises(OptionError, match=r"`stop`.*extra_body="):
         jupyter_batch.batch(
             ["x"], model="openai/o3-pro", stop="x", api_key="k", api_base="http://127.0.0.1:9/v1"

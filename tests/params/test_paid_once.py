@@ -28,7 +28,7 @@ def sent(server):
 
 
 def test_the_request_hash_is_of_the_request_as_it_was_given(server, mapped, home):
-    """D1: a ledger of before this mapping has the same hashes, so that its answers are found and not paid again."""
+    """A ledger of before this mapping has the same hashes, so that its answers are found and not paid again."""
     job = frame(1).llm.batch("{text}", out="said", max_tokens=50, seed=7, **mapped).wait(60)
     body = (
         b'{"model":"gpt-5-mini","messages":[{"role":"user","content":"row number 0"}],'
@@ -40,7 +40,7 @@ def test_the_request_hash_is_of_the_request_as_it_was_given(server, mapped, home
 
 
 def test_the_hash_of_an_embedding_is_of_the_request_as_it_was_given(mapped, home):
-    """D1: likewise for vectors."""
+    """Likewise for vectors."""
     given = {**mapped, "model": "openai/text-embedding-3-small"}
     job = frame(1).llm.embed("text", out="v", dimensions=8, **given).wait(60)
     body = b'{"model":"text-embedding-3-small","input":"row number 0","dimensions":8}}\n'
@@ -49,7 +49,7 @@ def test_the_hash_of_an_embedding_is_of_the_request_as_it_was_given(mapped, home
 
 
 def test_an_adopted_job_with_mapped_parameters_is_found_by_its_cell(server, mapped, home):
-    """D1: the ledger is gone, the batch adopted, the cell run again: its rows are told by what was sent."""
+    """The ledger is gone, the batch adopted, the cell run again: its rows are told by what was sent."""
     df = frame()
     df.llm.batch("{text}", out="said", max_tokens=500, **mapped).wait(60)
     lose(home)
@@ -62,7 +62,7 @@ def test_an_adopted_job_with_mapped_parameters_is_found_by_its_cell(server, mapp
 
 
 def test_a_retry_of_an_older_job_maps_what_it_sends(server, mapped, home, monkeypatch):
-    """D1: the raw `max_tokens` of a job planned before, for which a model refuses each row, is not sent raw again."""
+    """The raw `max_tokens` of a job planned before, for which a model refuses each row, is not sent raw again."""
     with monkeypatch.context() as before:
         before.setattr("jupyter_batch.planning.request_lines.route_of", lambda _: None)
         server.set_faults("row_errors=1")
@@ -80,7 +80,7 @@ def test_a_retry_of_an_older_job_maps_what_it_sends(server, mapped, home, monkey
 
 
 def test_a_retry_of_an_older_job_with_other_parameters_maps_all(server, mapped, home, monkeypatch):
-    """D1, D4: what was cut off is sent again in the model's words; the cell that gives this limit has the answers."""
+    """What was cut off is sent again in the model's words; the cell that gives this limit has the answers."""
     with monkeypatch.context() as before:
         before.setattr("jupyter_batch.planning.request_lines.route_of", lambda _: None)
         server.set_faults("row_errors=1")
@@ -96,7 +96,7 @@ def test_a_retry_of_an_older_job_with_other_parameters_maps_all(server, mapped, 
 
 
 def test_a_finish_in_real_time_goes_on_from_the_users_words(server, mapped, home):
-    """D1: real time maps by itself; it is not handed what was mapped before."""
+    """Real time maps by itself; it is not handed what was mapped before."""
     server.set_faults("row_errors=1")
     df = frame()
     job = df.llm.batch("{text}", out="said", max_tokens=500, **mapped).wait(60)
@@ -108,7 +108,7 @@ def test_a_finish_in_real_time_goes_on_from_the_users_words(server, mapped, home
 
 
 def test_a_line_that_cannot_be_mapped_stays():
-    """D1: a retry of an older job leaves what it can't map to the provider."""
+    """A retry of an older job leaves what it can't map to the provider."""
     record = made_up(model="openai/o3", provider="openai", body_model="o3")
     assert is_unmapped(record)
     remapped = Remapped(record)
@@ -125,7 +125,7 @@ def line(**params):
 
 
 def test_preview_shows_the_body_as_it_is_sent(mapped, home):
-    """D1: the first row's request, in the words that the model takes."""
+    """The first row's request, in the words that the model takes."""
     seen = frame().llm.preview("{text}", max_tokens=50, **mapped)
     assert seen.body == {
         "model": "gpt-5-mini",

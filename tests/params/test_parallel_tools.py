@@ -14,7 +14,7 @@ from jupyter_batch.wire.openai import CHAT
     ("name", "value"), [("parallel_tool_calls", False), ("tool_choice", "required")]
 )
 def test_without_tools_the_refusal_names_what_was_given(name, value):
-    """D1: Claude has one field for both parameters; the sentence is about the one in the call."""
+    """Claude has one field for both parameters; the sentence is about the one in the call."""
     body = {
         "model": "claude-sonnet-4-5",
         "messages": [{"role": "user", "content": "x"}],

@@ -1,4 +1,4 @@
-"""D3: keys inside message parts: misspelled or missing ones are the row's reason, before anything is sent."""
+"""Keys inside message parts: misspelled or missing ones are the row's reason, before anything is sent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def said(part):
     ],
 )
 def test_a_typo_inside_a_part_is_refused(part, word):
-    """D3: for every provider."""
+    """For every provider."""
     with pytest.raises(Refused, match=word):
         in_chat_form(said(part))
 
@@ -56,7 +56,7 @@ def line(part, api_base=None):
     ],
 )
 def test_openai_takes_no_other_keys(part):
-    """D3: OpenAI refuses each row for them, after a day; other servers have keys of their own."""
+    """OpenAI refuses each row for them, after a day; other servers have keys of their own."""
     refused = line(part)
     assert isinstance(refused, RowError)
     assert "OpenAI does not take" in refused.reason
@@ -64,7 +64,7 @@ def test_openai_takes_no_other_keys(part):
 
 
 def test_the_detail_of_a_responses_picture_is_kept():
-    """D3: `input_image` with a detail; it was left out."""
+    """`input_image` with a detail; it was left out."""
     part = {"type": "input_image", "image_url": PNG, "detail": "high"}
     assert in_chat_form(said(part))[0]["content"][1]["image_url"] == {"url": PNG, "detail": "high"}
 
@@ -81,5 +81,5 @@ def test_the_detail_of_a_responses_picture_is_kept():
     ],
 )
 def test_parts_in_openais_form_are_sent(part):
-    """D3: all the forms of its reference, and a picture as a bare address."""
+    """All the forms of its reference, and a picture as a bare address."""
     assert isinstance(line(part), bytes)

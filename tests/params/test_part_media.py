@@ -1,4 +1,4 @@
-"""D3: files by id or address, sound and video: each reaches its model, or is the row's reason."""
+"""Files by id or address, sound and video: each reaches its model, or is the row's reason."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def line(place, part):
     ],
 )
 def test_what_a_provider_has_no_place_for_is_the_rows_reason(place, part):
-    """D3: at /v1/responses a video went out as the Python form of its part, in the text."""
+    """At /v1/responses a video went out as the Python form of its part, in the text."""
     assert isinstance(line(place, part), RowError)
 
 
@@ -69,7 +69,7 @@ def test_what_a_provider_has_no_place_for_is_the_rows_reason(place, part):
     ],
 )
 def test_what_it_has_a_place_for_is_sent(place, part, sent):
-    """D3: a file's address is a `file_url` at /v1/responses, where litellm calls it an id."""
+    """A file's address is a `file_url` at /v1/responses, where litellm calls it an id."""
     made = line(place, part)
     assert isinstance(made, bytes), made
     assert sent in made.decode()
@@ -77,7 +77,7 @@ def test_what_it_has_a_place_for_is_sent(place, part, sent):
 
 @pytest.mark.parametrize("kind", ["image", "document"])
 def test_a_file_of_anthropics_is_what_it_was(kind):
-    """D3: a picture by its id went to the code execution's container, where the model does not see it."""
+    """A picture by its id went to the code execution's container, where the model does not see it."""
     part = {"type": kind, "source": {"type": "file", "file_id": "file_1"}}
     content = orjson.loads(line(CLAUDE, part))["params"]["messages"][0]["content"]
     assert content[1] == part

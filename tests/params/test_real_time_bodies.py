@@ -135,7 +135,7 @@ def _batch(model, messages, params, base):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_body_is_what_litellm_sends(model, base):
-    """D1: over real HTTP, for models of each provider of OpenAI's shape and many parameters; refused alike."""
+    """Over real HTTP, for models of each provider of OpenAI's shape and many parameters; refused alike."""
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
     for params in PARAMS:
         assert _batch(model, messages, params, base) == _real_time(model, messages, params, base), (
@@ -144,7 +144,7 @@ def test_the_body_is_what_litellm_sends(model, base):
 
 
 def test_max_tokens_of_gpt_5():
-    """D1: `max_tokens` goes out under the name that gpt-5 takes; templates stay holes, filled per row."""
+    """`max_tokens` goes out under the name that gpt-5 takes; templates stay holes, filled per row."""
     body = {
         "model": "gpt-5-mini",
         "messages": [{"role": "user", "content": Hole("t")}],
@@ -158,7 +158,7 @@ def test_max_tokens_of_gpt_5():
 
 
 def test_what_is_taken_as_it_is_is_what_litellm_makes():
-    """D1: the rule that leaves litellm out agrees with litellm for each chat model of OpenAI's in its list."""
+    """The rule that leaves litellm out agrees with litellm for each chat model of OpenAI's in its list."""
     litellm = load_litellm()
     values = {"temperature": 0.5, "top_p": 0.5, "max_tokens": 5, "seed": 1, "presence_penalty": 0.1}
     light = [
@@ -175,7 +175,7 @@ def test_what_is_taken_as_it_is_is_what_litellm_makes():
 
 
 def test_a_missing_parameter_is_left_out_for_its_row():
-    """D10: the row is sent without it, and is the request that never had it."""
+    """The row is sent without it, and is the request that never had it."""
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "x"}]}
     route = route_to("openai", "gpt-4.1")
     varied = encoder(
@@ -187,7 +187,7 @@ def test_a_missing_parameter_is_left_out_for_its_row():
 
 
 def test_extra_body_of_the_row():
-    """H: `extra_body=col("x")` merges each row's dict into its body; a row without one has none."""
+    """`extra_body=col("x")` merges each row's dict into its body; a row without one has none."""
     body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "x"}]}
     route = route_to("openai", "gpt-4.1")
     made = encoder(OPENAI, CHAT, body, load_litellm, route=route, extra=Hole("param extra_body"))
@@ -212,7 +212,7 @@ CLAUDE = [
 
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-3-haiku-20240307"])
 def test_anthropics_body_is_what_litellm_sends(model, base):
-    """D1: the same in Anthropic's own bodies; the limit is given, since ours by default is lower."""
+    """The same in Anthropic's own bodies; the limit is given, since ours by default is lower."""
     litellm = load_litellm()
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
     for params in CLAUDE:
@@ -258,7 +258,7 @@ def test_anthropics_body_is_what_litellm_sends(model, base):
     ],
 )
 def test_a_parameter_that_litellm_drops_is_an_error(dialect, route, params):
-    """D1: in a batch and in real time, before anything is sent: for all rows, or for the rows that have it."""
+    """In a batch and in real time, before anything is sent: for all rows, or for the rows that have it."""
     said = {"model": route.model, "messages": [{"role": "user", "content": "x"}]}
     (name,) = params
     with pytest.raises(OptionError, match=f"`{name}`.*extra_body"):
@@ -272,7 +272,7 @@ def test_a_parameter_that_litellm_drops_is_an_error(dialect, route, params):
 
 
 def test_a_value_that_says_nothing_may_be_left_out():
-    """D1: `reasoning_effort="none"` and a text as the response's format are what a model does by itself."""
+    """`reasoning_effort="none"` and a text as the response's format are what a model does by itself."""
     body = {
         "model": "claude-haiku-4-5",
         "messages": [{"role": "user", "content": "x"}],
@@ -299,7 +299,7 @@ def test_a_value_that_says_nothing_may_be_left_out():
     ],
 )
 def test_anthropic_combinations_are_refused_before_sending(params, word):
-    """D2: what Anthropic refuses row by row is an error at once that names the parameter."""
+    """What Anthropic refuses row by row is an error at once that names the parameter."""
     body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "x"}], **params}
     with pytest.raises(OptionError, match=word):
         encoder(ANTHROPIC, CHAT, body, load_litellm)
@@ -329,7 +329,7 @@ FORMS = {
     ],
 )
 def test_a_picture_of_any_form_is_in_the_request(form, dialect, route):
-    """D3: pictures in Anthropic's, Gemini's and OpenAI's forms reach each dialect."""
+    """Pictures in Anthropic's, Gemini's and OpenAI's forms reach each dialect."""
     said = in_chat_form(
         [{"role": "user", "content": [{"type": "text", "text": "what?"}, FORMS[form]]}]
     )
@@ -346,7 +346,7 @@ def test_a_picture_of_any_form_is_in_the_request(form, dialect, route):
 
 
 def test_tool_calls_in_anthropics_form():
-    """D3: `tool_use` and `tool_result` become calls and tools' messages, in their order."""
+    """`tool_use` and `tool_result` become calls and tools' messages, in their order."""
     said = in_chat_form(
         [
             {
@@ -367,7 +367,7 @@ def test_tool_calls_in_anthropics_form():
 
 
 def test_a_typo_in_a_part_is_its_rows_reason():
-    """D3: a part of a type that nobody reads is refused, with the nearest."""
+    """A part of a type that nobody reads is refused, with the nearest."""
     with pytest.raises(Refused, match="did you mean 'image_url'"):
         in_chat_form(
             [{"role": "user", "content": [{"type": "image_urll", "image_url": {"url": "x"}}]}]
@@ -375,7 +375,7 @@ def test_a_typo_in_a_part_is_its_rows_reason():
 
 
 def test_what_a_translation_leaves_out_is_its_rows_reason():
-    """D3: a name and an unknown key have no place at Anthropic: the row says so, and is not sent without them."""
+    """A name and an unknown key have no place at Anthropic: the row says so, and is not sent without them."""
     body = {"model": "claude-sonnet-4-5", "messages": Hole("messages")}
     made = encoder(ANTHROPIC, CHAT, body, load_litellm)
     for extra in ({"name": "Berta"}, {"contentt": "more of it"}):

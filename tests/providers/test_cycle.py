@@ -181,7 +181,7 @@ def test_a_tag_is_found_on_any_page(harness):
 
 
 def test_a_create_that_never_arrived_is_asked_about(harness):
-    """C1: the connection broke and the list never shows it: the user is asked, and then it is sent again."""
+    """The connection broke and the list never shows it: the user is asked, and then it is sent again."""
     harness.fake.faults["create"] = [Fault()]
     job = harness.plan()
 

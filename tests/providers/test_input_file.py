@@ -24,7 +24,7 @@ from jupyter_batch.wire.openai_batches import read_batch
     ],
 )
 def test_a_file_that_is_not_there(said):
-    """D7: a create's refusal because the file is unknown is recognised, with 400 as with 404."""
+    """A create's refusal because the file is unknown is recognised, with 400 as with 404."""
     assert of_file(said) is InputFile.ABSENT
     assert by_status(400, said).input_file is InputFile.ABSENT
     assert by_status(404, said).input_file is InputFile.ABSENT
@@ -43,7 +43,7 @@ def test_a_file_that_is_not_there(said):
     ],
 )
 def test_a_file_that_is_not_processed(said):
-    """D6: a create's refusal because the file is not processed yet is recognised."""
+    """A create's refusal because the file is not processed yet is recognised."""
     assert of_file(said) is InputFile.UNREADY
     assert by_status(400, said).input_file is InputFile.UNREADY
 
@@ -60,12 +60,12 @@ def test_a_file_that_is_not_processed(said):
     ],
 )
 def test_other_refusals(said):
-    """D6, D7: a refusal that time does not mend is none of these."""
+    """A refusal that time does not mend is none of these."""
     assert of_file(said) is None
 
 
 def test_a_batch_that_failed_for_its_file():
-    """D7: a batch that was created and then failed because its file was not found says so in a field."""
+    """A batch that was created and then failed because its file was not found says so in a field."""
     error = {"code": "invalid_request", "message": "Input file not found", "line": None}
     failed = {"id": "b", "status": "failed", "errors": {"object": "list", "data": [error]}}
     assert read_batch(failed).input_file is InputFile.ABSENT

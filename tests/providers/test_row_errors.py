@@ -42,7 +42,7 @@ SHAPES = [
 
 @pytest.mark.parametrize(("body", "sentence"), SHAPES, ids=lambda value: str(value)[:40])
 def test_a_failed_row_shows_the_servers_sentence(body, sentence):
-    """E2: an error of a row is read as the errors of calls are, and its reason holds no raw JSON or markup."""
+    """An error of a row is read as the errors of calls are, and its reason holds no raw JSON or markup."""
     line = {"custom_id": "a", "response": {"status_code": 500, "body": body}}
     result = tolerant.read(json.dumps(line).encode())
     assert result.status is Status.FAILED
@@ -65,12 +65,12 @@ def test_a_failed_row_shows_the_servers_sentence(body, sentence):
     ids=["openai", "anthropic", "bedrock", "vertex"],
 )
 def test_every_dialect_reads_an_error_of_any_shape(decode, error):
-    """E2: for each provider's result lines."""
+    """For each provider's result lines."""
     assert decode(error).error == ("502 Bad Gateway" if error == PAGE else "told")
 
 
 def test_an_error_with_a_200_is_not_taken_as_billed():
-    """E2: a row whose 200 is an error was not billed, so that running the cell again may send it."""
+    """A row whose 200 is an error was not billed, so that running the cell again may send it."""
     for body in (
         {"success": False, "msg": "busy"},
         [{"error": {"message": "busy"}}],
@@ -84,14 +84,14 @@ def test_an_error_with_a_200_is_not_taken_as_billed():
     "errors", [["told"], [{"error": {"message": "told"}}], [{"detail": "told"}], "told"]
 )
 def test_a_failed_batch_shows_its_errors_of_any_shape(errors):
-    """E2: a batch object's `errors`, masked like any other text of a provider."""
+    """A batch object's `errors`, masked like any other text of a provider."""
     assert read_batch({"id": "b", "status": "failed", "errors": errors}).errors == "told"
     leaked = [{"message": "bad key sk-abcdefghijklmnopqrstuvwxyz123456"}]
     assert "sk-abcdef" not in read_batch({"id": "b", "status": "failed", "errors": leaked}).errors
 
 
 def test_an_error_does_not_steer_the_terminal():
-    """E2: control characters and bidi overrides of a server's text are left out."""
+    """Control characters and bidi overrides of a server's text are left out."""
     assert read_refusal("a\x1b[31mb\x00c\u202ed").message == "a [31mb c d"
 
 
@@ -106,12 +106,12 @@ def test_an_error_does_not_steer_the_terminal():
     ],
 )
 def test_a_wait_that_a_server_asks_for_is_bounded(headers, seconds):
-    """E3, F: no retry-after makes a job wait for years; milliseconds are read where a server sends them."""
+    """No retry-after makes a job wait for years; milliseconds are read where a server sends them."""
     assert by_status(429, "slow down", headers=headers).retry_after == seconds
 
 
 def test_an_unknown_path_with_a_200_is_no_batch_api():
-    """E1: LM Studio answers 200 to each path that it does not have; the job is blocked at once, and does not wait."""
+    """LM Studio answers 200 to each path that it does not have; the job is blocked at once, and does not wait."""
     words = "Unexpected endpoint or method. (POST /v1/files). Returning 200 anyway"
     with pytest.raises(NoBatchApiError, match="Unexpected endpoint"):
         object_in(json.dumps({"error": words}).encode(), "http://h/v1")

@@ -71,12 +71,12 @@ def sent(body) -> bytes:
 
 @pytest.mark.parametrize(("body", "sentence"), SHAPES)
 def test_each_shape_has_its_sentence(body, sentence):
-    """E2: an error body of any shape is its sentence."""
+    """An error body of any shape is its sentence."""
     assert read_refusal(sent(body)).message == sentence
 
 
 def test_a_body_that_says_nothing_has_the_reason_of_its_status():
-    """E2: an empty body, or an empty object: the words beside the status."""
+    """An empty body, or an empty object: the words beside the status."""
     for body in (b"", b"{}", b"[]", b"  "):
         assert "Bad Gateway" in str(refused(502, body, "http://h", reason="Bad Gateway"))
 
@@ -102,7 +102,7 @@ def test_a_body_that_says_nothing_has_the_reason_of_its_status():
     ],
 )
 def test_a_path_that_is_not_there_is_told_from_an_object_that_is_not(status, body, kind):
-    """E1: what a server says where it has no such call, and where it has no such object."""
+    """What a server says where it has no such call, and where it has no such object."""
     assert type(refused(status, sent(body), "http://h")) is kind
 
 
@@ -141,7 +141,7 @@ IN_TIME = [
 
 @pytest.mark.parametrize(("status", "body"), SPENT)
 def test_a_quota_that_is_used_up_is_told_from_one_that_comes_back(status, body):
-    """E3: the words of each provider for an account without credit."""
+    """The words of each provider for an account without credit."""
     error = refused(status, sent(body), "http://h")
     assert isinstance(error, RateLimitError)
     assert error.spent
@@ -150,7 +150,7 @@ def test_a_quota_that_is_used_up_is_told_from_one_that_comes_back(status, body):
 
 @pytest.mark.parametrize("said", IN_TIME)
 def test_a_limit_on_a_pace_is_no_quota_that_is_used_up(said):
-    """E3: it passes with time."""
+    """It passes with time."""
     assert not is_spent(said)
 
 
@@ -209,7 +209,7 @@ async def _asked_at(made, body, verb, requests):
 @pytest.mark.parametrize("verb", ["upload", "create", "poll", "cancel", "list"])
 @pytest.mark.parametrize(("body", "kind"), OK_ERRORS)
 def test_an_error_that_comes_with_a_200_is_one(tmp_path, verb, body, kind):
-    """E2: from a server of OpenAI's API, on each verb: the sentence, and the kind where the body names one."""
+    """From a server of OpenAI's API, on each verb: the sentence, and the kind where the body names one."""
     requests = tmp_path / "requests.jsonl"
     requests.write_text("{}\n")
 
@@ -225,7 +225,7 @@ def test_an_error_that_comes_with_a_200_is_one(tmp_path, verb, body, kind):
 @pytest.mark.parametrize("verb", ["create", "poll", "cancel", "list"])
 @pytest.mark.parametrize("body", [body for body, _ in OK_ERRORS])
 def test_an_error_that_comes_with_a_200_is_one_in_anthropic_s_shape(tmp_path, verb, body):
-    """E2: message batches."""
+    """Message batches."""
     requests = tmp_path / "requests.jsonl"
     line = {"custom_id": "a-0", "params": {}}
     requests.write_text(json.dumps(line) + "\n")
@@ -240,7 +240,7 @@ def test_an_error_that_comes_with_a_200_is_one_in_anthropic_s_shape(tmp_path, ve
 
 @pytest.mark.parametrize("verb", ["upload", "create", "poll", "list", "cancel"])
 def test_an_error_that_comes_with_a_200_is_one_everywhere(harness, verb):
-    """E2: Azure, Mistral, xAI and Gemini."""
+    """Azure, Mistral, xAI and Gemini."""
 
     async def way():
         provider = harness.provider()
@@ -256,7 +256,7 @@ def test_an_error_that_comes_with_a_200_is_one_everywhere(harness, verb):
 
 
 def test_what_is_no_list_is_not_an_empty_one(tmp_path):
-    """E2: an object without `data` does not mean that no batch is there: that would send one again."""
+    """An object without `data` does not mean that no batch is there: that would send one again."""
     requests = tmp_path / "requests.jsonl"
 
     def made(base):

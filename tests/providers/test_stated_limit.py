@@ -33,7 +33,7 @@ OPENAI = (
     ],
 )
 def test_a_limit_is_read(said, unit, most):
-    """D8: the limit that a refusal names is read in one place, into a field."""
+    """The limit that a refusal names is read in one place, into a field."""
     assert stated_limit(said) == StatedLimit(unit, most)
 
 
@@ -50,12 +50,12 @@ def test_a_limit_is_read(said, unit, most):
     ],
 )
 def test_other_texts_name_none(said):
-    """D8: limits on a rate, on one request, or without a number are none of these."""
+    """Limits on a rate, on one request, or without a number are none of these."""
     assert stated_limit(said) is None
 
 
 def test_a_refusal_and_a_failed_batch_carry_it():
-    """D8: the field is on the error of a create, and on a batch that failed; the advice is not cut off."""
+    """The field is on the error of a create, and on a batch that failed; the advice is not cut off."""
     error = by_status(429, OPENAI, code="token_limit_exceeded")
     assert error.limit == StatedLimit(Unit.TOKENS, 90_000)
     assert OPENAI in str(error)
@@ -66,7 +66,7 @@ def test_a_refusal_and_a_failed_batch_carry_it():
 
 
 def test_where_a_shard_is_cut():
-    """D8: pieces are as full as the limit allows; a request above it is a piece by itself."""
+    """Pieces are as full as the limit allows; a request above it is a piece by itself."""
     assert cuts([3, 3, 3, 3], 6) == [0, 2]
     assert cuts([3, 9, 3, 3], 6) == [0, 1, 2]
     assert cuts([1], 6) == [0]

@@ -1,4 +1,4 @@
-"""Warnings of the libraries below us, in processes that make warnings errors: item 0 of issue 9."""
+"""Warnings of the libraries below us, in processes that make warnings errors."""
 
 from __future__ import annotations
 

@@ -187,10 +187,10 @@ def rows_done_by(seconds, refused_share, retry_after=1.0, latency=0.05):
 
 
 def test_a_few_refusals_do_not_close_the_window():
-    """F: 3 % of 429 with `Retry-After: 1` cost about 3 % of the answers, not three quarters of them."""
+    """3 % of 429 with `Retry-After: 1` cost about 3 % of the answers, not three quarters of them."""
     assert rows_done_by(20, 0.03) > 0.8 * rows_done_by(20, 0)
 
 
 def test_many_refusals_close_it():
-    """F: a provider that refuses half of the calls is asked for far less."""
+    """A provider that refuses half of the calls is asked for far less."""
     assert rows_done_by(20, 0.5) < 0.1 * rows_done_by(20, 0)

@@ -78,7 +78,7 @@ def tooled(schema: dict) -> dict:
 @pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("way", [formed, tooled])
 def test_a_schema_that_asks_for_too_much_is_that_rows_400(ask, name, way):
-    """G3: the row fails with a 400, the others are answered, in a batch and in real time, soon."""
+    """The row fails with a 400, the others are answered, in a batch and in real time, soon."""
     began = time.perf_counter()
     more = way(SCHEMAS[name])
     ended = ask.run(jsonl(line("good"), line("bad", **more), line("also good")))
@@ -91,7 +91,7 @@ def test_a_schema_that_asks_for_too_much_is_that_rows_400(ask, name, way):
 
 
 def test_the_responses_api_has_the_same_bounds(ask):
-    """G3: a schema in `text.format`, and the parameters of a flat tool."""
+    """A schema in `text.format`, and the parameters of a flat tool."""
     form = {"type": "json_schema", "name": "x", "schema": SCHEMAS["$defs"]}
     tool = {"type": "function", "name": "f", "parameters": SCHEMAS["minLength"]}
     for more in ({"text": {"format": form}}, {"tools": [tool], "tool_choice": "required"}):
@@ -100,7 +100,7 @@ def test_the_responses_api_has_the_same_bounds(ask):
 
 
 def test_copies_of_a_long_answer_are_bounded(ask):
-    """G3: `n` copies of a text of megabytes are a 400; n of a short one are not."""
+    """`n` copies of a text of megabytes are a 400; n of a short one are not."""
     long = "x" * (1 << 20)
     assert (
         ask.call("POST", "/chat/completions", json=line(text=long, n=128)["body"]).status_code
@@ -110,7 +110,7 @@ def test_copies_of_a_long_answer_are_bounded(ask):
 
 
 def test_schemas_of_a_usual_size_are_filled(ask):
-    """G3: many fields on a long text are well within the bound."""
+    """Many fields on a long text are well within the bound."""
     properties = {f"field{i}": {"type": "string"} for i in range(60)}
     schema = {"type": "object", "properties": properties, "required": list(properties)}
     answer = ask.call(
@@ -141,7 +141,7 @@ PROMPTS = {
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_prompt_is_read_in_linear_time(name):
-    """G2: no text makes the rules for labels slow, and eight times the text takes about eight times as long."""
+    """No text makes the rules for labels slow, and eight times the text takes about eight times as long."""
 
     def seconds(prompt: str) -> float:
         began = time.thread_time()
@@ -153,7 +153,7 @@ def test_a_prompt_is_read_in_linear_time(name):
 
 
 def test_a_long_text_that_names_a_tool_often_is_read_in_linear_time():
-    """G2: mentions of a tool whose arguments never end, or are no JSON, stay cheap."""
+    """Mentions of a tool whose arguments never end, or are no JSON, stay cheap."""
     for text in ("f([" * 20_000, 'f(["' * 20_000, "f({" * 20_000, "f " * 20_000, "f(1" * 20_000):
         began = time.thread_time()
         echo.chat(
@@ -169,7 +169,7 @@ def test_a_long_text_that_names_a_tool_often_is_read_in_linear_time():
 
 
 def test_labels_in_a_long_list_are_still_found():
-    """G2: the bounded patterns find a list of 20 labels, and labels at the end of a long prompt."""
+    """The bounded patterns find a list of 20 labels, and labels at the end of a long prompt."""
     labels = [f"topic{i}" for i in range(20)]
     listed = ", ".join(labels[:-1]) + " or " + labels[-1]
     for prompt in (
@@ -197,7 +197,7 @@ def deep_line(custom_id: str, levels: int, where: str = "body") -> bytes:
 @pytest.mark.parametrize("where", ["body", "line"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_line_that_is_nested_deep_is_that_rows_400(ask, levels, where, place):
-    """G4: the row's error names its line; the batch goes on, wherever the nesting is, first line or not."""
+    """The row's error names its line; the batch goes on, wherever the nesting is, first line or not."""
     rows = [line("a"), line("b")]
     rows.insert(place, deep_line("deep", levels, where))
     ended = ask.run(jsonl(*rows))
@@ -214,7 +214,7 @@ def test_a_line_that_is_nested_deep_is_that_rows_400(ask, levels, where, place):
     "raw", [b"[" * 1_000, b'{"a":' * 5_000, b'{"custom_id": "x", "body": ' + b"[" * 500]
 )
 def test_deep_nesting_that_does_not_end_is_no_json(ask, raw):
-    """G4: unbalanced nesting is a line that can't be parsed, with its number."""
+    """Unbalanced nesting is a line that can't be parsed, with its number."""
     ended = ask.run(jsonl(line("a"), raw))
     assert ended["status"] == "failed"
     assert [(one["code"], one["line"]) for one in ended["errors"]["data"]] == [
@@ -227,7 +227,7 @@ def test_deep_nesting_that_does_not_end_is_no_json(ask, raw):
     ["/chat/completions", "/responses", "/embeddings", "/batches", "/../jupyter_batch/faults"],
 )
 def test_a_deep_body_is_a_400_on_every_route(ask, path):
-    """G4: in real time and on create, at any depth above the bound."""
+    """In real time and on create, at any depth above the bound."""
     method = "PUT" if "faults" in path else "POST"
     for levels in (200, 1_000, 50_000):
         body = b'{"model": "echo", "x": %b}' % deep(levels)
@@ -237,7 +237,7 @@ def test_a_deep_body_is_a_400_on_every_route(ask, path):
 
 
 def test_brackets_in_texts_are_no_nesting():
-    """G4: only real nesting counts, strings and escapes do not; what is within the bound is left as it is."""
+    """Only real nesting counts, strings and escapes do not; what is within the bound is left as it is."""
     text = json.dumps({"a": '[{"\\' * 500, "b": [1] * 500}).encode()
     assert not is_too_deep(text)
     assert pruned(text) == text

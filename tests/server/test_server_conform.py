@@ -63,7 +63,7 @@ def nulls(value: object, path: str = "") -> list[str]:
 
 
 def test_a_chat_dump_is_a_documented_completion():
-    """G7: nulls only where the document has them, none of litellm's own fields, known finish reasons and tiers."""
+    """Nulls only where the document has them, none of litellm's own fields, known finish reasons and tiers."""
     before = copy.deepcopy(NULLS)
     body = conform.chat_completion(NULLS)
     assert before == NULLS
@@ -88,7 +88,7 @@ def test_a_chat_dump_is_a_documented_completion():
 
 
 def test_what_a_dump_has_is_kept():
-    """G7: tool calls, a function call, annotations, audio, logprobs, citations and a stop sequence stay, made whole."""
+    """Tool calls, a function call, annotations, audio, logprobs, citations and a stop sequence stay, made whole."""
     citation = {"start_index": 1, "end_index": 2, "url": "u", "title": None, "x": None}
     said = {
         "choices": [
@@ -130,7 +130,7 @@ def test_what_a_dump_has_is_kept():
 
 
 def test_other_dumps_are_documented_objects():
-    """G7: a text completion and embeddings have the document's fields alone."""
+    """A text completion and embeddings have the document's fields alone."""
     text = conform.text_completion({"choices": [{"text": None, "finish_reason": "tool_calls"}]})
     assert text["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]
     vectors = conform.embeddings(
@@ -163,7 +163,7 @@ def asked(request, started):
     ],
 )
 def test_completions_in_every_form_of_a_prompt(asked, prompt, texts):
-    """G8: `/v1/completions` answers a text, several, and token numbers, each `n` times, in order."""
+    """`/v1/completions` answers a text, several, and token numbers, each `n` times, in order."""
     said = asked.sdk.completions.create(model="echo", prompt=prompt, n=2)
     assert [one.text for one in said.choices] == [text for text in texts for _ in range(2)]
     assert [one.index for one in said.choices] == list(range(2 * len(texts)))
@@ -173,7 +173,7 @@ def test_completions_in_every_form_of_a_prompt(asked, prompt, texts):
 
 
 def test_completions_are_cut_and_stopped(asked):
-    """G8: `max_tokens`, `stop` and streaming are served as in chat."""
+    """`max_tokens`, `stop` and streaming are served as in chat."""
     cut = asked.sdk.completions.create(model="echo", prompt="a long text here", max_tokens=2)
     assert (cut.choices[0].text, cut.choices[0].finish_reason) == ("a long t", "length")
     stopped = asked.sdk.completions.create(model="echo", prompt="oneENDtwo", stop="END")
@@ -184,7 +184,7 @@ def test_completions_are_cut_and_stopped(asked):
 
 
 def test_completions_run_as_a_batch(asked):
-    """G8: `/v1/completions` is an endpoint of batches; a line without a prompt fails the batch with its number."""
+    """`/v1/completions` is an endpoint of batches; a line without a prompt fails the batch with its number."""
 
     def row(custom_id: str, **body: object) -> dict:
         made = line(custom_id, url="/v1/completions")
@@ -219,13 +219,13 @@ def test_completions_run_as_a_batch(asked):
     ],
 )
 def test_bad_completions_are_refused(ask, body, param):
-    """G8: 400 with the parameter's name."""
+    """400 with the parameter's name."""
     answer = ask.call("POST", "/completions", json={"model": "echo", **body})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
 def test_embeddings_have_an_upstream_of_their_own(started):
-    """G8: chat goes to one upstream, embeddings to another, in real time and in batches; `dimensions` is passed on."""
+    """Chat goes to one upstream, embeddings to another, in real time and in batches; `dimensions` is passed on."""
     chat, vectors = started(token="chat-key"), started(token="vector-key")
     front = started(
         upstream="openai/echo",
@@ -246,7 +246,7 @@ def test_embeddings_have_an_upstream_of_their_own(started):
 
 
 def test_the_built_in_model_chats_beside_an_upstream_for_embeddings(started):
-    """G8: with `--embeddings-upstream` alone, chat is still echo's, and both are listed."""
+    """With `--embeddings-upstream` alone, chat is still echo's, and both are listed."""
     vectors = started(token="k")
     front = started(
         embeddings_upstream="openai/echo",
@@ -264,7 +264,7 @@ def test_the_built_in_model_chats_beside_an_upstream_for_embeddings(started):
 
 
 def test_a_key_is_not_shared_with_another_provider(started):
-    """G8: the address and the key of --upstream go to the model for embeddings only at the same provider."""
+    """The address and the key of --upstream go to the model for embeddings only at the same provider."""
     behind = started(token="k")
     base = {"upstream": "openai/echo", "api_base": behind.server.base_url, "api_key": "k"}
     same = started(**base, embeddings_upstream="openai/other")
@@ -287,7 +287,7 @@ RESPONSE = {
 
 
 def test_a_response_has_no_null_that_the_document_lacks(asked):
-    """G7: a response shows defaults where the request had nothing, and functions with `strict`."""
+    """A response shows defaults where the request had nothing, and functions with `strict`."""
     body = asked.call("POST", "/responses", json={"model": "echo", "input": "x"}).json()
     assert {name: body[name] for name in RESPONSE} == RESPONSE
     assert "user" not in body

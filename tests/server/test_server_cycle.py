@@ -271,7 +271,7 @@ def test_the_input_can_be_deleted_while_the_batch_runs(started):
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_pace_is_kept_by_few_rows_too(started, count, behind):
-    """G8: a batch of one row takes the seconds that were asked for, at the built-in model and at an upstream."""
+    """A batch of one row takes the seconds that were asked for, at the built-in model and at an upstream."""
     options = {}
     if behind:
         other = started(token="k").server

@@ -1,4 +1,4 @@
-"""A disk that is full: batches wait, then fail by themselves; cancel and delete work; nothing needs a restart (G1).
+"""A disk that is full: batches wait, then fail by themselves; cancel and delete work; nothing needs a restart.
 
 The server runs in a process of its own, and `RLIMIT_FSIZE` makes every write beyond some bytes of a file fail, in the
 rows' files, in uploads and in SQLite's own files alike.
@@ -87,7 +87,7 @@ def stuck(ask: Asking) -> dict:
 
 
 def test_a_batch_fails_by_itself_and_keeps_its_rows(full):
-    """G1: after a grace the batch is failed with a cause; its counts are the lines of its files, which are whole."""
+    """After a grace the batch is failed with a cause; its counts are the lines of its files, which are whole."""
     ended = full.ended(stuck(full)["id"])
     assert ended["status"] == "failed"
     assert [one["code"] for one in ended["errors"]["data"]] == ["server_error"]
@@ -100,7 +100,7 @@ def test_a_batch_fails_by_itself_and_keeps_its_rows(full):
 
 
 def test_a_batch_goes_on_when_there_is_room(patient):
-    """G1: within the grace nothing is lost: every row has its line, once."""
+    """Within the grace nothing is lost: every row has its line, once."""
     batch = stuck(patient)
     until(lambda: patient.batch(batch["id"])["request_counts"]["completed"] > 55)
     assert patient.batch(batch["id"])["status"] == "in_progress"
@@ -112,7 +112,7 @@ def test_a_batch_goes_on_when_there_is_room(patient):
 
 
 def test_a_cancel_works_on_a_full_disk(patient):
-    """G1: 200 at once, `cancelled` soon after, and the same after a restart that finds room."""
+    """200 at once, `cancelled` soon after, and the same after a restart that finds room."""
     batch = stuck(patient)
     answer = patient.call("POST", f"/batches/{batch['id']}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelling")
@@ -123,7 +123,7 @@ def test_a_cancel_works_on_a_full_disk(patient):
 
 
 def test_deletes_and_reads_work_on_a_full_disk(full):
-    """G1: files are deleted, listed and read; an upload and a create that find no room are 507 and leave nothing."""
+    """Files are deleted, listed and read; an upload and a create that find no room are 507 and leave nothing."""
     kept = full.upload(ROWS)
     ended = full.ended(stuck(full)["id"])
     full.server.limit(1)  # not a byte
@@ -144,7 +144,7 @@ def test_deletes_and_reads_work_on_a_full_disk(full):
 
 
 def test_an_end_that_found_no_room_is_stored_later(full, tmp_path):
-    """G1: what clients saw on a full disk is on disk when there is room, and after a restart."""
+    """What clients saw on a full disk is on disk when there is room, and after a restart."""
     ended = full.ended(stuck(full)["id"])
     full.server.free()
     until((tmp_path / "state" / "reserve").exists)
@@ -158,7 +158,7 @@ def test_an_end_that_found_no_room_is_stored_later(full, tmp_path):
 
 
 def test_a_message_batch_ends_on_a_full_disk(full):
-    """G1: the other API's batches fail by themselves too, are deleted, and refused with 507 where there is no room."""
+    """The other API's batches fail by themselves too, are deleted, and refused with 507 where there is no room."""
     params = {
         "model": "echo",
         "max_tokens": 400,
@@ -177,7 +177,7 @@ def test_a_message_batch_ends_on_a_full_disk(full):
 
 
 def test_lines_are_held_to_the_byte(tmp_path):
-    """G1: a line of which a part was written goes on where it broke off."""
+    """A line of which a part was written goes on where it broke off."""
     before = resource.prlimit(0, resource.RLIMIT_FSIZE)
     out = Appender(tmp_path / "out")
     out.add(b"first line\n")
@@ -196,7 +196,7 @@ def test_lines_are_held_to_the_byte(tmp_path):
 
 
 def test_the_reserve_is_room_that_can_be_freed(tmp_path):
-    """G1: half a megabyte, once, for the owner alone; released once."""
+    """Half a megabyte, once, for the owner alone; released once."""
     reserve = Reserve(tmp_path / "reserve")
     reserve.take()
     reserve.take()

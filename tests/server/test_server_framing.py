@@ -39,7 +39,7 @@ def exchange(ask, data: bytes, *more: bytes) -> tuple[int, dict]:
     ],
 )
 def test_broken_http_is_a_json_error(ask, data):
-    """G8: what is below HTTP is refused in OpenAI's shape, as a 400, and the connection ends."""
+    """What is below HTTP is refused in OpenAI's shape, as a 400, and the connection ends."""
     status, body = exchange(ask, data)
     assert status == 400
     assert body["error"]["type"] == "invalid_request_error"
@@ -47,7 +47,7 @@ def test_broken_http_is_a_json_error(ask, data):
 
 
 def test_an_unknown_expectation_is_a_json_error(ask):
-    """G8: `Expect: banana` is a 417 in OpenAI's shape; `100-continue` is served."""
+    """`Expect: banana` is a 417 in OpenAI's shape; `100-continue` is served."""
     asked = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: %b\r\n\r\n"
     assert exchange(ask, asked % b"banana")[0] == 417
     form = ask.call("POST", "/batches", json={}, headers={"expect": "100-continue"})
@@ -55,14 +55,14 @@ def test_an_unknown_expectation_is_a_json_error(ask):
 
 
 def test_headers_that_do_not_come_end_the_connection(ask, monkeypatch):
-    """G8: half a request's headers and then nothing: 408 in OpenAI's shape, on a connection of its own."""
+    """Half a request's headers and then nothing: 408 in OpenAI's shape, on a connection of its own."""
     monkeypatch.setattr("jupyter_batch.server.protocol.HEADER_TIMEOUT", 0.05)
     status, body = exchange(ask, b"GET /v1/models HTTP/1.1\r\nHost: local")
     assert (status, body["error"]["type"]) == (408, "invalid_request_error")
 
 
 def test_headers_of_a_later_request_have_a_limit_too(ask, monkeypatch):
-    """G8: a kept connection on which half a request comes is closed after the time for idle connections."""
+    """A kept connection on which half a request comes is closed after the time for idle connections."""
     monkeypatch.setattr("jupyter_batch.server.protocol.KEEP_ALIVE", 0.1)
     status, _ = exchange(
         ask, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /y HTTP/1.1\r\nH"
@@ -72,7 +72,7 @@ def test_headers_of_a_later_request_have_a_limit_too(ask, monkeypatch):
 
 @pytest.mark.parametrize("path", ["/files", "/batches", "/chat/completions"])
 def test_a_body_that_does_not_come_is_given_up(ask, monkeypatch, path):
-    """G8: a body that stalls is a 408, for JSON and for uploads."""
+    """A body that stalls is a 408, for JSON and for uploads."""
     monkeypatch.setattr("jupyter_batch.server.service.BODY_TIMEOUT", 0.05)
     kind = "multipart/form-data; boundary=B" if path == "/files" else "application/json"
     head = (
@@ -113,7 +113,7 @@ FILE = b'Content-Disposition: form-data; name="file"; filename="a.jsonl"'
     ],
 )
 def test_an_odd_part_header_is_never_a_500(ask, head, more, tmp_path):
-    """G8: a control character or another oddity in a part's header is a 400, or the upload is taken."""
+    """A control character or another oddity in a part's header is a 400, or the upload is taken."""
     answer = ask.call(
         "POST",
         "/files",
@@ -128,7 +128,7 @@ def test_an_odd_part_header_is_never_a_500(ask, head, more, tmp_path):
 
 @pytest.mark.parametrize("path", ["/files", "/batches", "/chat/completions", "/embeddings"])
 def test_a_broken_encoding_is_a_json_error(ask, path):
-    """G8: a body that says gzip and is not is a 400; real gzip is read."""
+    """A body that says gzip and is not is a 400; real gzip is read."""
     kind = "multipart/form-data; boundary=B" if path == "/files" else "application/json"
     headers = {"content-encoding": "gzip", "content-type": kind}
     broken = ask.call("POST", path, content=b"no gzip at all", headers=headers)
@@ -153,7 +153,7 @@ def test_a_broken_encoding_is_a_json_error(ask, path):
     ],
 )
 def test_an_upload_needs_no_file_name(ask, file):
-    """G6: bytes, a BytesIO and a part without a name are taken as the SDK sends them, and run as a batch."""
+    """Bytes, a BytesIO and a part without a name are taken as the SDK sends them, and run as a batch."""
     if isinstance(file, io.BytesIO):
         file.seek(0)
     uploaded = ask.sdk.files.create(file=file, purpose="batch")
@@ -167,6 +167,6 @@ def test_an_upload_needs_no_file_name(ask, file):
 
 @pytest.mark.parametrize("name", ["rows.txt", "rows.csv", "rows.json", "rows.jsonl.gz"])
 def test_a_name_of_another_kind_is_still_refused(ask, name):
-    """G6: a name that says it is no JSONL is a 400, as at OpenAI."""
+    """A name that says it is no JSONL is a 400, as at OpenAI."""
     answer = ask.call("POST", "/files", files={"file": (name, DATA)}, data={"purpose": "batch"})
     assert answer.status_code == 400

@@ -95,7 +95,7 @@ def test_what_keeps_it_from_starting_is_told(home):
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    """E8: where locks are refused (ENOLCK, as on NFS), nobody waits for another process: the error says what to do."""
+    """Where locks are refused (ENOLCK, as on NFS), nobody waits for another process: the error says what to do."""
     fcntl = pytest.importorskip("fcntl")
 
     def refused(*_):

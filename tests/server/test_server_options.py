@@ -1,4 +1,4 @@
-"""Options of `jupyter batch serve` that can't be: one clear line, before anything is opened (G8)."""
+"""Options of `jupyter batch serve` that can't be: one clear line, before anything is opened."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from jupyter_batch.server import serve
 )
 @pytest.mark.parametrize("way", ["module", "command"])
 def test_a_bad_option_is_one_line(capsys, options, words, way):
-    """G8: exit code 2 and one line on stderr that names the option; no traceback, no usage, nothing opened."""
+    """Exit code 2 and one line on stderr that names the option; no traceback, no usage, nothing opened."""
     try:
         code = serve.main(options) if way == "module" else cli(["serve", *options])
     except SystemExit as error:

@@ -1,4 +1,4 @@
-"""Without a token, what a web page in the user's browser can send does not take effect (G5)."""
+"""Without a token, what a web page in the user's browser can send does not take effect."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def send(ask, method: str, path: str, **headers: str) -> httpx.Response:
     ],
 )
 def test_a_foreign_origin_is_refused_on_every_route(open_server, origin, method, path, kind):
-    """G5: 403, whatever the body's type; nothing takes effect."""
+    """403, whatever the body's type; nothing takes effect."""
     answer = send(open_server, method, path, origin=origin, content_type=kind)
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "invalid_request_error")
     assert open_server.server.stats()["batches_created"] == 0
@@ -62,7 +62,7 @@ def test_a_foreign_origin_is_refused_on_every_route(open_server, origin, method,
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_a_browsers_own_word_counts(open_server, site):
-    """G5: `Sec-Fetch-Site` says that a page of another site asks, where no origin is sent."""
+    """`Sec-Fetch-Site` says that a page of another site asks, where no origin is sent."""
     assert send(open_server, "GET", "/v1/models", sec_fetch_site=site).status_code == 403
     assert send(open_server, "GET", "/v1/models", sec_fetch_site="none").status_code == 200
 
@@ -74,25 +74,25 @@ def test_a_browsers_own_word_counts(open_server, site):
     "path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/batches"]
 )
 def test_a_body_that_any_page_can_send_is_refused(open_server, kind, path):
-    """G5: the three types that need no CORS are 415 without a token, and so is a body without a type."""
+    """The three types that need no CORS are 415 without a token, and so is a body without a type."""
     assert send(open_server, "POST", path, content_type=kind).status_code == 415
     assert send(open_server, "POST", path).status_code == 415
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", ""])
 def test_a_foreign_host_is_refused(open_server, host):
-    """G5: a name that was made to point at loopback (DNS rebinding) is a 403."""
+    """A name that was made to point at loopback (DNS rebinding) is a 403."""
     assert send(open_server, "GET", "/v1/models", host=host).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost:99", "LOCALHOST", "127.0.0.1", "[::1]:80", "[::1]"])
 def test_loopback_names_are_served(open_server, host):
-    """G5: every name of loopback is ours."""
+    """Every name of loopback is ours."""
     assert send(open_server, "GET", "/v1/models", host=host).status_code == 200
 
 
 def test_clients_are_served_without_a_token(open_server):
-    """G5: the SDK's own requests, a page of this server's own origin, and requests without a body go through."""
+    """The SDK's own requests, a page of this server's own origin, and requests without a body go through."""
     assert open_server.run(jsonl(line()))["status"] == "completed"
     assert open_server.sdk.chat.completions.create(
         model="echo", messages=[{"role": "user", "content": "hi"}]
@@ -109,7 +109,7 @@ def test_clients_are_served_without_a_token(open_server):
 
 
 def test_with_a_token_a_page_can_do_nothing_without_it(started):
-    """G5: with a token, an origin and another type change nothing: the token is what counts."""
+    """With a token, an origin and another type change nothing: the token is what counts."""
     ask = started(token="k")
     assert send(ask, "POST", "/v1/chat/completions", content_type="text/plain").status_code == 401
     answer = send(

@@ -14,7 +14,7 @@ ROWS = jsonl(line("r-0", "hello"))
     "file", [ROWS, io.BytesIO(ROWS), ("upload", ROWS), ("rows.JSONL", ROWS), ("a.b.jsonl", ROWS)]
 )
 def test_an_upload_without_an_extension_is_a_batch_file(ask, file):
-    """G6: a batch's input needs no `.jsonl` in its name; only another extension is refused."""
+    """A batch's input needs no `.jsonl` in its name; only another extension is refused."""
     uploaded = ask.sdk.files.create(file=file, purpose="batch")
     made = ask.sdk.batches.create(
         input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"

@@ -38,7 +38,7 @@ def python():
 
 
 def test_the_whole_cycle(python, tmp_path):
-    """G6: curator uploads, creates, polls and downloads a batch; each answer is on its own row."""
+    """Curator uploads, creates, polls and downloads a batch; each answer is on its own row."""
     found = tmp_path / "found.json"
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environ |= {

@@ -165,7 +165,7 @@ def test_all_rows_fail(call, upstream):
 def test_cancelled_and_retried(call, upstream):
     """What it gives back of a cancelled batch is kept, the rest is told to be cancelled, and `retry` sends that.
 
-    A file that its counts promise, and which OGX never gives, is looked for in the background (E10).
+    A file that its counts promise, and which OGX never gives, is looked for in the background.
     """
     df = numbered(100)
     upstream.set_faults("latency=0.5")
