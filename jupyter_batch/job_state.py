@@ -17,6 +17,7 @@ from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.notebook import kernel
+from jupyter_batch.planning.action_prices import ActionPrices, with_prices
 from jupyter_batch.results.actions import offers
 from jupyter_batch.results.result_preview import ResultPreview
 from jupyter_batch.runner.process import Session
@@ -49,6 +50,7 @@ class JobState(Handle):
         )
         self._preview = ResultPreview()
         self._history = History()
+        self._prices = ActionPrices()
         self._next: Self | None = None  # the retry that a click made
         self._before: Self | None = None  # the job it continues, kept alive for its frames
 
@@ -113,6 +115,8 @@ class JobState(Handle):
         seen = seen or record.snapshot(shards, time.time())
         found = self._preview.look(record, shards, folder)
         again = None if self._next is None else self._next.snapshot()
+        offered = self._offers(record, seen, again)
+        seen = self._priced(record, shards, seen, offered, again)
         return msgspec.structs.replace(
             seen,
             attach=reopen(self.id),
@@ -122,13 +126,33 @@ class JobState(Handle):
             examples=found.examples,
             reasons=(*found.reasons, *seen.reasons),
             again=() if again is None else (again,),
-            offers=()
-            if self._salvaged
-            else offers(
-                record, seen, again, fillable=self._answers.waited_for or self._answers.refused
-            ),
+            offers=offered,
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
         )
+
+    def _offers(
+        self, record: JobRecord, seen: Snapshot, again: Snapshot | None
+    ) -> tuple[str, ...]:
+        if self._salvaged is not None:
+            return ()
+        fillable = self._answers.waited_for or self._answers.refused
+        return offers(record, seen, again, fillable=fillable)
+
+    def _priced(
+        self,
+        record: JobRecord,
+        shards: list[ShardRecord],
+        seen: Snapshot,
+        offered: tuple[str, ...],
+        again: Snapshot | None,
+    ) -> Snapshot:
+        """Add the expected cost and the price of each action; a retry's own retry is its price."""
+        if self._salvaged is not None:
+            return seen
+        if again is not None:
+            return msgspec.structs.replace(seen, prices=again.prices)
+        prices = self._prices.look(self._here.ledger, record, shards)
+        return with_prices(seen, prices, offered)
 
     def _is_unbound(self, record: JobRecord, seen: Snapshot) -> bool:
         """Whether its answers are for a frame that this process lacks; `adopt` reports that itself."""

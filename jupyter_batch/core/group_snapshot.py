@@ -10,6 +10,8 @@ import msgspec
 
 from jupyter_batch.core.finish import added as cuts_of_all
 from jupyter_batch.core.history import added
+from jupyter_batch.core.spend import Spend
+from jupyter_batch.core.spend import added as added_up
 from jupyter_batch.core.status import (
     Answer,
     Block,
@@ -32,7 +34,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
     def every(name: str) -> tuple[Any, ...]:
         return tuple(chain.from_iterable(each(name)))
 
-    bills, most = each("bill"), each("most")
+    bills, expected, most = each("bill"), each("expected"), each("most")
     fields: dict[str, Any] = {
         "id": group,
         "counts": sum(each("counts"), Counts()),
@@ -60,7 +62,9 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "cuts": cuts_of_all(each("cuts")),
         "deadline": _first(each("deadline")),
         "equal": sum(each("equal")),
+        "expected": None if None in expected else sum(expected),
         "most": None if None in most else sum(most),
+        "prices": _prices(every("prices")),
         "answers": _answers(seen),
         "examples": every("examples"),
         "offers": tuple(dict.fromkeys(every("offers"))),
@@ -68,6 +72,12 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "attach": reopen(group),
     }
     return msgspec.structs.replace(seen[0], **fields)
+
+
+def _prices(every: Sequence[Spend]) -> tuple[Spend, ...]:
+    """Return the price of each action on all jobs that offer it."""
+    actions = dict.fromkeys(one.action for one in every)
+    return tuple(added_up([one for one in every if one.action == action]) for action in actions)
 
 
 def _numbered(shards: Sequence[ShardView]) -> tuple[ShardView, ...]:

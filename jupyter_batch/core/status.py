@@ -10,6 +10,7 @@ import msgspec
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.history import Points, pace_of
+from jupyter_batch.core.spend import Spend
 
 
 class State(StrEnum):
@@ -164,8 +165,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A job's data for display at one moment. Times: seconds since the epoch; durations: seconds.
 
     bill: of collected results; None without any. keeps_until: when the provider deletes what is not
-    yet fetched, or its copy if collected. deadline: when open rows are sent in realtime. most: the
-    estimate's upper bound, US dollars. answers: the first ones, with their rows. examples: a row
+    yet fetched, or its copy if collected. deadline: when open rows are sent in realtime. expected,
+    most: the cost of the whole job as estimated, and its upper bound, US dollars. prices: the cost
+    of each of `offers` that costs money. answers: the first ones, with their rows. examples: a row
     for a reason in `reasons`. offers: the user's actions besides cancel: `retry`, `finish`,
     `merge`. merged: the merge's outcome. unbound: the job or group whose answers are in no frame
     of this process. again: the jobs that retry its missed rows. notebook: its
@@ -197,7 +199,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     bill: Bill | None = None
+    expected: float | None = None
     most: float | None = None
+    prices: tuple[Spend, ...] = ()
     message: str = ""
     blocks: tuple[Blocked, ...] = ()
     blocked: Block | None = None

@@ -11,8 +11,8 @@ from datetime import tzinfo
 
 import msgspec
 
-from jupyter_batch.core.cost import money
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
+from jupyter_batch.monitor import prices
 from jupyter_batch.monitor.blocked import blocks, limits, note_of
 from jupyter_batch.monitor.cut_off import cuts
 from jupyter_batch.monitor.progress_curve import curve
@@ -84,7 +84,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     colour: idle, busy, warn, good or bad. fraction: 0 to 1. percent: whole, 100 only when all is done. times:
     phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid for
     yet. lines: what there is to say, newest last. blocked: of these a sentence for each cause of a block. estimate:
-    what it can cost at the most. examples: of each reason a row that it was told of, or None. more_parts: batches
+    the expected and the highest cost of the whole job. prices: (action, "36 rows, about $0.02 (at most $0.05)") for
+    each of `offers` that costs money. examples: of each reason a row that it was told of, or None. more_parts: batches
     that are not among `parts`. offers: what may be done now, out of retry, finish and merge. curve: rows done over
     the job's time, in percent of all, at moments of equal distance; curve_words: the same as a sentence's part.
     cut_off: `3 cut off`, "" for none. unit: what is counted, a row or an answer.
@@ -114,6 +115,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     attach: str
     blocked: tuple[str, ...] = ()
     estimate: str = ""
+    prices: tuple[tuple[str, str], ...] = ()
     answers: tuple[Sight, ...] = ()
     examples: tuple[Sight | None, ...] = ()
     parts: tuple[Part, ...] = ()
@@ -177,13 +179,14 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         model=_model(shot),
         batches=tuple(filter(None, map(_batch, shot.shards))),
         tokens=_tokens(shot),
-        cost=_cost(shot),
+        cost=prices.cost(shot),
         lines=_lines(shot, tz),
         blocked=tuple(clean(line, LINE) for line in blocks(shot, tz)),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
         attach=clean(shot.attach, 200),
-        estimate=f"at most {money(shot.most)} in all" if shot.most and not shot.is_complete else "",
+        estimate=prices.estimate(shot),
+        prices=tuple((one.action, prices.price(one)) for one in shot.prices),
         answers=tuple(map(_sight, shot.answers)),
         examples=_examples(shot),
         parts=_parts(shot),
@@ -293,20 +296,6 @@ def _tokens(shot: Snapshot) -> str:
     if shot.input_tokens is None or shot.output_tokens is None:
         return ""
     return f"{shot.input_tokens:,} tokens in, {shot.output_tokens:,} out"
-
-
-def _cost(shot: Snapshot) -> str:
-    """`cost $0.0123, saved $0.0123`: of what was collected so far, and against real time."""
-    bill = shot.bill
-    if bill is None:
-        return ""
-    so_far = "" if shot.is_complete else " so far"
-    if bill.cost is not None:
-        saved = f", saved {money(bill.saved)}" if bill.saved and bill.saved > 0 else ""
-        return f"cost {money(bill.cost)}{so_far}{saved}"
-    if not bill.known:
-        return f"cost unknown{so_far}"
-    return f"cost at least {money(bill.known)}{so_far}, unknown for {bill.unknown:,} {_plural('row', bill.unknown)}"
 
 
 def _sight(answer: Answer) -> Sight:

@@ -16,9 +16,12 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.cost import FREE, Price, Range, estimate
+from jupyter_batch.core.result import Usage
+from jupyter_batch.core.spend import Pattern
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.warnings_context import quiet
 
 EXACT = 2000
@@ -84,8 +87,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     output: tokens of the answers; `high` is the limit by max_tokens, else by the model. usual:
     tokens of an earlier answer of such a job, if any. cost: in the job's mode; batch, realtime: in
-    either mode. likely: the cost with usual answers. assumed: no limit on an answer's length is
-    known, LONGEST was used.
+    either mode. likely: the cost with usual answers. longest: the most tokens of an answer.
+    unlimited: some request has no max_tokens. assumed: the model's own limit is not known either,
+    LONGEST was used.
     """
 
     requests: int
@@ -96,6 +100,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     batch: Range
     realtime: Range
     likely: float | None
+    longest: int
+    unlimited: bool
     assumed: bool
 
     @property
@@ -173,6 +179,8 @@ def estimated(
         batch=batch,
         realtime=live,
         likely=likely,
+        longest=max(each, default=0) if most else 0,
+        unlimited=None in limits,
         assumed=price.longest is None and None in limits,
     )
 
@@ -316,23 +324,29 @@ def at_most(body: Mapping[str, Any]) -> int:
     return len(data) + cut + _PICTURE * data.count(b'"type":"image')
 
 
-def usual_answer(
-    earlier: Iterator[tuple[JobRecord, list[ShardRecord]]], like: JobRecord
-) -> float | None:
-    """Mean tokens of an answer of the last job with the same model and column; None without one."""
-    for job, shards in earlier:
-        if (job.model, job.endpoint, job.fills, job.columns) != (
-            like.model,
-            like.endpoint,
-            like.fills,
-            like.columns,
-        ):
-            continue
-        told = [shard for shard in shards if shard.usage is not None and shard.counts is not None]
-        answered = sum(shard.counts.succeeded for shard in told if shard.counts is not None)
-        if answered:
-            return (
-                sum(shard.usage.output_tokens for shard in told if shard.usage is not None)
-                / answered
-            )
+def pattern_of(shards: list[ShardRecord]) -> Pattern | None:
+    """The answered requests of a job with their tokens; None without any."""
+    usage, answers, size = Usage(), 0, 0.0
+    for shard in shards:
+        if shard.usage is not None and shard.counts is not None and shard.counts.succeeded:
+            usage += shard.usage
+            answers += shard.counts.succeeded
+            size += shard.bytes * min(1.0, shard.counts.succeeded / max(1, shard.requests))
+    return Pattern(usage, answers, round(size)) if answers else None
+
+
+def usual_answer(ledger: Ledger, like: JobRecord) -> float | None:
+    """Mean tokens of an answer of the last job of this kind; None without one."""
+    found = earlier_pattern(ledger, like)
+    return None if found is None else found.output
+
+
+def earlier_pattern(ledger: Ledger, like: JobRecord) -> Pattern | None:
+    """The answers of the last other job with the same model and columns; None without one."""
+    same = (like.model, like.endpoint, like.fills, like.columns)
+    for job in ledger.jobs():
+        if job.id != like.id and (job.model, job.endpoint, job.fills, job.columns) == same:
+            found = pattern_of(ledger.shards(job.id))
+            if found is not None:
+                return found
     return None

@@ -6,7 +6,7 @@ A job with a higher estimate is not planned; a job with higher costs sends no fu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -102,7 +102,7 @@ def _estimates(
 ) -> dict[int, Estimate]:
     return {
         at: estimated(
-            *draft, count(draft.record), usual=usual_answer(earlier(ledger), draft.record)
+            *draft, count(draft.record), usual=usual_answer(ledger, draft.record)
         )
         for at, draft in paying.items()
     }
@@ -129,11 +129,6 @@ def spent(job: JobRecord, shards: list[ShardRecord], *, of_open: bool = True) ->
         for shard in shards
         if of_open or shard.step is Step.COLLECTED
     )
-
-
-def earlier(ledger: Ledger) -> Iterator[tuple[JobRecord, list[ShardRecord]]]:
-    """The ledger's jobs with their shards, newest first."""
-    return ((job, ledger.shards(job.id)) for job in ledger.jobs())
 
 
 def _above(limit: float, made: Mapping[str, Estimate]) -> str:

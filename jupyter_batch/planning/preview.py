@@ -29,7 +29,6 @@ from jupyter_batch.planning.estimate import (
     text_of,
     usual_answer,
 )
-from jupyter_batch.planning.max_cost import earlier
 from jupyter_batch.planning.plan import draft_rows
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.registry import RECORDS
@@ -217,7 +216,7 @@ def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     with job_draft(ledger) as made:
         draft_rows(made, order.ask, order.rows, now=now, reuse=order.reuse)
         own = [] if made.existing is not None else [one for one in made.shards if not one.joins]
-        usual = usual_answer(earlier(ledger), made.record)
+        usual = usual_answer(ledger, made.record)
         count = counter(made.record.body_model, load_litellm)
         told = estimated(made.record, own, made.folder, count, usual=usual)
         other = (

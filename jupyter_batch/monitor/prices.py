@@ -1,0 +1,46 @@
+"""The phrases for costs: so far, expected, at most, saved; and the price of each action. Pure."""
+
+from __future__ import annotations
+
+from jupyter_batch.core.cost import money
+from jupyter_batch.core.spend import Spend
+from jupyter_batch.core.status import Snapshot
+
+
+def cost(shot: Snapshot) -> str:
+    """`cost $0.0123, saved $0.0123`: of the results so far, and against realtime."""
+    bill = shot.bill
+    if bill is None:
+        return ""
+    so_far = "" if shot.is_complete else " so far"
+    if bill.cost is not None:
+        saved = f", saved {money(bill.saved)}" if bill.saved and bill.saved > 0 else ""
+        return f"cost {money(bill.cost)}{so_far}{saved}"
+    if not bill.known:
+        return f"cost unknown{so_far}"
+    rows = "row" if bill.unknown == 1 else "rows"
+    return f"cost at least {money(bill.known)}{so_far}, unknown for {bill.unknown:,} {rows}"
+
+
+def estimate(shot: Snapshot) -> str:
+    """`about $0.12, at most $0.40 in all`; "" where neither is known, or the job is complete."""
+    if shot.is_complete:
+        return ""
+    about = f"about {money(shot.expected)}" if shot.expected else ""
+    most = f"at most {money(shot.most)}" if shot.most else ""
+    both = ", ".join(filter(None, (about, most)))
+    return f"{both} in all" if both else ""
+
+
+def price(spend: Spend) -> str:
+    """`36 rows, about $0.02 (at most $0.05)`."""
+    rows = f"{spend.rows:,} {'row' if spend.rows == 1 else 'rows'}"
+    about, most = spend.about, spend.most
+    if most == 0 or (about == 0 and most is None):
+        return f"{rows}, free of charge"
+    bound = "" if most is None else f"at most {money(most)}"
+    if bound and not spend.limited:
+        bound += " without max_tokens"
+    if about is None:
+        return f"{rows}, {bound or 'price unknown'}"
+    return f"{rows}, about {money(about)}" + (f" ({bound})" if bound else "")

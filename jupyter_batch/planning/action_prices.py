@@ -1,0 +1,143 @@
+"""The prices of a job's actions, and its cost as expected while it runs, from the ledger's files.
+
+No tokens are counted: what is expected follows from answered requests, the bound from bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import NamedTuple
+
+import msgspec
+
+from jupyter_batch.core.cost import Price, Range, Tariff, estimate
+from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.spend import Pattern, Spend
+from jupyter_batch.core.status import Snapshot, Step
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.estimate import Estimate, at_most, earlier_pattern, estimated, pattern_of
+
+LARGEST = 256_000_000
+"""Bytes of request files; those of a larger job are not read for an upper bound."""
+
+
+class Prices(NamedTuple):
+    """expected, most: US dollars for the whole job; actions: for each that costs money."""
+
+    expected: float | None = None
+    most: float | None = None
+    actions: tuple[Spend, ...] = ()
+
+
+class ActionPrices:
+    """Reads the request files once for each set of open batches. One per job; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job = ""
+        self._pattern: Pattern | None = None
+        self._of: tuple[int, ...] | None = None
+        self._bound: Estimate | None = None
+
+    def look(self, ledger: Ledger, job: JobRecord, shards: list[ShardRecord]) -> Prices:
+        """The prices now. Never raises for missing or damaged files: they are unknown then."""
+        over = bool(job.finished_at)
+        chosen = [one for one in shards if (_lost(one) if over else one.step is not Step.COLLECTED)]
+        if not chosen or not all(shard.requests for shard in chosen):
+            return Prices()
+        with self._lock, contextlib.suppress(LedgerError, OSError, ValueError):
+            if job.id != self._job:
+                self._job, self._of = job.id, None
+                self._pattern = earlier_pattern(ledger, job)
+            numbers = tuple(shard.number for shard in chosen)
+            if numbers != self._of:
+                self._of, self._bound = numbers, None
+                if sum(shard.bytes for shard in chosen) <= LARGEST:
+                    folder = ledger.folders.of(job.id)
+                    self._bound = estimated(job, chosen, folder, at_most)
+            pattern = pattern_of(shards) or self._pattern
+            return _prices(job, shards, chosen, pattern, self._bound)
+        return Prices()
+
+
+def _prices(
+    job: JobRecord,
+    shards: list[ShardRecord],
+    chosen: list[ShardRecord],
+    pattern: Pattern | None,
+    bound: Estimate | None,
+) -> Prices:
+    price = job.price or Price()
+    paid = price.paid(job.mode)
+    if job.finished_at:
+        lost = sum(map(_lost, chosen))
+        size = sum(shard.bytes * _lost(shard) / shard.requests for shard in chosen)
+        return Prices(actions=(spend("retry", lost, size, paid, pattern, bound),))
+    left = [shard for shard in chosen if not shard.joins]
+    size = sum(shard.bytes * _open(shard) / shard.requests for shard in left)
+    rest = spend("", sum(map(_open, left)), size, paid, pattern, bound)
+    finish = spend(
+        "finish",
+        sum(map(_open, chosen)),
+        sum(shard.bytes * _open(shard) / shard.requests for shard in chosen),
+        price.standard,
+        pattern,
+        bound,
+    )
+    bill = job.bill(shards)
+    spent = bill.cost if bill is not None else 0.0
+    whole = [
+        None if spent is None or cost is None else spent + cost for cost in (rest.about, rest.most)
+    ]
+    most = job.most if job.most is not None or not rest.limited else whole[1]
+    return Prices(whole[0], most, (finish,) if job.mode == "batch" else ())
+
+
+def spend(
+    action: str,
+    requests: int,
+    size: float,
+    tariff: Tariff | None,
+    pattern: Pattern | None,
+    bound: Estimate | None,
+) -> Spend:
+    """The cost of an action on this many of the requests in `bound`, with `size` bytes together."""
+    about = None if pattern is None else pattern.cost(tariff, requests, size)
+    if bound is None:
+        return Spend(action=action, rows=requests, about=about)
+    longest = bound.tokens.longest
+    tokens = min(bound.tokens.range.high or 0.0, float(longest * requests))
+    most = estimate(
+        tariff,
+        requests,
+        input_tokens=Range(0.0, tokens),
+        longest_input=longest,
+        output_tokens=Range(0.0, float(bound.longest * requests)),
+    ).high
+    if about is not None and most is not None:
+        about = min(about, most)
+    return Spend(
+        action=action, rows=requests, about=about, most=most, limited=not bound.unlimited
+    )
+
+
+def _lost(shard: ShardRecord) -> int:
+    counts = shard.row_counts()
+    return min(shard.requests, counts.failed + counts.expired + counts.cancelled)
+
+
+def _open(shard: ShardRecord) -> int:
+    """The requests that are not answered yet, as far as the provider reports."""
+    return max(0, shard.requests - shard.completed - shard.failed)
+
+
+def with_prices(seen: Snapshot, prices: Prices, offers: tuple[str, ...]) -> Snapshot:
+    """The snapshot with the prices of the actions that it offers."""
+    return msgspec.structs.replace(
+        seen,
+        expected=prices.expected,
+        most=prices.most if prices.most is not None else seen.most,
+        prices=tuple(one for one in prices.actions if one.action in offers),
+    )
