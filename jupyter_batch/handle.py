@@ -227,7 +227,8 @@ class Handle(Holder):
 
     def _in_words(self) -> str:
         seen = view(self.snapshot())
-        return "\n".join([text.line(seen), *(f"  {line}" for line in text.details(seen))])
+        lines = [*text.details(seen), *text.actions(seen)]
+        return "\n".join([text.line(seen), *(f"  {line}" for line in lines)])
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: the live monitor."""

@@ -130,9 +130,7 @@ class JobState(Handle):
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
         )
 
-    def _offers(
-        self, record: JobRecord, seen: Snapshot, again: Snapshot | None
-    ) -> tuple[str, ...]:
+    def _offers(self, record: JobRecord, seen: Snapshot, again: Snapshot | None) -> tuple[str, ...]:
         if self._salvaged is not None:
             return ()
         fillable = self._answers.waited_for or self._answers.refused

@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.cost import Spend, added_spends
 from jupyter_batch.core.finish import added as cuts_of_all
 from jupyter_batch.core.history import added
-from jupyter_batch.core.spend import Spend
-from jupyter_batch.core.spend import added as added_up
 from jupyter_batch.core.status import (
     Answer,
     Block,
@@ -77,7 +76,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
 def _prices(every: Sequence[Spend]) -> tuple[Spend, ...]:
     """Return the price of each action on all jobs that offer it."""
     actions = dict.fromkeys(one.action for one in every)
-    return tuple(added_up([one for one in every if one.action == action]) for action in actions)
+    return tuple(added_spends([one for one in every if one.action == action]) for action in actions)
 
 
 def _numbered(shards: Sequence[ShardView]) -> tuple[ShardView, ...]:

@@ -7,10 +7,9 @@ from enum import StrEnum
 
 import msgspec
 
-from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.cost import Bill, Spend
 from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.history import Points, pace_of
-from jupyter_batch.core.spend import Spend
 
 
 class State(StrEnum):

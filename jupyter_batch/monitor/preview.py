@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jupyter_batch.core.cost import Range, money
 from jupyter_batch.monitor import style
 from jupyter_batch.monitor.html import esc
 from jupyter_batch.monitor.view import clean
@@ -47,3 +48,12 @@ def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
     )
     table = f'<table class="jb-facts">{rows}</table>'
     return f'{STYLE}<div class="jb jb-card jb-static {style.AS_TEXT}">{table}{first}</div>'
+
+
+def dollars(cost: Range) -> str:
+    """Format as `$0.01 to $0.12`."""
+    if cost.low is None:
+        return "unknown"
+    if cost.high is None:
+        return f"at least {money(cost.low)}"
+    return money(cost.low) if cost.low == cost.high else f"{money(cost.low)} to {money(cost.high)}"

@@ -35,6 +35,11 @@ def details(seen: View) -> list[str]:
     return [*seen.lines, *why, *more]
 
 
+def actions(seen: View) -> list[str]:
+    """The actions that cost money, with their prices: `retry: 36 rows, about $0.02 (at most $0.05)`."""
+    return [f"{action}: {price}" for action, price in seen.prices]
+
+
 class Progress:
     """One job on a stream: a tqdm bar on a terminal, else a line for each change of state or message.
 

@@ -12,9 +12,8 @@ from datetime import tzinfo
 import msgspec
 
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
-from jupyter_batch.monitor import prices
+from jupyter_batch.monitor import phrases
 from jupyter_batch.monitor.blocked import blocks, limits, note_of
-from jupyter_batch.monitor.cut_off import cuts
 from jupyter_batch.monitor.progress_curve import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
 
@@ -179,14 +178,14 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         model=_model(shot),
         batches=tuple(filter(None, map(_batch, shot.shards))),
         tokens=_tokens(shot),
-        cost=prices.cost(shot),
+        cost=phrases.cost(shot),
         lines=_lines(shot, tz),
         blocked=tuple(clean(line, LINE) for line in blocks(shot, tz)),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
         attach=clean(shot.attach, 200),
-        estimate=prices.estimate(shot),
-        prices=tuple((one.action, prices.price(one)) for one in shot.prices),
+        estimate=phrases.estimate(shot),
+        prices=tuple((one.action, phrases.price(one)) for one in shot.prices),
         answers=tuple(map(_sight, shot.answers)),
         examples=_examples(shot),
         parts=_parts(shot),
@@ -355,7 +354,7 @@ def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
         shot.message,
         *limits(shot, tz),
         *free,
-        *cuts(shot),
+        *phrases.cuts(shot),
         shot.merged,
         *map(to_attach, shot.unbound),
         sent_again(shot.again),

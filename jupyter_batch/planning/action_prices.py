@@ -11,13 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from jupyter_batch.core.cost import Price, Range, Tariff, estimate
+from jupyter_batch.core.cost import Pattern, Price, Range, Spend, Tariff, estimate
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.spend import Pattern, Spend
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.estimate import Estimate, at_most, earlier_pattern, estimated, pattern_of
+from jupyter_batch.planning.estimate import (
+    Estimate,
+    at_most,
+    earlier_pattern,
+    estimated,
+    pattern_of,
+)
 
 LARGEST = 256_000_000
 """Bytes of request files; those of a larger job are not read for an upper bound."""
@@ -118,9 +123,7 @@ def spend(
     ).high
     if about is not None and most is not None:
         about = min(about, most)
-    return Spend(
-        action=action, rows=requests, about=about, most=most, limited=not bound.unlimited
-    )
+    return Spend(action=action, rows=requests, about=about, most=most, limited=not bound.unlimited)
 
 
 def _lost(shard: ShardRecord) -> int:

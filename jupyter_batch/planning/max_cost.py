@@ -101,9 +101,7 @@ def _estimates(
     ledger: Ledger, paying: Mapping[int, Priced], count: Callable[[JobRecord], Count]
 ) -> dict[int, Estimate]:
     return {
-        at: estimated(
-            *draft, count(draft.record), usual=usual_answer(ledger, draft.record)
-        )
+        at: estimated(*draft, count(draft.record), usual=usual_answer(ledger, draft.record))
         for at, draft in paying.items()
     }
 

@@ -1,8 +1,8 @@
-"""Parameters of a job's requests, and their endpoint, derived from the options."""
+"""Parameters of a job's requests, their endpoint, and the route by which parameters are mapped."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.config import tool_definitions
 from jupyter_batch.config.option import Col
@@ -10,6 +10,7 @@ from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.http.litellm import load_litellm
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.providers.endpoints import (
     Spoken,
@@ -18,8 +19,13 @@ from jupyter_batch.providers.endpoints import (
     for_text,
     for_vectors,
 )
-from jupyter_batch.providers.registry import RECORDS, is_embedded
+from jupyter_batch.providers.registry import RECORDS, is_embedded, load
+from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.schema import response_format
+from jupyter_batch.wire.openai_requests import Route
+
+if TYPE_CHECKING:
+    from jupyter_batch.planning.ask import Ask
 
 _LOGPROBS = "logprobs"
 
@@ -84,4 +90,39 @@ def _tools(opts: Options) -> dict[str, Any]:
         made
         if opts.tool_choice is None
         else {**made, "tool_choice": tool_definitions.choice(opts.tool_choice, given)}
+    )
+
+
+def route_of(job: Ask | JobRecord) -> Route | None:
+    """The route of a job's requests; None for the local server, which maps them itself."""
+    if is_embedded(job.provider):
+        return None
+    return route_to(
+        job.provider,
+        job.body_model,
+        job.api_base,
+        job.api_version,
+        as_given=job.mode == REALTIME,
+    )
+
+
+def route_to(
+    provider: str,
+    model: str,
+    api_base: str | None = None,
+    api_version: str | None = None,
+    *,
+    as_given: bool = False,
+) -> Route:
+    """The route to a model, with what its provider's record says about parameters. See Route."""
+    record = RECORDS.get(provider)
+    return Route(
+        provider if record is None else record.litellm or provider,
+        model,
+        api_base,
+        api_version,
+        as_given=as_given,
+        plain=record is not None and record.plain_params,
+        checked=record is not None and record.openai_rules,
+        translation=load(record.checked_by) if record is not None and record.checked_by else None,
     )

@@ -10,7 +10,16 @@ import msgspec
 import numpy as np
 import orjson
 
-from jupyter_batch.core.cost import UNKNOWN, Price, Pricer, Range, money, pricer
+from jupyter_batch.core.cost import (
+    UNKNOWN,
+    Price,
+    Pricer,
+    Range,
+    Tariff,
+    estimate,
+    money,
+    pricer,
+)
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.http.litellm import load_litellm
@@ -37,6 +46,8 @@ from jupyter_batch.results.copy_answers import answer_files
 from jupyter_batch.results.result_files import decoded
 from jupyter_batch.row_files.row_columns import places_of
 
+TYPICAL = 200
+"""Tokens of an answer that are assumed where no earlier answer is known."""
 PROMPTS = 3
 """The number of rendered prompts stored in a preview."""
 BODY_CHARS = 1000
@@ -49,7 +60,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     rows: of the frame; each is one of `requests` (sent, and billed), `reused` (answered before),
     `joined` (in progress in another job), `same` (duplicate of another row), `skipped` (a missing
     value) or `unsendable`. shards: batches to send. tokens: of the input. output: tokens of all
-    answers, at most. usual: tokens of an earlier answer of such a job. cost: in the job's `mode`,
+    answers, at most. usual: tokens of an earlier answer of such a job. unlimited: some request has no
+    max_tokens. cost: in the job's `mode`,
     from empty to longest answers; likely: with usual ones; batch, realtime: in either mode.
     reuse_saves: the cost of the rows that need not be sent. prompts: the first rendered requests,
     messages or input. body: of the first request, as sent. limits: those that apply. job: the
@@ -69,6 +81,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Tokens
     output: Range
     usual: float | None
+    unlimited: bool
     assumed: bool
     cost: Range
     likely: float | None
@@ -120,14 +133,9 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             told.append(
                 ("job", f"{self.job} asked for just this: its answers are taken, nothing is sent")
             )
-        told += [("tokens", self._tokens()), ("cost", self._cost())]
-        told.append(
-            ("in real time", dollars(self.realtime))
-            if self.mode == BATCH
-            else ("in a batch", dollars(self.batch))
-        )
+        told += [("tokens", self._tokens()), *self._costs()]
         if self.reuse_saves.high != 0:
-            told.append(("reuse saves", dollars(self.reuse_saves)))
+            told.append(("reuse saves", self._saved()))
         told += _max_cost(self.max_cost, self.fits)
         return [
             *told,
@@ -136,22 +144,66 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             *([("body", _json(self.body))] if self.body else []),
         ]
 
+    def _saved(self) -> str:
+        """What reuse saves; the upper end means nothing where no answer's length is limited."""
+        saves = self.reuse_saves
+        if saves.low is not None and saves.low != saves.high and self.unlimited:
+            return f"at least {money(saves.low)}"
+        return screens.dollars(saves)
+
     def _tokens(self) -> str:
         how = "" if self.tokens.exact else " (a sample was counted)"
         longest = f"up to {self.output.high:,.0f} out" if self.output.high else "none out"
         if self.assumed:
-            longest += f" (nothing says how long an answer is, {LONGEST:,} tokens are taken: give max_tokens=)"
+            longest += f" (the model's limit is unknown, {LONGEST:,} tokens an answer are assumed)"
         usual = f", usually {self.usual:,.0f} an answer" if self.usual is not None else ""
         return f"{self.tokens} in{how}, {longest}{usual}"
 
-    def _cost(self) -> str:
+    def about(self, tariff: Tariff | None) -> float | None:
+        """The cost at a tariff with usual answers; without any, with answers of TYPICAL tokens."""
+        each = TYPICAL if self.usual is None else self.usual
+        answers = min(each * self.requests, self.output.high or 0.0)
+        return estimate(
+            tariff,
+            self.requests,
+            input_tokens=Range(self.tokens.count, self.tokens.count),
+            longest_input=0,
+            output_tokens=Range(answers, answers),
+        ).high
+
+    def _cost(self, tariff: Tariff | None, cost: Range) -> str:
+        """The expected cost, its basis, and the upper bound."""
+        about = self.about(tariff)
+        if about is None:
+            return "unknown"
+        if about == cost.high:
+            return money(about)
+        most = "" if cost.high is None else f"; at most {money(cost.high)}"
+        return f"about {money(about)}{most}"
+
+    def _basis(self) -> str:
+        """The length of the answers on which the expected cost is based, and how to know more."""
+        if not self.requests or not self.output.high or self.cost.low is None:
+            return ""
+        if self.usual is not None:
+            known = f"answers of {self.usual:,.0f} tokens, as in the last such job"
+        else:
+            short = self.output.high < TYPICAL * self.requests
+            known = "the longest answers" if short else f"answers of {TYPICAL} tokens"
+            known += " are assumed: df.llm.sample(...) measures them"
+        return f"{known}; max_tokens= would lower the bound" if self.unlimited else known
+
+    def _costs(self) -> list[tuple[str, str]]:
         if self.cost.low is None:
-            return (
-                f'unknown: prices={{"{self.model}": {{"input": ..., "output": ...}}}}, in US dollars per million '
-                "tokens, gives one"
-            )
-        likely = f", likely {money(self.likely)}" if self.likely is not None else ""
-        return dollars(self.cost) + likely
+            how = f'prices={{"{self.model}": {{"input": ..., "output": ...}}}}'
+            own = [("cost", f"unknown: {how}, in US dollars per million tokens, gives one")]
+        else:
+            own = [("cost", self._cost(self.price.paid(self.mode), self.cost))]
+        if basis := self._basis():
+            own.append(("based on", basis))
+        if self.mode == BATCH:
+            return [*own, ("in real time", self._cost(self.price.standard, self.realtime))]
+        return [*own, ("in a batch", self._cost(self.price.batch, self.batch))]
 
     def __repr__(self) -> str:
         return screens.text(self.facts(), [shown(prompt) for prompt in self.prompts])
@@ -180,7 +232,10 @@ class Previews(list[Preview]):
 
     def facts(self) -> list[tuple[str, str]]:
         """The (label, text) pairs to display for all together."""
-        told = [("together", dollars(self.cost))]
+        abouts = [one.about(one.price.paid(one.mode)) for one in self]
+        about = None if None in abouts else math.fsum(filter(None, abouts))
+        most = "" if self.cost.high is None else f"; at most {money(self.cost.high)}"
+        told = [("together", "unknown" if about is None else f"about {money(about)}{most}")]
         return [*told, *_max_cost(self.max_cost, self.fits)]
 
     def __repr__(self) -> str:
@@ -256,6 +311,7 @@ def _preview(
         tokens=told.tokens,
         output=told.output,
         usual=told.usual,
+        unlimited=told.unlimited,
         assumed=told.assumed,
         cost=told.cost,
         likely=told.likely,
@@ -333,15 +389,6 @@ def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:
     if record is not None and record.note:
         told.append(record.note)
     return tuple(told)
-
-
-def dollars(cost: Range) -> str:
-    """Format as `$0.01 to $0.12`."""
-    if cost.low is None:
-        return "unknown"
-    if cost.high is None:
-        return f"at least {money(cost.low)}"
-    return money(cost.low) if cost.low == cost.high else f"{money(cost.low)} to {money(cost.high)}"
 
 
 def shown(prompt: Any) -> list[tuple[str, str]]:

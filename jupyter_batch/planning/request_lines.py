@@ -26,7 +26,7 @@ from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.planning.ask import Ask, record_of
-from jupyter_batch.planning.route import route_of
+from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
 from jupyter_batch.prompts.prompt import Prompt, calls_function, param_of, params_of
