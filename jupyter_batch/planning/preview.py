@@ -155,7 +155,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         how = "" if self.tokens.exact else " (a sample was counted)"
         longest = f"up to {self.output.high:,.0f} out" if self.output.high else "none out"
         if self.assumed:
-            longest += f" (the model's limit is unknown, {LONGEST:,} tokens an answer are assumed)"
+            longest += f" ({LONGEST:,} an answer, as its limit is unknown: give max_tokens=)"
         usual = f", usually {self.usual:,.0f} an answer" if self.usual is not None else ""
         return f"{self.tokens} in{how}, {longest}{usual}"
 

@@ -219,3 +219,19 @@ def test_the_magic_has_it_too(home, priced):
     finally:
         shell.extension_manager.unload_extension("jupyter_batch")
         InteractiveShell.clear_instance()
+
+
+def test_the_expected_cost_is_first_and_the_bound_second(server, home, priced):
+    """Without earlier answers a length is assumed and named; after a job its answers are the basis."""
+    df = numbered(20)
+    facts = dict(df.llm.preview("{text}", out="out", max_tokens=300, **priced).facts())
+    assert facts["cost"].startswith("about $0.0")
+    assert "; at most $0.0" in facts["cost"]
+    assert "answers of 200 tokens are assumed: df.llm.sample(...)" in facts["based on"]
+    df.llm.batch("{text}", out="out", max_tokens=300, **priced).wait(60)
+    told = df.llm.preview("Again {text}", out="out", **priced)
+    facts = dict(told.facts())
+    assert "as in the last such job" in facts["based on"]
+    assert "max_tokens= would lower the bound" in facts["based on"]
+    assert told.about(told.price.batch) < told.cost.high / 10
+    assert facts["in real time"].startswith("about $")
