@@ -21,7 +21,6 @@ from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.one_key import keys_by_job, member_of
 from jupyter_batch.runner.process import Session
 
@@ -330,6 +329,7 @@ class Group(Handle):
         if not self._over.is_set() and self.is_complete:
             self._announce_end()
         self._redraw()
+        self._callbacks.changed()
         self._look()
 
     def _look(self) -> None:
@@ -337,7 +337,6 @@ class Group(Handle):
             return
         if self.is_complete:
             self._note_end()
-            kernel.on_main(self._merge_frames)
             return
         self._idle.clear()  # before reading: later changes set it again
         if self._blocked_here(self.snapshot()) is not None:

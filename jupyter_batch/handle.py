@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
@@ -17,6 +17,7 @@ from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
 from jupyter_batch.notebook import kernel, terminal
+from jupyter_batch.notices.callbacks import Callbacks
 
 if TYPE_CHECKING:
     from jupyter_batch.results.timeline import JobEvents
@@ -38,6 +39,7 @@ class Handle(Holder):
         self._idle = threading.Event()
         self._lock = threading.RLock()
         self._monitor: Monitor | None = None
+        self._callbacks = Callbacks(self)
 
     # -- state ----------------------------------------------------------------------------------------------
 
@@ -135,12 +137,13 @@ class Handle(Holder):
             with screen.attended(kernel.current_cell()):
                 while not over and error is None:
                     left = None if until is None else max(0.0, until - time.monotonic())
-                    still = kernel.wait_blocking(self._idle, left, screen.flush, stopped=None)
+                    still = kernel.wait_blocking(self._idle, left, self._on_slice, stopped=None)
                     over = self._over.is_set()
                     if not still:
                         break
                     error = None if over else self._block()
                 self._merge_frames() if over else self._merge_complete()
+            self._callbacks.run()
         except KeyboardInterrupt:
             if over:  # the frames were being filled
                 raise
@@ -158,12 +161,18 @@ class Handle(Holder):
         screen = self._screen()
         with screen.attended(kernel.current_cell()):
             while not self._over.is_set():
-                await kernel.await_done(self._idle, None, screen.flush)
+                await kernel.await_done(self._idle, None, self._on_slice)
                 if not self._over.is_set() and (error := self._block()) is not None:
                     self._merge_complete()
                     raise error
         self._merge_frames()
+        self._callbacks.run()
         return self
+
+    def _on_slice(self) -> None:
+        """While a cell waits: draw, and call what is due."""
+        self._screen().flush()
+        self._callbacks.run()
 
     def _block(self) -> JobBlockedError | None:
         """Return the error that a wait raises; None, with `_idle` cleared, where the job can continue."""
@@ -191,9 +200,37 @@ class Handle(Holder):
             self._idle.clear()
 
     def _note_end(self) -> None:
-        """Note that all results are here."""
+        """Note that all results are here; they are merged, and the callbacks called, between two cells."""
+        self._callbacks.ended()
         self._over.set()
         self._idle.set()
+        kernel.on_main(self._merge_frames)
+        self._callbacks.start()
+
+    # -- callbacks ------------------------------------------------------------------------------------------
+
+    def on_done(self, f: Callable[[Self], object]) -> Self:
+        """Call `f(job)` once when it is complete; at once where it is already.
+
+        In a notebook `f` runs on the main thread between two cells, once the column is filled; elsewhere in a thread
+        of its own. `wait()` and `await job` return after it. What it raises is logged, once, and affects nothing.
+        """
+        self._callbacks.add(f, at_end=True)
+        self._follow()
+        if self._over.is_set():
+            self._merge_frames()
+            self._callbacks.ended()
+            self._callbacks.run()
+        return self
+
+    def on_progress(self, f: Callable[[Self], object]) -> Self:
+        """Call `f(job)` at each change of its state or counts; as `on_done`, in the same threads.
+
+        Changes during a call, or during a cell, are one call.
+        """
+        self._callbacks.add(f, at_end=False)
+        self._follow()
+        return self
 
     # -- display --------------------------------------------------------------------------------------------
 

@@ -195,7 +195,6 @@ class JobState(Handle):
             self._here.know(self.id, api_key)  # a job that continues it may need the key
             if not self._over.is_set():
                 self._note_end()
-                kernel.on_main(self._merge_frames)
             return
         watcher = None if self._following else self._on_change
         if watcher is not None:
@@ -239,11 +238,11 @@ class JobState(Handle):
             self._announce_end()
         if self._monitor is not None:  # before the wait ends
             self._monitor.update(self._shown(seen))
-        if not over:
+        self._callbacks.changed()
+        if over:
+            self._note_end()
+        else:
             self._note_blocked(seen)
-            return
-        self._note_end()
-        kernel.on_main(self._merge_frames)
 
     def _merge_frames(self) -> None:
         """Merge the answers into the bound frames, each once; the monitor shows a refusal."""

@@ -190,6 +190,11 @@ class BetweenCells:
         """Whether no cell runs."""
         return not self._in_cell
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether work is run as soon as no cell runs; a terminal's waits for the next input."""
+        return self._loop is not None
+
     def put(self, work: Callable[[], object]) -> None:
         """Run `work` at the next moment between cells. Callable from any thread."""
         with self._lock:
@@ -250,6 +255,15 @@ def on_main(work: Callable[[], object]) -> bool:
     if gap is not None:
         gap.put(work)
     return gap is not None
+
+
+def on_idle_kernel(work: Callable[[], object]) -> bool:
+    """Run `work` between cells; False where that would wait for the user's next input, or for ever."""
+    gap = between()
+    if gap is None or not gap.has_loop:
+        return False
+    gap.put(work)
+    return True
 
 
 # -- waiting ---------------------------------------------------------------------------------------------------------
