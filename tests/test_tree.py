@@ -20,7 +20,6 @@ COMPLEXITY = 15
 LONG_FILES = {
     "ledger/records.py": 440,
     "results/outcomes.py": 430,
-    "runner/worker.py": 465,
 }
 """Files above the limit, and what they may have at most until they are split: these numbers only fall."""
 LONG_FUNCTIONS = {
@@ -43,7 +42,6 @@ COMPLEX_FUNCTIONS = {
     "runner/collect.py:collect": 19,
     "runner/refusals/quota.py:hold": 18,
     "runner/spend_guard.py:hold": 20,
-    "runner/worker.py:_look": 16,
     "templates/template.py:_meaning": 17,
     "wire/anthropic/results.py:_answer": 22,
     "wire/anthropic/results.py:_typed": 17,

@@ -1,1 +1,1 @@
-"""Execution of shards under a lease: the only package that uses both ledger and provider."""
+"""The background worker: moves the shards of jobs under a lease, from the plan to collected result files."""

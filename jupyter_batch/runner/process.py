@@ -25,7 +25,8 @@ from jupyter_batch.providers.keys import is_own_host, key_names
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.runner.connect import check_key, connect
-from jupyter_batch.runner.worker import Watcher, Worker
+from jupyter_batch.runner.watchers import Watcher
+from jupyter_batch.runner.worker import Worker
 
 
 class Session:
@@ -157,8 +158,8 @@ class Session:
         self.ledger.after_fork()
         watchers = self.worker.watchers
         self.worker = Worker(self.ledger, self._connect, everything=self.worker.everything)
-        for job, watching in watchers.items():
-            for watcher in watching:
+        for job in watchers:
+            for watcher in watchers.of(job):
                 self.worker.take(job, watcher)
 
     def _start(self) -> None:

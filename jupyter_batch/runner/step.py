@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -39,19 +38,7 @@ ENDING_SECONDS = 1.0
 class Mover(ShardContext):
     """Runs the shards of one job, step by step. on_ending: see endings.py."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        provider: Provider,
-        job: JobRecord,
-        holder: str,
-        *,
-        clock: Callable[[], float],
-        dice: Callable[[], float] = random.random,
-        on_ending: Policy = on_ending,
-    ) -> None:
-        super().__init__(ledger, provider, job, holder, clock=clock, dice=dice)
-        self._on_ending = on_ending
+    on_ending: Policy = staticmethod(on_ending)
 
     async def advance(self, shard: ShardRecord) -> None:
         """Advance a shard until it has to wait; never raises for network or disk errors."""
@@ -173,7 +160,7 @@ class Mover(ShardContext):
 
     def _ended(self, shard: ShardRecord, view: BatchView) -> ShardRecord:
         ending = Ending(view=view, job=self.job, facts=self.facts, now=self.clock())
-        return self._on_ending(shard, ending)(self, shard, view)
+        return self.on_ending(shard, ending)(self, shard, view)
 
     def _failed(self, shard: ShardRecord, error: ProviderError) -> ShardRecord:
         """Handle a refusal or silence at a shard's present step: schedule a retry, or end it."""

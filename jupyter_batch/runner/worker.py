@@ -1,4 +1,4 @@
-"""The one background worker that runs jobs: a thread with its own event loop, under ledger leases.
+"""The one background worker that runs jobs, under ledger leases.
 
 Decides when to look at a job; step.py does the work on a shard. Watchers are called in the worker's
 thread.
@@ -10,36 +10,32 @@ import asyncio
 import contextlib
 import functools
 import random
-import threading
 import time
 from collections.abc import Awaitable, Callable
-
-import msgspec
 
 from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
     JupyterBatchError,
-    LedgerError,
 )
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.core.status import Block, Snapshot, Step
+from jupyter_batch.core.status import Block, Step
 from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.process.ending import is_ending
-from jupyter_batch.process.log import logger
 from jupyter_batch.providers.backoff import is_due
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
 from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.late_files import LateFiles
+from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
+from jupyter_batch.runner.watchers import Watcher, Watchers
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 """The interval at which a followed job of another process is read from the ledger."""
-IDLE_SECONDS = 5.0
 BARRED_SECONDS = 60.0
 """The time for which a process whose key was refused leaves a job to others."""
 AT_ONCE = 8
@@ -50,12 +46,9 @@ LATE = ("late files", 0)
 
 Connect = Callable[[JobRecord], Awaitable[Provider]]
 """Connects to a job's provider. Raises InputError where this process can't (no key)."""
-Watcher = Callable[[Snapshot], None]
-
-_log = logger()
 
 
-class Worker:
+class Worker(LoopThread):
     """Runs the jobs it was given, or every unfinished one (`everything`), until `stop`.
 
     clock: seconds since the epoch. A worker is used either in its own thread (`start`) or, in tests
@@ -72,6 +65,7 @@ class Worker:
         everything: bool = False,
         on_ending: Policy = on_ending,
     ) -> None:
+        super().__init__()
         self.ledger = ledger
         self.holder = this_process()
         self.everything = everything
@@ -81,9 +75,8 @@ class Worker:
         self._on_ending = on_ending
         self._mine: set[str] = set()
         self._takes: dict[str, int] = {}
-        self.watchers: dict[str, list[Watcher]] = {}
+        self.watchers = Watchers()
         self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
-        self._shown: dict[str, Snapshot] = {}
         self._providers: dict[str, Provider] = {}
         self._retired: list[Provider] = []
         self._leased: set[str] = set()
@@ -92,23 +85,9 @@ class Worker:
         """The jobs for which this process's current key was refused."""
         self._keyless: set[str] = set()
         self._key_failed: set[str] = set()
-        self._warned: dict[str, str] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
-        self._stopping = False
 
     # -- from any thread ------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start the thread, if it is not running."""
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._stopping = False
-                self._thread = threading.Thread(target=self._run, name="jupyter-batch", daemon=True)
-                self._thread.start()
 
     def take(self, job: str, watcher: Watcher | None = None) -> None:
         """Run this job from now on; `watcher` gets a Snapshot at each change (worker's thread)."""
@@ -118,9 +97,9 @@ class Worker:
             self._retire(job)  # a key may have been added
             self._barred.pop(job, None)
             self.refused.discard(job)
-            self._shown.pop(job, None)  # watchers receive the current state from now on
-            if watcher is not None and watcher not in self.watchers.setdefault(job, []):
-                self.watchers[job].append(watcher)
+        if watcher is not None:
+            self.watchers.add(job, watcher)
+        self.watchers.refresh(job)
         self.poke()
 
     def lacks_key(self, job: str) -> bool:
@@ -132,68 +111,11 @@ class Worker:
         self._keyless.discard(job)
         self._key_failed.discard(job)
 
-    def poke(self) -> None:
-        """Look at all jobs now."""
-        loop, wake = self._loop, self._wake
-        if loop is not None and wake is not None:
-            with contextlib.suppress(
-                RuntimeError
-            ):  # the loop is closing: nothing is left to be woken
-                loop.call_soon_threadsafe(wake.set)
-
-    def stop(self, seconds: float = 5.0) -> None:
-        """End the thread within about `seconds`; running calls may finish, leases are released."""
-        self._stopping = True
-        self.poke()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(seconds)
-
     def _retire(self, job: str) -> None:
         """Drop a job's provider. It is closed with the loop: others may share its connections."""
         provider = self._providers.pop(job, None)
         if provider is not None:
             self._retired.append(provider)
-
-    # -- the loop -------------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner() as runner:
-                runner.run(self._forever())
-        except RuntimeError as e:
-            # Python 3.12 starts no threads while the interpreter exits, and the Runner needs one to
-            # close the loop's executor. All else is closed by then; that ends with the process.
-            if not is_ending(e):
-                raise
-
-    async def _forever(self) -> None:
-        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            while not self._stopping:
-                self._wake.clear()
-                pause = await self._guarded()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._wake.wait()
-        finally:
-            await self._close()
-            self._loop = self._wake = None
-
-    async def _guarded(self) -> float:
-        try:
-            return await self.once()
-        except LedgerError as e:
-            self._warn("", str(e))
-        except Exception:  # nothing else keeps jobs running: the worker must not die
-            _log.exception("jupyter_batch: a pass failed; it is tried again")
-        return IDLE_SECONDS
-
-    def _warn(self, about: str, sentence: str) -> None:
-        """Log once, not at each pass: a full disk, or an unsupported job, may last for hours."""
-        if self._warned.get(about) != sentence:
-            self._warned[about] = sentence
-            _log.warning("jupyter_batch: %s", sentence)
 
     async def _close(self) -> None:
         tasks = list(self._tasks.values())
@@ -239,48 +161,34 @@ class Worker:
 
     def _wanted(self) -> list[JobRecord]:
         with self._lock:
-            mine, watched = set(self._mine), set(self.watchers)
+            mine = set(self._mine)
         unfinished = self.ledger.jobs(unfinished=True)
         there = {job.id for job in unfinished}
-        for job in (
-            watched - there
-        ):  # finished, perhaps by another process: reported once more, then dropped
+        # Finished, perhaps by another process: shown once more, then dropped.
+        for job in set(self.watchers) - there:
             try:
-                self._tell(self.ledger.job(job))
+                self._show(self.ledger.job(job))
             except JobNotFoundError as e:  # the ledger's folder was removed
                 self._warn(job, str(e))
             if job in self._late:  # it may be reopened: its watchers are kept
                 continue
+            self.watchers.drop(job)
             with self._lock:
-                self.watchers.pop(job, None)
                 self._mine.discard(job)
         return [job for job in unfinished if self.everything or job.id in mine]
 
     async def _look(self, job: JobRecord) -> float:
         now = self._clock()
         if self._barred.get(job.id, 0.0) > now:
-            self._tell(job)
+            self._show(job)
             return LOOK_SECONDS
-        takes = self._takes.get(job.id)
-        try:
-            provider = await self._provider(job)
-        except InputError as e:  # this process can't call it: another that can may run it
-            if takes != self._takes.get(job.id):  # a key may have been added since
-                return 0.0
-            if not self._is_another_s(job, now) and not is_ending(e):
-                job = await self._keyless_job(job, str(e), now)
-            self._tell(job)
-            return LOOK_SECONDS
-        except JupyterBatchError as e:
-            if is_ending(e):
-                return IDLE_SECONDS
-            self.ledger.say(job.id, str(e), unconnected=True)
-            self._tell(job)
-            return IDLE_SECONDS
+        provider = await self._connected(job, now)
+        if isinstance(provider, float):
+            return provider
         self._keyless.discard(job.id)
         held = job.id in self._leased
         if not self._lease(job, now):
-            self._tell(job)
+            self._show(job)
             return LOOK_SECONDS
         if job.message or job.blocked_by:  # from a process without a key, before this one started
             self.ledger.say(job.id, "")
@@ -297,7 +205,26 @@ class Worker:
             pause = min(pause, left)
         if all(s.step is Step.COLLECTED for s in shards):
             job = await self._finish(job, shards, provider, now)
-        self._tell(job)
+        self._show(job)
+        return pause
+
+    async def _connected(self, job: JobRecord, now: float) -> Provider | float:
+        """The job's provider; where it can't be called, the pause, with the reason in the ledger."""
+        takes = self._takes.get(job.id)
+        try:
+            return await self._provider(job)
+        except InputError as e:  # this process can't call it: another that can may run it
+            if takes != self._takes.get(job.id):  # a key may have been added since
+                return 0.0
+            if not self._is_another_s(job, now) and not is_ending(e):
+                job = await self._keyless_job(job, str(e), now)
+            pause = LOOK_SECONDS
+        except JupyterBatchError as e:
+            pause = IDLE_SECONDS
+            if is_ending(e):
+                return pause
+            self.ledger.say(job.id, str(e), unconnected=True)
+        self._show(job)
         return pause
 
     async def _finish(
@@ -346,7 +273,7 @@ class Worker:
         """Record that no process can run the job now; written once, not at each pass."""
         if job.id not in self._keyless:
             self._keyless.add(job.id)
-            self._shown.pop(job.id, None)  # `wait` may have ignored the missing keys of others
+            self.watchers.refresh(job.id)  # `wait` may have ignored the missing keys of others
         elif job.blocked_by is Block.KEY:
             return job
         self.ledger.say(job.id, why, Block.KEY)
@@ -384,15 +311,8 @@ class Worker:
     async def _advance(self, job: JobRecord, provider: Provider, shard: ShardRecord) -> None:
         from jupyter_batch.runner.step import Mover  # imports numpy
 
-        mover = Mover(
-            self.ledger,
-            provider,
-            job,
-            self.holder,
-            clock=self._clock,
-            dice=self._dice,
-            on_ending=self._on_ending,
-        )
+        mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)
+        mover.on_ending = self._on_ending
         await mover.advance(shard)
         if not mover.key_refused:
             return
@@ -402,7 +322,7 @@ class Worker:
         # Another process may have a valid key: it must not wait for this one.
         self.refused.add(job.id)
         self._key_failed.add(job.id)
-        self._shown.pop(job.id, None)
+        self.watchers.refresh(job.id)
         self._barred[job.id] = self._clock() + BARRED_SECONDS
         self._leased.discard(job.id)
         self.ledger.release(job.id, self.holder)
@@ -417,21 +337,9 @@ class Worker:
         elif self._wake is not None:
             self._wake.set()
 
-    def _tell(self, job: JobRecord) -> None:
-        with self._lock:
-            watchers = list(self.watchers.get(job.id, ()))
-        if not watchers:
-            return
-        snapshot = job.snapshot(self.ledger.shards(job.id), self._clock())
-        shown = self._shown.get(job.id)
-        if shown is not None and _same(shown, snapshot):
-            return
-        self._shown[job.id] = snapshot
-        for watcher in watchers:
-            try:
-                watcher(snapshot)
-            except Exception:  # a screen must not stop a job
-                _log.exception("jupyter_batch: a watcher of %s failed", job.id)
+    def _show(self, job: JobRecord) -> None:
+        if self.watchers.of(job.id):
+            self.watchers.show(job.id, job.snapshot(self.ledger.shards(job.id), self._clock()))
 
 
 def _text(error: BaseException) -> str:
@@ -459,7 +367,3 @@ def _is_parked(job: JobRecord, shard: ShardRecord) -> bool:
 def _of_a_key(shard: ShardRecord) -> bool:
     """Whether a shard is blocked for a key that was refused."""
     return shard.blocked_by is Block.KEY and not shard.unseen and shard.step is not Step.COLLECTED
-
-
-def _same(one: Snapshot, other: Snapshot) -> bool:
-    return msgspec.structs.replace(one, now=other.now) == other

@@ -1,1 +1,1 @@
-"""Pure translation between our requests and results and providers' lines: one file per dialect."""
+"""Pure translation between requests and results and the lines of each provider; `dialects.py` lists the dialects."""

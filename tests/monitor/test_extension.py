@@ -71,7 +71,7 @@ def test_twice_while_a_job_is_under_way(ip, held, capsys):
     job, one = ip.user_ns["job"], ours(ip)
     assert one[1:] == (2, 1, 1)
     assert len(set(one[0])) == len(one[0]) == 4
-    monitor, watchers = job._monitor, len(job._here.worker.watchers[job.id])
+    monitor, watchers = job._monitor, len(job._here.worker.watchers.of(job.id))
     capsys.readouterr()
     for _ in range(2):
         run(ip, "%reload_ext jupyter_batch")
@@ -91,7 +91,7 @@ def test_twice_while_a_job_is_under_way(ip, held, capsys):
     run(ip, "%load_ext jupyter_batch")
     assert ours(ip) == one
     assert job._monitor is monitor
-    assert len(job._here.worker.watchers[job.id]) == watchers
+    assert len(job._here.worker.watchers.of(job.id)) == watchers
     held.set_faults("")
     wait_for(lambda: job.is_complete, job)
     run(ip, "pass")
