@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from jupyter_batch.config.help import takes
-from jupyter_batch.config.options import BatchOptions, EmbedOptions, Models
+from jupyter_batch.config.options import BatchOptions, EmbedOptions, FileOptions, Models
 from jupyter_batch.core.version import VERSION
 
 if TYPE_CHECKING:
+    import os
+
     from jupyter_batch import jobs, providers
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.config.option import col
@@ -30,6 +32,7 @@ __all__ = [
     "jobs",
     "open",
     "providers",
+    "submit_file",
 ]
 
 _PLACES = {
@@ -93,6 +96,22 @@ def open(name: str) -> Job:  # noqa: A001 - the name is best with its module: `j
     from jupyter_batch.jobs import open_job
 
     job: Job = open_job(name)
+    return job
+
+
+@takes(FileOptions)
+def submit_file(
+    path: str | os.PathLike[str], *, model: str | None = None, **options: Unpack[FileOptions]
+) -> Job:
+    """Submit a JSONL file of requests in OpenAI's batch format, checked line by line; returns the Job at once.
+
+    `job.results()` has the answers on the file's custom ids. The same file again gives the same job; a file with new
+    lines sends those alone. model: for all requests (default: the one that they name). Raises an InputError, with the
+    line's number, before anything is sent.
+    """
+    from jupyter_batch.jobs import submit_file as submit
+
+    job: Job = submit(path, model=model, **options)
     return job
 
 

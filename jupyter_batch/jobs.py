@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 import types
@@ -31,7 +32,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.job_list import Adopted, Jobs, check_limit, list_jobs
 from jupyter_batch.ledger.linked_jobs import group_named, whole
 from jupyter_batch.notebook import terminal
-from jupyter_batch.orders import full_names, orders_of
+from jupyter_batch.orders import file_order, full_names, orders_of
 from jupyter_batch.providers.clouds import secret_of
 from jupyter_batch.runner.process import place_of, session
 
@@ -53,6 +54,7 @@ __all__ = [
     "resume_open",
     "sample",
     "submit",
+    "submit_file",
 ]
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.adoption.find import Orphans, RemoteBatches
     from jupyter_batch.artifacts import Artifacts
+    from jupyter_batch.config.resolved import Options
     from jupyter_batch.planning.preview import Preview, Previews
 
 _T = TypeVar("_T")
@@ -107,10 +110,33 @@ def submit(
             here.name(opts.api_base, order.ask.provider, with_key=opts.api_key is not None)
         job._begin(secret_of(opts) if ours else None)
     made = keep_group(here, jobs) if several else jobs[0]
+    _wait(made, opts)
+    return made
+
+
+def submit_file(path: str | os.PathLike[str], **given: Any) -> Job:
+    """Submit a file of requests in OpenAI's batch format, and return the Job at once; see jupyter_batch.submit_file."""
+    from jupyter_batch.planning.file_requests import plan_file
+
+    here, opts, file, ask = file_order(Path(path), given)
+    any_model = given.get("model") is not None
+    record = plan_file(
+        here.ledger, file, ask, any_model=any_model, reuse=opts.reuse, now=time.time()
+    )
+    job = of(here, record.id)
+    ours = place_of(record) == place_of(ask)
+    if ours:
+        here.name(opts.api_base, ask.provider, with_key=opts.api_key is not None)
+    job._begin(secret_of(opts) if ours else None)
+    _wait(job, opts)
+    return job
+
+
+def _wait(made: Job | Group, opts: Options) -> None:
+    """Wait for a job or group where the call asks for that."""
     if opts.wait:
         made._ipython_display_()  # shown while the cell blocks; the cell's result does not show it again
         made.wait(opts.timeout)
-    return made
 
 
 def preview(

@@ -7,21 +7,26 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config import settings
-from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.resolved import Options, checked, resolve
+from jupyter_batch.config.option import declared
+from jupyter_batch.config.options import EVERY, FileOptions
+from jupyter_batch.config.resolved import Options, checked, resolve, unknown
 from jupyter_batch.core.errors import KeyMissingError, OptionError
 from jupyter_batch.core.schema import suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.one_key import check_one_place
 from jupyter_batch.providers.keys import NO_KEY
 from jupyter_batch.providers.model_names import full_name
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.runner.process import Session, session
 from jupyter_batch.schema import read as read_schema
 
 if TYPE_CHECKING:
+    from jupyter_batch.planning.ask import Ask
+    from jupyter_batch.planning.file_requests import RequestFile
     from jupyter_batch.planning.resolve import Order
 
 
@@ -81,6 +86,33 @@ def orders_of(
         raise refused[0]
     check_one_place(key, [order.ask for _, order in orders])
     return Checked(here, bool(several), orders, key)
+
+
+def file_order(path: Path, given: dict[str, Any]) -> tuple[Session, Options, RequestFile, Ask]:
+    """Check the call for a file of requests before anything is stored. Raises an InputError.
+
+    Without a model, it is that of the file's first request.
+    """
+    from jupyter_batch.planning.file_requests import RequestFile, ask_of
+
+    names = [option.name for option in declared(FileOptions)]
+    if wrong := next((name for name in given if name not in (*names, "model")), None):
+        raise OptionError(f"submit_file: {unknown(wrong, names)}")
+    configured = settings.read()
+    file = RequestFile(path)
+    model = given.get("model") or _model_of(file, configured.model, given.get("api_base"))
+    opts = resolve(full_names({**given, "model": model}, configured.model), configured)
+    asked = ask_of(file, opts, notebook=kernel.notebook_path(), versions=_versions())
+    return session(configured.home), opts, file, asked
+
+
+def _model_of(file: RequestFile, configured: str | None, api_base: str | None) -> str | None:
+    """The model that a file names, in full; the configured one where that is meant, or none is named."""
+    name = file.first.body.get("model")
+    if not isinstance(name, str) or (configured or "").partition("/")[2] == name:
+        return configured
+    prefix = name.partition("/")[0]
+    return f"openai/{name}" if api_base is not None and prefix not in RECORDS else name
 
 
 def _by_model(given: Mapping[str, Any]) -> list[dict[str, Any]]:

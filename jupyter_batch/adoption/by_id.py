@@ -32,8 +32,7 @@ from jupyter_batch.planning.draft import ID_CHARS, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.registry import RECORDS, is_cloud
 from jupyter_batch.row_files.hash_arrays import hash_array
-from jupyter_batch.row_files.own_ids import index_of
-from jupyter_batch.row_files.request_files import sent_hash
+from jupyter_batch.row_files.own_ids import Repeats, index_of
 from jupyter_batch.row_files.row_columns import RowFiles
 from jupyter_batch.row_files.row_sources import space_of
 
@@ -52,6 +51,7 @@ class _Requests(msgspec.Struct):
 
     ids: list[str] = []
     hashes: bytearray = msgspec.field(default_factory=bytearray)
+    repeats: Repeats = msgspec.field(default_factory=Repeats)
     endpoint: str = ""
     model: str = ""
     size: int = 0
@@ -130,7 +130,7 @@ def _read(line: bytes, job: str, seen: _Requests) -> bytes:
     named = msgspec.structs.replace(sent, custom_id=custom_id(job, len(seen.ids)))
     ours = msgspec.json.encode(named) + b"\n"
     seen.ids.append(sent.custom_id)
-    seen.hashes += sent_hash(ours)
+    seen.hashes += seen.repeats.hash_of(ours)
     seen.endpoint = seen.endpoint or sent.url
     seen.model = seen.model or str(sent.body.get("model") or "")
     seen.size += len(ours)

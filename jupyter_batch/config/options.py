@@ -296,6 +296,10 @@ class BatchOptions(SampleOptions, _Samples, total=False):
     """The keyword arguments of `df.llm.batch` and `jupyter_batch.batch`, but for `model`."""
 
 
+class FileOptions(_Out, _JobOptions, total=False):
+    """The keyword arguments of `jupyter_batch.submit_file`, but for `model`."""
+
+
 class EmbedOptions(_VectorOut, _JobOptions, RequestFields, Vectors, total=False):
     """The keyword arguments of `df.llm.embed` and `jupyter_batch.embed`, but for `model`."""
 

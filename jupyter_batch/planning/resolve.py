@@ -100,7 +100,7 @@ def order(
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
     fills = fills_of(opts, schema)
-    target = _target(opts, prompt)
+    target = target_of(opts, prompt)
     _check_samples(opts, prompt)
     frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
     form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
@@ -158,7 +158,7 @@ class _Target(NamedTuple):
     place: str | None
 
 
-def _target(opts: Options, prompt: Any) -> _Target:
+def target_of(opts: Options, prompt: Any) -> _Target:
     """Return where a call goes. Raises for a missing key or address, and a bad limit."""
     provider, _ = split_model(opts.model)
     mode, base, version = _place(provider, opts)

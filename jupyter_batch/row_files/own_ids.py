@@ -7,6 +7,7 @@ so that the rest of the package knows one form of ids.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.request_files import REQUEST_ID, sent_hash
 
 INDEX_NAME = "custom_id"
 _ID = re.compile(rb'"custom_id"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+)')
@@ -29,9 +30,15 @@ class _Line(msgspec.Struct):
 _line = msgspec.json.Decoder(_Line).decode
 
 
-def store_ids(folder: JobFolder, ids: list[str]) -> None:
-    """Store a job's custom ids as its index."""
-    folder.write(folder.index, index_of(ids))
+def sent_file(folder: JobFolder, job: JobRecord, number: int) -> Path:
+    """A shard's request file as it is sent: a copy with the rows' own custom ids, where these are not ours."""
+    path = folder.requests(number)
+    if not job.own_ids:
+        return path
+    ids, made = OwnIds(folder, job), folder.path / f"sent-{number}.jsonl"
+    with opened(path) as ours, written(made) as file:
+        file.writelines(ids.theirs(line) for line in ours)
+    return made
 
 
 def index_of(ids: list[str]) -> bytes:
@@ -41,6 +48,20 @@ def index_of(ids: list[str]) -> bytes:
     from jupyter_batch.frames.labels import index_to_bytes
 
     return index_to_bytes(pd.Index(ids, dtype=object, name=INDEX_NAME))
+
+
+class Repeats:
+    """Request hashes of lines that need not differ: the second of two equal ones has a hash of its own."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+
+    def hash_of(self, line: bytes) -> bytes:
+        """The hash of the next line, in OpenAI's format."""
+        first = sent_hash(line)
+        self._seen[first] += 1
+        count = self._seen[first]
+        return first if count == 1 else sent_hash(line, count - 1)
 
 
 class OwnIds:
@@ -70,7 +91,7 @@ class OwnIds:
         with opened(path) as came, written(path) as file:
             file.writelines(self._lines(came))
         if self._learned:
-            store_ids(self._folder, self._ids)
+            self._folder.write(self._folder.index, index_of(self._ids))
 
     def _lines(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:

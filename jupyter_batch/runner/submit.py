@@ -5,6 +5,7 @@ A batch that exists is adopted before anything is paid again.
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from jupyter_batch.providers.anthropic.batches import UndecidedError
 from jupyter_batch.providers.backoff import poll_pause
 from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT, Facts
 from jupyter_batch.results.row_costs import UNSURE
+from jupyter_batch.row_files.own_ids import sent_file
 from jupyter_batch.runner.refusals import quota
 
 if TYPE_CHECKING:
@@ -74,18 +76,24 @@ async def send(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         shard = context.put(shard, **changes)
 
     job = context.job
-    view = await context.provider.submit(
-        context.ledger.folders.of(job.id).requests(shard.number),
-        {
-            **job.metadata,
-            **tag_of(job, shard),
-            **about(job, shard, context.ledger.next_number(job.id)),
-        },
-        endpoint=job.endpoint,
-        window=job.completion_window,
-        uploaded=shard.file_id,
-        on_upload=on_upload,
-    )
+    folder = context.ledger.folders.of(job.id)
+    requests = await asyncio.to_thread(sent_file, folder, job, shard.number)
+    try:
+        view = await context.provider.submit(
+            requests,
+            {
+                **job.metadata,
+                **tag_of(job, shard),
+                **about(job, shard, context.ledger.next_number(job.id)),
+            },
+            endpoint=job.endpoint,
+            window=job.completion_window,
+            uploaded=shard.file_id,
+            on_upload=on_upload,
+        )
+    finally:
+        if job.own_ids:
+            requests.unlink(missing_ok=True)
     if not view.id:
         raise ProviderDownError("the provider answered without the batch's id: it is looked for")
     return taken(context, shard, view)

@@ -1,0 +1,158 @@
+"""A ready file of requests: checked line by line, sent with its own custom ids, and paid once."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.errors import InputError, OptionError
+from jupyter_batch.server.embedded import Embedded
+from tests.anthropic.fake import KEY as ANTHROPIC_KEY
+from tests.ledgers import lose
+from tests.providers.fakes.host import jsonl
+
+from .test_every_provider import anthropic
+
+
+def line(name, text, **more):
+    """A request line."""
+    body = {"model": "echo", "messages": [{"role": "user", "content": text}], **more}
+    return {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def written(tmp_path, lines, name="requests.jsonl"):
+    """The path of a file of lines."""
+    path = tmp_path / name
+    path.write_bytes(jsonl(lines))
+    return path
+
+
+def uploads(server):
+    """The lines of each request file at the server, as they came."""
+    with openai.OpenAI(base_url=server.base_url, api_key=server.token) as client:
+        files = [one.id for one in client.files.list() if one.purpose == "batch"]
+        contents = [client.files.content(one).text for one in files]
+    lines = [[json.loads(text) for text in content.splitlines()] for content in contents]
+    return sorted(lines, key=len, reverse=True)
+
+
+THREE = [line("task 1", "a", temperature=0.5), line("b/2", "b"), line("3", "b")]
+
+
+def test_a_file_is_sent_with_its_own_ids_once(server, call, home, tmp_path):
+    """The lines arrive as they are; the answers are on their ids; the same file again is the same job."""
+    path = written(tmp_path, THREE)
+    job = jupyter_batch.submit_file(path, **call).wait(60)
+    assert job.is_successful
+    found = job.results()
+    assert found.index.name == "custom_id"
+    assert found["response"].to_dict() == {"task 1": "a", "b/2": "b", "3": "b"}
+    assert uploads(server) == [THREE]
+    assert jupyter_batch.submit_file(path, **call) is job
+    more = written(tmp_path, [*THREE, line("4", "d")], "more.jsonl")
+    other = jupyter_batch.submit_file(str(more), **call).wait(60)
+    assert other.results()["response"].tolist() == ["a", "b", "b", "d"]
+    assert (other.counts.reused, other.counts.succeeded) == (3, 1)
+    assert [len(lines) for lines in uploads(server)] == [3, 1]
+
+
+def test_a_lost_ledger(server, call, home, tmp_path):
+    """Its batch is read by its id; then the file again finds its answers, and pays for none."""
+    path = written(tmp_path, THREE)
+    (batch,) = jupyter_batch.submit_file(path, **call).wait(60).batches
+    lose(home)
+    adopted = jupyter_batch.adopt(batch, **call).wait(60)
+    assert adopted.results()["response"].to_dict() == {"task 1": "a", "b/2": "b", "3": "b"}
+    again = jupyter_batch.submit_file(path, **call).wait(60)
+    assert again.results()["response"].tolist() == ["a", "b", "b"]
+    assert server.stats()["batches_created"] == 1
+
+
+def test_the_file_names_the_model_and_the_limits_cut_it(server, call, home, tmp_path):
+    """Without model= it is the file's; more lines than fit into one batch are several."""
+    path = written(tmp_path, [line(f"r{n}", f"{n}") for n in range(5)])
+    place = {name: value for name, value in call.items() if name != "model"}
+    job = jupyter_batch.submit_file(path, shard_size=2, wait=True, timeout=60, **place)
+    assert job.is_successful
+    assert job.results()["response"].to_dict() == {f"r{n}": f"{n}" for n in range(5)}
+    assert [len(lines) for lines in uploads(server)] == [2, 2, 1]
+    assert job.snapshot().model == "openai/echo"
+
+
+EMBED = {
+    "custom_id": "v",
+    "method": "POST",
+    "url": "/v1/embeddings",
+    "body": {"model": "echo", "input": "text"},
+}
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([line("a", "x"), line("b", "y"), line("a", "z")], "line 3: the custom_id 'a' is that of line 1"),
+        ([line("a", "x"), EMBED], "line 2: a batch has one endpoint"),
+        ([line("a", "x"), line("b", "y", model="other")], "line 2: a batch has one model"),
+        ([line("a", "x"), {"custom_id": "b"}], "line 2: no request of OpenAI's batch format"),
+        ([line("a", "x"), {**line("b", "y"), "url": "/v1/images"}], "line 2: expected POST to one of"),
+        ([line("a", "x"), {**line("b", "y"), "body": {"model": "echo"}}], "`messages` in the body"),
+        ([], "no requests"),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_sent(server, home, tmp_path, lines, says):
+    """The error has the line's number; no job is left, and nothing reaches the server."""
+    place = {"api_base": server.base_url, "api_key": server.token}
+    with pytest.raises(InputError, match=says):
+        jupyter_batch.submit_file(written(tmp_path, lines), **place)
+    assert list(jupyter_batch.jobs()) == []
+    assert server.stats()["uploads"] == 0
+
+
+def test_bad_json_and_bad_options(server, call, home, tmp_path):
+    """A line that is no JSON has its number, empty lines counted; an option of prompts is refused."""
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(jsonl(THREE[:1]) + b"\n{'custom_id': 'b'}\n")
+    with pytest.raises(InputError, match=r"requests\.jsonl, line 3: no request"):
+        jupyter_batch.submit_file(path, **call)
+    with pytest.raises(OptionError, match="temperature"):
+        jupyter_batch.submit_file(path, temperature=1, **call)
+    with pytest.raises(InputError, match="can't be read"):
+        jupyter_batch.submit_file(tmp_path / "none.jsonl", **call)
+
+
+def test_embeddings(server, call, home, tmp_path):
+    """A file of embeddings gives vectors."""
+    path = written(tmp_path, [{**EMBED, "custom_id": name} for name in "ab"])
+    job = jupyter_batch.submit_file(path, **call).wait(60)
+    assert job.is_successful
+    assert job.vectors().shape[0] == 2
+
+
+def test_at_a_provider_with_another_format(home, tmp_path):
+    """The requests are translated as any; the answers are on the file's ids."""
+    with anthropic() as fake:
+        path = written(tmp_path, [line("task 1", "a", max_tokens=7), line("task 2", "b")])
+        where = {"api_base": fake.base, "api_key": ANTHROPIC_KEY}
+        job = jupyter_batch.submit_file(path, model="anthropic/claude-haiku-4-5", **where).wait(60)
+        (batch,) = fake.batches.values()
+        assert [one["params"]["max_tokens"] for one in batch["requests"]] == [7, 4096]
+        assert job.results()["response"].dropna().to_dict() == {"task 1": "A"}
+        again = job.retry().wait(60)
+        assert again.results()["response"].to_dict() == {"task 1": "A", "task 2": "B"}
+
+
+def test_a_retry_sends_the_failed_lines_with_their_ids(server, call, home, tmp_path):
+    """Failed lines are sent again alone, under their own ids."""
+    server.set_faults("row_errors=1")
+    job = jupyter_batch.submit_file(written(tmp_path, THREE[:2]), **call).wait(60)
+    assert job.counts.failed == 2
+    server.set_faults("")
+    jupyter_batch.submit_file(written(tmp_path, THREE[1:2], "one.jsonl"), **call).wait(60)
+    again = job.retry().wait(60)
+    assert again.is_successful
+    assert again.results()["response"].to_dict() == {"task 1": "a", "b/2": "b"}
+    sent = [[one["custom_id"] for one in lines] for lines in uploads(server)]
+    assert sorted(sent) == [["b/2"], ["task 1"], ["task 1", "b/2"]]
