@@ -32,7 +32,7 @@ class Artifacts:
         secret: str | None = None,
         functions: Any = None,
     ) -> None:
-        from jupyter_batch.planning.export import METADATA, read_built
+        from jupyter_batch.planning.files.export import METADATA, read_built
 
         self.folder = Path(folder)
         self.metadata = self.folder / METADATA
@@ -46,7 +46,7 @@ class Artifacts:
     @property
     def requests(self) -> list[Path]:
         """The request files, as they will be uploaded."""
-        from jupyter_batch.planning.export import requests_of
+        from jupyter_batch.planning.files.export import requests_of
 
         return requests_of(self.folder)
 
@@ -59,7 +59,7 @@ class Artifacts:
         `df.llm.attach(job)`. A folder that names a server unknown to this kernel needs `api_key`.
         Raises InputError where a file was changed since it was built, and KeyMissingError.
         """
-        from jupyter_batch.planning.export import read_built, take
+        from jupyter_batch.planning.files.export import read_built, take
 
         here = session(settings.read().home)
         now = time.time()

@@ -1,13 +1,15 @@
-"""Lists of jobs and groups that are displayed as tables."""
+"""Lists of jobs and groups, and of batches at a provider, that are displayed as tables."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -19,10 +21,15 @@ from jupyter_batch.group import Group
 from jupyter_batch.job import Job, of
 from jupyter_batch.ledger.overview import Lines, Overview
 from jupyter_batch.monitor import table
+from jupyter_batch.orders import full_names
 from jupyter_batch.runner.process import session
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from jupyter_batch.adoption.find import Orphans, RemoteBatches
+
+_T = TypeVar("_T")
 
 
 def check_limit(limit: int | None) -> None:
@@ -136,3 +143,56 @@ class Adopted(Jobs):
 
     def _repr_html_(self) -> str:
         return super()._repr_html_() + "".join(f"<p>{escape(one)}</p>" for one in self.notes)
+
+
+def orphans(**where: Any) -> Orphans:
+    """List the batches at a provider that have our tag and are in no job of this ledger.
+
+    where: model= or provider=, and api_base=, api_version=, api_key= as for a submission; days= to look back (30).
+    Raises InputError without a place to search, and ProviderError.
+    """
+    from jupyter_batch.adoption.commands import look
+
+    return _in_a_loop(look(session(settings.home()).ledger, time.time(), _where(where)))
+
+
+def others(limit: int | None = None, **where: Any) -> RemoteBatches:
+    """List the provider's batches that are in no job of this ledger, from any software, newest first.
+
+    where: as for `orphans`. Raises as that does.
+    """
+    from jupyter_batch.adoption.commands import others as look
+
+    check_limit(limit)
+    found = look(session(settings.home()).ledger, time.time(), limit, _where(where))
+    return _in_a_loop(found)
+
+
+def adopt(which: str | None = None, **where: Any) -> Adopted:
+    """Adopt the orphans of one job (its id or a batch's), or all, as jobs of this ledger.
+
+    Any batch of the account is read by its id, one that other software sent, too: its custom ids are the index. where:
+    as for `orphans`. Raises JobNotFoundError where there is no such job or batch.
+    """
+    from jupyter_batch.adoption.commands import take_up
+
+    here = session(settings.home())
+    place = _where(where)
+    records, notes = _in_a_loop(take_up(here.ledger, time.time(), which, place))
+    looked_at = place.get("provider") or str(place.get("model") or "").partition("/")[0]
+    for provider in {looked_at, *(record.provider for record in records)} - {""}:
+        here.name(where.get("api_base"), provider, with_key=where.get("api_key") is not None)
+    return Adopted((of(here, record.id) for record in records), notes, where.get("api_key"))
+
+
+def _where(given: dict[str, Any]) -> dict[str, Any]:
+    """The place to search; default: the configured model's provider."""
+    if given.get("provider"):
+        return given
+    return full_names(given, settings.read().model)
+
+
+def _in_a_loop(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine in a thread of its own, since this one may run a loop already."""
+    with ThreadPoolExecutor(1, thread_name_prefix="jupyter-batch-adopt") as pool:
+        return pool.submit(asyncio.run, work).result()

@@ -5,16 +5,13 @@ The accessor, the magics and the command line call these.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
 import time
 import types
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.config import settings, tool_definitions
 from jupyter_batch.core.errors import (
@@ -29,10 +26,10 @@ from jupyter_batch.group import Group
 from jupyter_batch.group import keep as keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
-from jupyter_batch.job_list import Adopted, Jobs, check_limit, list_jobs
+from jupyter_batch.job_list import Adopted, Jobs, adopt, list_jobs, orphans, others
 from jupyter_batch.ledger.linked_jobs import group_named, whole
 from jupyter_batch.notebook import terminal
-from jupyter_batch.orders import file_order, full_names, orders_of
+from jupyter_batch.orders import file_order, orders_of
 from jupyter_batch.providers.clouds import secret_of
 from jupyter_batch.runner.process import place_of, session
 
@@ -60,12 +57,10 @@ __all__ = [
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_batch.adoption.find import Orphans, RemoteBatches
+    from jupyter_batch.adoption.find import RemoteBatches
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.config.resolved import Options
     from jupyter_batch.planning.preview import Preview, Previews
-
-_T = TypeVar("_T")
 
 
 def submit(
@@ -116,7 +111,7 @@ def submit(
 
 def submit_file(path: str | os.PathLike[str], **given: Any) -> Job:
     """Submit a file of requests in OpenAI's batch format, and return the Job at once; see jupyter_batch.submit_file."""
-    from jupyter_batch.planning.file_requests import plan_file
+    from jupyter_batch.planning.files.requests import plan_file
 
     here, opts, file, ask = file_order(Path(path), given)
     any_model = given.get("model") is not None
@@ -167,7 +162,7 @@ def build(
     by itself, with a max_cost of its own. Raises an InputError where `submit` would.
     """
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.planning import export as files
+    from jupyter_batch.planning.files import export as files
 
     here, several, orders, key = orders_of(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
@@ -303,46 +298,6 @@ def attach(
     return found
 
 
-def orphans(**where: Any) -> Orphans:
-    """List the batches at a provider that have our tag and are in no job of this ledger.
-
-    where: model= or provider=, and api_base=, api_version=, api_key= as for a submission; days= to look back (30).
-    Raises InputError without a place to search, and ProviderError.
-    """
-    from jupyter_batch.adoption.commands import look
-
-    return _in_a_loop(look(session(settings.home()).ledger, time.time(), _where(where)))
-
-
-def others(limit: int | None = None, **where: Any) -> RemoteBatches:
-    """List the provider's batches that are in no job of this ledger, from any software, newest first.
-
-    where: as for `orphans`. Raises as that does.
-    """
-    from jupyter_batch.adoption.commands import others as look
-
-    check_limit(limit)
-    found = look(session(settings.home()).ledger, time.time(), limit, _where(where))
-    return _in_a_loop(found)
-
-
-def adopt(which: str | None = None, **where: Any) -> Adopted:
-    """Adopt the orphans of one job (its id or a batch's), or all, as jobs of this ledger.
-
-    Any batch of the account is read by its id, one that other software sent, too: its custom ids are the index. where:
-    as for `orphans`. Raises JobNotFoundError where there is no such job or batch.
-    """
-    from jupyter_batch.adoption.commands import take_up
-
-    here = session(settings.home())
-    place = _where(where)
-    records, notes = _in_a_loop(take_up(here.ledger, time.time(), which, place))
-    looked_at = place.get("provider") or str(place.get("model") or "").partition("/")[0]
-    for provider in {looked_at, *(record.provider for record in records)} - {""}:
-        here.name(where.get("api_base"), provider, with_key=where.get("api_key") is not None)
-    return Adopted((of(here, record.id) for record in records), notes, where.get("api_key"))
-
-
 def forget(name: str) -> str:
     """Remove a complete job from the ledger with its answers and files; asking the same again is paid again.
 
@@ -406,16 +361,3 @@ class _Face(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _Face
-
-
-def _where(given: dict[str, Any]) -> dict[str, Any]:
-    """The place to search; default: the configured model's provider."""
-    if given.get("provider"):
-        return given
-    return full_names(given, settings.read().model)
-
-
-def _in_a_loop(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine in a thread of its own, since this one may run a loop already."""
-    with ThreadPoolExecutor(1, thread_name_prefix="jupyter-batch-adopt") as pool:
-        return pool.submit(asyncio.run, work).result()

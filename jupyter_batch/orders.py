@@ -26,7 +26,7 @@ from jupyter_batch.schema import read as read_schema
 
 if TYPE_CHECKING:
     from jupyter_batch.planning.ask import Ask
-    from jupyter_batch.planning.file_requests import RequestFile
+    from jupyter_batch.planning.files.requests import RequestFile
     from jupyter_batch.planning.resolve import Order
 
 
@@ -93,7 +93,7 @@ def file_order(path: Path, given: dict[str, Any]) -> tuple[Session, Options, Req
 
     Without a model, it is that of the file's first request.
     """
-    from jupyter_batch.planning.file_requests import RequestFile, ask_of
+    from jupyter_batch.planning.files.requests import RequestFile, ask_of
 
     names = [option.name for option in declared(FileOptions)]
     if wrong := next((name for name in given if name not in (*names, "model")), None):

@@ -9,7 +9,6 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.server.embedded import Embedded
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.ledgers import lose
 from tests.providers.fakes.host import jsonl
@@ -93,11 +92,17 @@ EMBED = {
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        ([line("a", "x"), line("b", "y"), line("a", "z")], "line 3: the custom_id 'a' is that of line 1"),
+        (
+            [line("a", "x"), line("b", "y"), line("a", "z")],
+            "line 3: the custom_id 'a' is that of line 1",
+        ),
         ([line("a", "x"), EMBED], "line 2: a batch has one endpoint"),
         ([line("a", "x"), line("b", "y", model="other")], "line 2: a batch has one model"),
         ([line("a", "x"), {"custom_id": "b"}], "line 2: no request of OpenAI's batch format"),
-        ([line("a", "x"), {**line("b", "y"), "url": "/v1/images"}], "line 2: expected POST to one of"),
+        (
+            [line("a", "x"), {**line("b", "y"), "url": "/v1/images"}],
+            "line 2: expected POST to one of",
+        ),
         ([line("a", "x"), {**line("b", "y"), "body": {"model": "echo"}}], "`messages` in the body"),
         ([], "no requests"),
     ],
