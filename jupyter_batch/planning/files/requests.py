@@ -25,9 +25,9 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
+from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.planning.plan import check_folder
 from jupyter_batch.planning.resolve import target_of
-from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.table import BATCH
