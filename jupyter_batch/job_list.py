@@ -19,7 +19,8 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.group import Group
 from jupyter_batch.job import Job, of
-from jupyter_batch.ledger.overview import Lines, Overview
+from jupyter_batch.ledger.linked_jobs import Lines
+from jupyter_batch.ledger.snapshots import Overview
 from jupyter_batch.monitor import table
 from jupyter_batch.orders import full_names
 from jupyter_batch.runner.process import session

@@ -13,8 +13,8 @@ import msgspec
 from jupyter_batch.core.errors import LedgerReadOnlyError
 from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.handle import Handle
-from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import History, snapshot_of
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
@@ -58,7 +58,7 @@ class JobState(Handle):
     def is_complete(self) -> bool:
         """Whether it has ended and all its results are on this disk."""
         record, shards, _ = self._read()
-        complete = record.snapshot(shards, time.time()).is_complete
+        complete = snapshot_of(record, shards, time.time()).is_complete
         if complete and self._answers.targets and not self._over.is_set():
             # The column is there in the next cell, even if the worker is slow.
             kernel.on_main(self._merge_frames)
@@ -112,7 +112,7 @@ class JobState(Handle):
     def _shown(self, seen: Snapshot | None = None) -> Snapshot:
         """Return the snapshot, the worker's or a new one, with what only this process knows."""
         record, shards, folder = self._read()
-        seen = seen or record.snapshot(shards, time.time())
+        seen = seen or snapshot_of(record, shards, time.time())
         found = self._preview.look(record, shards, folder)
         again = None if self._next is None else self._next.snapshot()
         offered = self._offers(record, seen, again)

@@ -11,6 +11,7 @@ from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.results.timeline import JobEvents, graph
 
 HOUR = 3600.0
@@ -89,7 +90,7 @@ def told(record, *batches):
 
 def drawn(*jobs, now=START + 3 * HOUR, group=False, **more):
     """The Graph of the last of them, or of all as a group; more: fields of each snapshot."""
-    shots = [one.job.snapshot(one.shards, now, **more) for one in jobs]
+    shots = [snapshot_of(one.job, one.shards, now, **more) for one in jobs]
     return graph(group_snapshot("jg1", shots) if group else shots[-1], jobs)
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pandas as pd
 
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.plan import plan_all
@@ -101,7 +102,7 @@ class Harness:
 
     def snapshot(self, job):
         """The job as a screen has it."""
-        return self.ledger.job(job).snapshot(self.ledger.shards(job), self.now)
+        return snapshot_of(self.ledger.job(job), self.ledger.shards(job), self.now)
 
     def play(self, coroutine):
         """In a loop of its own, at whose end the worker closes what it holds."""

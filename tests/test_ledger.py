@@ -23,6 +23,7 @@ from jupyter_batch.ledger.database import FILE
 from jupyter_batch.ledger.folder import Folders, disk_errors, machine, written
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger, this_process
 
 
@@ -250,6 +251,6 @@ def test_counts_always_add_up():
     for completed, failed in ((0, 0), (1, 0), (2, 0), (5, 0), (1, 5), (0, 7)):
         counts = msgspec.structs.replace(shard(), completed=completed, failed=failed).row_counts()
         assert counts.total == 2
-    snapshot = record(rows=7, skipped=4, unsendable=1).snapshot([shard()], 2.0)
+    snapshot = snapshot_of(record(rows=7, skipped=4, unsendable=1), [shard()], 2.0)
     assert snapshot.counts.total == 7
     assert snapshot.state is State.PLANNED

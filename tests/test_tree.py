@@ -18,7 +18,6 @@ LINES_A_FUNCTION = 60
 COMPLEXITY = 15
 
 LONG_FILES = {
-    "ledger/records.py": 440,
     "results/outcomes.py": 430,
 }
 """Files above the limit, and what they may have at most until they are split: these numbers only fall."""
@@ -28,7 +27,6 @@ LONG_FUNCTIONS = {
 """The same of functions."""
 COMPLEX_FUNCTIONS = {
     "core/refusals/sentence.py:_kinds": 16,
-    "ledger/records.py:snapshot": 28,
     "ledger/store.py:take_up": 17,
     "planning/max_cost.py:all_within": 20,
     "prompts/signature.py:as_asked": 20,

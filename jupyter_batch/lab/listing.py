@@ -20,9 +20,9 @@ from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.ledger.folder import holds
-from jupyter_batch.ledger.history import History
-from jupyter_batch.ledger.overview import Lines
+from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.snapshots import History, snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import clean, view
 
@@ -145,11 +145,12 @@ class Listing:
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
         shots = [
-            record.snapshot(
+            snapshot_of(
+                record,
                 self.ledger.shards(record.id),
                 now,
                 attach=reopen(record.id),
-                history=self._course(record),
+                history=self._progress(record),
             )
             for record in records
         ]
@@ -163,7 +164,7 @@ class Listing:
             "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
         }
 
-    def _course(self, record: JobRecord) -> Points:
+    def _progress(self, record: JobRecord) -> Points:
         """Return the data for the remaining time; nothing for a finished job."""
         history = self._histories.get(record.id)
         return history.look(self.ledger, record) if history is not None else ()

@@ -44,3 +44,37 @@ def whole(ledger: Ledger, names: Iterable[str]) -> list[JobRecord]:
         ]
         found += [one for one in around if one is not None and one not in found]
     return found
+
+
+class Lines:
+    """The jobs that the user sees as one: a job and its realtime finish.
+
+    records: the newest first.
+    """
+
+    def __init__(self, records: Iterable[JobRecord]) -> None:
+        self._records = {record.id: record for record in records}
+        self._children: dict[tuple[str, int], JobRecord] = {}
+        for record in self._records.values():
+            if record.parent is not None:
+                self._children.setdefault((record.parent, record.round), record)
+
+    def last(self, job: str) -> JobRecord | None:
+        """The last job that continues it, or itself; None if it is not in the ledger (any more)."""
+        record = self._records.get(job)
+        # The open rows of a job that was finished in realtime are sent by a job of their own.
+        while record is not None and record.rush_at and record.finished_at:
+            child = self._children.get((record.id, record.round))
+            if child is None:
+                break
+            record = child
+        return record
+
+    def first(self, job: str) -> str:
+        """The id of the job that was submitted first."""
+        record = self._records[job]
+        while True:
+            parent = self._records.get(record.parent or "")
+            if parent is None or not parent.rush_at or parent.round != record.round:
+                return record.id
+            record = parent

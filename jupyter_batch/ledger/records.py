@@ -7,21 +7,12 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.cost import Bill, Price
-from jupyter_batch.core.finish import Cuts, added
+from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.refusals.stated_limit import StatedLimit
 from jupyter_batch.core.result import Usage
-from jupyter_batch.core.schema import Schema, columns, listed
-from jupyter_batch.core.status import (
-    Block,
-    Blocked,
-    Counts,
-    ShardView,
-    Snapshot,
-    State,
-    Step,
-    job_state,
-)
+from jupyter_batch.core.schema import Schema, columns
+from jupyter_batch.core.status import Block, Blocked, Counts, ShardView, State, Step
 
 QUOTA_TRIES = 6
 """The number of quota refusals, without other batches of ours, after which a batch has failed."""
@@ -315,15 +306,14 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def bill(self, shards: list[ShardRecord]) -> Bill | None:
         """The bill of the collected shards; None where there are none yet."""
-        told = [one for one in (self.before, bill_of(shards)) if one is not None]
-        return sum(told[1:], told[0]) if told else None
+        bills = [one for one in (self.before, bill_of(shards)) if one is not None]
+        return sum(bills[1:], bills[0]) if bills else None
 
     def usage(self, shards: list[ShardRecord]) -> Usage | None:
         """Tokens of the answers that are here; None where the provider reported none."""
-        told = [
-            usage for usage in (self.used, *(shard.usage for shard in shards)) if usage is not None
-        ]
-        return sum(told, Usage()) if told else None
+        usages = [self.used, *(shard.usage for shard in shards)]
+        reported = [usage for usage in usages if usage is not None]
+        return sum(reported, Usage()) if reported else None
 
     def blocks(self, shards: list[ShardRecord]) -> tuple[Blocked, ...]:
         """The current blocks, each cause once."""
@@ -357,62 +347,6 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         others = [cause for cause in causes if cause is not Block.BUDGET]
         return others[0] if others and None not in others else None
 
-    def snapshot(self, shards: list[ShardRecord], now: float, **more: object) -> Snapshot:
-        """The job at one moment, for display."""
-        counts = Counts(
-            skipped=self.skipped, failed=self.unsendable + self.inherited, reused=self.reused
-        )
-        for shard in shards:
-            counts = counts + shard.row_counts()
-        usage = self.usage(shards)
-        blocks = self.blocks(shards)
-        blocked = self.blocked(shards)
-        overdue = self.overdue if not self.finished_at or counts.cancelled or counts.expired else ""
-        expiries = [
-            s.expires_at
-            for s in shards
-            if s.expires_at and s.step not in (Step.ENDED, Step.COLLECTED)
-        ]
-        state = job_state(((s.step, s.ending) for s in shards), cancelling=bool(self.cancel_at))
-        if blocked or (self.unconnected and state in (State.PLANNED, State.SUBMITTING)):
-            state = State.WAITING
-        fields: dict[str, object] = {
-            "id": self.id,
-            "name": self.name,
-            "counts": counts,
-            "samples": self.samples,
-            "model": self.model,
-            "provider": self.provider,
-            "out": self.out or listed(self.fills),
-            "notebook": self.notebook,
-            "created_at": self.created_at,
-            "now": now,
-            "finished_at": self.finished_at or None,
-            "state": state,
-            # Not before the job that finishes it in realtime exists.
-            "collected": all(s.step is Step.COLLECTED for s in shards)
-            and bool(self.finished_at or not self.rush_at),
-            "expires_at": min(expiries, default=None),
-            "keeps_until": _kept_until(shards),
-            "shards": tuple(s.view(realtime=self.mode == "realtime") for s in shards),
-            "input_tokens": usage.input_tokens if usage else None,
-            "output_tokens": usage.output_tokens if usage else None,
-            "bill": self.bill(shards),
-            "blocks": blocks,
-            "blocked": blocked,
-            "message": ("" if self.blocked_by else self.message) or overdue,
-            "reasons": _reasons(shards),
-            "cuts": added([self.cuts, *(shard.cuts for shard in shards)]),
-            "deadline": self.deadline
-            if self.deadline and not (self.cancel_at or self.finished_at)
-            else None,
-            "most": self.most,
-            "equal": sum(
-                max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None
-            ),
-        }
-        return msgspec.convert({**fields, **more}, Snapshot)
-
 
 def bill_of(shards: list[ShardRecord]) -> Bill | None:
     """The bill of the collected shards; None where there are none yet."""
@@ -421,18 +355,3 @@ def bill_of(shards: list[ShardRecord]) -> Bill | None:
         return None
     # A shard that was collected before bills were stored has unknown costs.
     return sum((s.bill or Bill(unknown=s.requests, standard=None) for s in collected), Bill())
-
-
-def _kept_until(shards: list[ShardRecord]) -> float | None:
-    """The first time at which the provider deletes results to be fetched; else any results."""
-    waiting = [s for s in shards if s.step is Step.ENDED]
-    over = waiting or (shards if all(s.step is Step.COLLECTED for s in shards) else [])
-    return min((s.keeps_until for s in over if s.keeps_until), default=None)
-
-
-def _reasons(shards: list[ShardRecord], most: int = 5) -> tuple[tuple[str, int], ...]:
-    counted: dict[str, int] = {}
-    for shard in shards:
-        for reason, rows in shard.reasons:
-            counted[reason] = counted.get(reason, 0) + rows
-    return tuple(sorted(counted.items(), key=lambda item: -item[1])[:most])

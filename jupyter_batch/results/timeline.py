@@ -16,8 +16,8 @@ from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.history import Curve, Points, done_at, thinned
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Snapshot, Step
-from jupyter_batch.ledger.history import OUTSIDE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
+from jupyter_batch.ledger.snapshots import OUTSIDE
 from jupyter_batch.ledger.store import Event, Ledger
 from jupyter_batch.monitor.graph import (
     FETCHING,

@@ -22,6 +22,7 @@ from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import Block, Step
 from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.process.ending import is_ending
 from jupyter_batch.providers.backoff import is_due
@@ -339,7 +340,8 @@ class Worker(LoopThread):
 
     def _show(self, job: JobRecord) -> None:
         if self.watchers.of(job.id):
-            self.watchers.show(job.id, job.snapshot(self.ledger.shards(job.id), self._clock()))
+            shot = snapshot_of(job, self.ledger.shards(job.id), self._clock())
+            self.watchers.show(job.id, shot)
 
 
 def _text(error: BaseException) -> str:

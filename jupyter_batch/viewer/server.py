@@ -16,6 +16,7 @@ from aiohttp import web
 
 from jupyter_batch.core.errors import JobNotFoundError, JupyterBatchError
 from jupyter_batch.core.schema import columns
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import view
 from jupyter_batch.results.row import Row
@@ -205,7 +206,7 @@ class Viewer:
         with self._lock:
             rows = self._open.get(job) or Rows(self._ledger, job_named(self._ledger, job))
         record, shards = rows.standing()
-        seen = view(record.snapshot(shards, time.time()))
+        seen = view(snapshot_of(record, shards, time.time()))
         group = next((jobs for jobs in self._ledger.groups().values() if record.id in jobs), [])
         return {
             "id": record.id,

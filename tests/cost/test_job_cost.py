@@ -22,6 +22,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of
@@ -306,7 +307,7 @@ def test_what_we_print_is_what_litellm_reckons_or_unknown(tmp_path, model):
         ending=State.COMPLETED,
         bill=bill,
     )
-    printed = view(job.snapshot([shard], 2.0)).cost
+    printed = view(snapshot_of(job, [shard], 2.0)).cost
     if bill.cost is None:
         assert model in WITHOUT
         assert printed == "cost unknown"
@@ -335,16 +336,16 @@ def test_without_usage_a_cost_is_unknown_and_the_screens_say_at_least(tmp_path):
         ending=State.COMPLETED,
         bill=bill,
     )
-    seen = view(job.snapshot([shard], 2.0))
+    seen = view(snapshot_of(job, [shard], 2.0))
     assert seen.cost == "cost at least $0.000018, unknown for 1 row"
     running = msgspec.structs.replace(shard, number=1, step=Step.RUNNING, ending=None, bill=None)
     assert (
-        view(job.snapshot([shard, running], 2.0)).cost
+        view(snapshot_of(job, [shard, running], 2.0)).cost
         == "cost at least $0.000018 so far, unknown for 1 row"
     )
     old = msgspec.structs.replace(shard, bill=None)
-    assert view(job.snapshot([old], 2.0)).cost == "cost unknown"
-    assert view(job.snapshot([running], 2.0)).cost == ""
+    assert view(snapshot_of(job, [old], 2.0)).cost == "cost unknown"
+    assert view(snapshot_of(job, [running], 2.0)).cost == ""
 
 
 @pytest.mark.parametrize(

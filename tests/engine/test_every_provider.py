@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import InputError, KeyMissingError, ModelError, OptionError
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.planning.retry import plan_again
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.anthropic.fake import Fake
@@ -137,7 +138,7 @@ def test_equal_rows_in_another_dialect_are_sent_again_once(home):
         now = plan_again(ledger, record, ledger.shards(job.id), now=time.time(), at_once=True)
         (shard,) = ledger.shards(now.id)
         assert (shard.requests, shard.followers, now.reused) == (1, 2, 9)
-        assert now.snapshot([shard], 0.0).counts.total == 12
+        assert snapshot_of(now, [shard], 0.0).counts.total == 12
 
 
 def test_retry_at_openais(server, call, home):

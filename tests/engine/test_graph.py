@@ -8,6 +8,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.jobs import open_job
 from jupyter_batch.ledger.database import FILE
 from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.monitor.graph import FETCHING, THERE, WAITING, Stage
 from jupyter_batch.results import timeline as graphs
 from jupyter_batch.server.embedded import Embedded
@@ -289,7 +290,7 @@ def test_what_is_left_is_drawn_at_the_present_pace():
     (was, there), (then, total) = drawn(running).ahead
     assert (was, total) == (now, 1000)
     assert 0 < there < 1000
-    assert then - now == pytest.approx(running.job.snapshot(running.shards, now).eta)
+    assert then - now == pytest.approx(snapshot_of(running.job, running.shards, now).eta)
     assert drawn(finished()).ahead == ()
     assert (
         drawn(running, told(job(id="jb2", model="another/m"), batch(sent=0.1)), group=True).ahead

@@ -5,8 +5,8 @@ import pytest
 
 from jupyter_batch.core.status import Step
 from jupyter_batch.jobs import open_job
-from jupyter_batch.ledger.history import History
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import History, snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import view
 from tests.ledgers import forget
@@ -113,7 +113,7 @@ def test_the_eta_of_a_job_that_was_opened_anew_is_by_its_history(ledger):
     """Two hours in a queue are not part of the pace: 20 rows in the last 100 s, so that 70 rows take 350 s."""
     some_hours(ledger)
     job = ledger.job("jbaaa")
-    shot = job.snapshot(ledger.shards("jbaaa"), 8400.0, history=History().look(ledger, job))
+    shot = snapshot_of(job, ledger.shards("jbaaa"), 8400.0, history=History().look(ledger, job))
     assert shot.eta == pytest.approx(70 / (20 / 100))
     assert view(shot).eta == "about 6 min left (3 to 10 min)"
     assert msgspec.structs.replace(shot, history=()).eta > 10_000, "as it was without"

@@ -23,6 +23,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import State
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.monitor.view import view
 from jupyter_batch.planning.retry import plan_again
 from jupyter_batch.prompts.prompt import prompt_of
@@ -290,7 +291,7 @@ def decided(harness):
     shots = []
     for job in harness.ledger.jobs():
         shards = harness.ledger.shards(job.id)
-        shot = job.snapshot(shards, harness.now)
+        shot = snapshot_of(job, shards, harness.now)
         shots.append(shot)
         seen = view(shot)
         found[job.id] = (

@@ -15,7 +15,7 @@ from jupyter_batch.core.errors import JobNotFoundError
 from jupyter_batch.core.status import Step
 from jupyter_batch.lab.listing import FINISHED, FRESH_SECONDS, Listing
 from jupyter_batch.ledger.migrations import MIGRATIONS
-from jupyter_batch.ledger.overview import Overview
+from jupyter_batch.ledger.snapshots import Overview
 from jupyter_batch.ledger.store import Ledger
 
 from .conftest import REPO, planned

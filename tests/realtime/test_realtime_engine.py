@@ -12,6 +12,7 @@ from realtime_endpoint import HANG, Endpoint
 from realtime_harness import FACTS, KEY, QUICK, until
 
 from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.plan import plan_all
@@ -89,7 +90,7 @@ class Harness:
 
     def shown(self):
         job = self.ledger.job(self.job)
-        return job.snapshot(self.ledger.shards(self.job), self.now)
+        return snapshot_of(job, self.ledger.shards(self.job), self.now)
 
     def written(self):
         """The rows that have a line on disk, before any shard has ended."""
@@ -156,7 +157,7 @@ def test_a_refused_key_pauses_the_job_and_another_process_goes_on(tmp_path, endp
 
         await until(look)
         shards = harness.ledger.shards(harness.job)
-        note = messages(harness.ledger.job(harness.job).snapshot(shards, harness.now))
+        note = messages(snapshot_of(harness.ledger.job(harness.job), shards, harness.now))
         await harness.worker._close()
         return note
 

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.result import Status
-from jupyter_batch.ledger.overview import Lines
+from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import Outcomes
@@ -169,7 +170,7 @@ class Rows:
     def counts(self, contents: Contents) -> dict[str, int]:
         """The number of rows of each chip, by the ledger until all was read."""
         if contents.found is None:
-            seen = contents.job.snapshot(contents.shards, 0.0)
+            seen = snapshot_of(contents.job, contents.shards, 0.0)
             made = {
                 chip: sum(getattr(seen.counts, status) for status in statuses)
                 for chip, statuses in CHIPS.items()
