@@ -8,27 +8,39 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
 import types
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config import settings
-from jupyter_batch.config.magic_line import ADOPT, BY_POSITION, NAME, VERBS, dashes, flags, frames
+from jupyter_batch.config.magic_line import (
+    ADOPT,
+    BY_POSITION,
+    CELL,
+    NAME,
+    VERBS,
+    dashes,
+    frames,
+    notes,
+)
 from jupyter_batch.config.option import Option
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.frames.adapter import column_labels
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.model_names import common_models, listed_models
+from jupyter_batch.providers.prices import in_short
+
+if TYPE_CHECKING:
+    from jupyter_batch.ledger.store import Ledger
 
 MATCHER = "jupyter_batch"
+OWN_MODELS = 5
+"""Models of earlier jobs that are offered first."""
 
-_OWN = (Option("a name", name="job"), Option("rows", name="sample"))
-"""Options of the line alone."""
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")
 _OURS = re.compile(rf"\s*%%{NAME}(?=\s|\Z)")
@@ -39,44 +51,56 @@ _JINJA_WORD = re.compile(r"""(?<![\w.])(?:row\[(?P<quote>["'])(?P<odd>[^"'\]]*)|
 
 
 class Offer(NamedTuple):
-    """The completions of `typed`, the text just before the cursor. kind: the menu's label."""
+    """The completions of `typed`, the text just before the cursor. kind: the menu's label.
+
+    notes: labels of single words in place of it.
+    """
 
     typed: str
     words: list[str]
     kind: str = "param"
+    notes: Mapping[str, str] = {}
 
 
 class Sources(NamedTuple):
     """Sources of names that are in no namespace, called only where such a name fits."""
 
-    models: Callable[[], Iterable[str]] = tuple
+    models: Callable[[], Mapping[str, str]] = dict
     jobs: Callable[[str], Iterable[str]] = lambda _verb: ()
 
 
 # -- the names ---------------------------------------------------------------------------------------------------------
 
 
-def models() -> list[str]:
-    """The configured model, the local one, and litellm's if it is loaded already."""
-    known = ["local/echo"]
-    litellm = sys.modules.get("litellm")
-    for provider, record in RECORDS.items():
-        known += [f"{provider}/{name}" for name in record.models]
-        names = (
-            () if not record.batch else getattr(litellm, "models_by_provider", {}).get(provider, ())
-        )
-        known += sorted(
-            name if name.startswith(f"{provider}/") else f"{provider}/{name}" for name in names
-        )
+def models() -> dict[str, str]:
+    """Models with their price and context: the user's own, common ones, then litellm's if it is loaded.
+
+    Of the common ones, those of providers whose key is in the environment come first.
+    """
     configured = settings.read().model
-    return [configured, *known] if isinstance(configured, str) else known
+    own = [configured] if isinstance(configured, str) else []
+    told = [*own, *_used_before(), *common_models(), "local/echo"]
+    return {**{model: in_short(model) for model in told}, **dict.fromkeys(listed_models(), "")}
+
+
+def _used_before() -> list[str]:
+    """The models of the last jobs, newest first."""
+    try:
+        records = _ledger().jobs()
+    except JupyterBatchError:
+        return []
+    return list(dict.fromkeys(record.model for record in records))[:OWN_MODELS]
+
+
+def _ledger() -> Ledger:
+    from jupyter_batch.runner.process import session
+
+    return session(settings.home()).ledger
 
 
 def job_ids(verb: str) -> list[str]:
     """The ids that a verb takes, newest first: open jobs for cancel, complete ones for forget."""
-    from jupyter_batch.runner.process import session
-
-    ledger = session(settings.home()).ledger
+    ledger = _ledger()
     try:
         records, groups = ledger.jobs(), ledger.groups()
     except JupyterBatchError:  # raised by the command itself
@@ -114,7 +138,7 @@ def offers(before: str, names: Mapping[str, Any], sources: Sources = SOURCES) ->
 
 def complete(line: str, names: Mapping[str, Any], models: Iterable[str] = ()) -> list[str]:
     """The completions of a magic's line up to the cursor: options, frames, columns, models, or verbs."""
-    found = offers(line, names, Sources(lambda: models))
+    found = offers(line, names, Sources(lambda: dict.fromkeys(models, "")))
     return [] if found is None else found.words
 
 
@@ -126,11 +150,13 @@ def _in_line(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
         return _valued(named, token[len(flag) + 1 :], _labels(frame, names), names, sources)
     if option is not None and option.kind is not FLAG:
         return _valued(option, token, _labels(frame, names), names, sources)
+    told = notes()
     if token.startswith("-"):
-        return _of(token, flags(), dashes(token))
+        return _of(token, told, dashes(token))._replace(notes=told)
     if frame is None:
-        return _of(token, [*frames(names), *(flags() if words and not token else ())])
-    return _of(token, flags() if not token else ())
+        options = told if words and not token else ()
+        return _of(token, [*frames(names), *options])._replace(notes=told)
+    return _of(token, told if not token else ())._replace(notes=told)
 
 
 def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
@@ -139,7 +165,8 @@ def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
     if not words:
         return _of(token, VERBS)
     if words[0] == "adopt" and before in {"--model", "-m"}:
-        return _of(token, sources.models())
+        known = sources.models()
+        return _of(token, known)._replace(notes=known)
     if words[0] == "adopt" and before == "--api-key":
         return _of(token, _holding_secrets(names))
     if words[0] == "adopt":
@@ -203,10 +230,14 @@ def _valued(
     head, comma, last = token.rpartition(",")
     if comma and (option.name == "model" or option.kind is TOOLS):
         there = head.split(",")
-        return _of(
-            last, [word for word in _values(option, labels, names, sources) if word not in there]
-        )
-    return _of(token, _values(option, labels, names, sources), quoted=True)
+        known = _values(option, labels, names, sources)
+        return _noted(_of(last, [word for word in known if word not in there]), known)
+    known = _values(option, labels, names, sources)
+    return _noted(_of(token, known, quoted=True), known)
+
+
+def _noted(offer: Offer, known: Iterable[str]) -> Offer:
+    return offer._replace(notes=known) if isinstance(known, Mapping) else offer
 
 
 def _values(
@@ -255,7 +286,7 @@ def _option(flag: str) -> Option | None:
     return next(
         (
             option
-            for option in (*EVERY.values(), *_OWN)
+            for option in (*EVERY.values(), *CELL)
             if named in (option.flag, option.short or None)
         ),
         None,
@@ -351,7 +382,10 @@ def matcher(shell: Any) -> Any:
         if found is None:
             return {"completions": [], "suppress": False}
         return {
-            "completions": [SimpleCompletion(text=word, type=found.kind) for word in found.words],
+            "completions": [
+                SimpleCompletion(text=word, type=found.notes.get(word) or found.kind)
+                for word in found.words
+            ],
             "matched_fragment": found.typed,
             "ordered": True,
             "suppress": True,

@@ -14,6 +14,7 @@ from traitlets import Any as AnyValue
 
 from jupyter_batch.completion import MATCHER, matcher
 from jupyter_batch.config.magic_line import (
+    ABOUT,
     ADOPT,
     BY_POSITION,
     NAME,
@@ -21,6 +22,7 @@ from jupyter_batch.config.magic_line import (
     Parser,
     add,
     frame_named,
+    groups,
     parser,
     read_line,
     read_params,
@@ -30,6 +32,8 @@ from jupyter_batch.config.magic_line import (
 )
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
+
+HTML = "text/html"
 
 # -- bodies ------------------------------------------------------------------------------------------------------------
 
@@ -197,6 +201,24 @@ def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
     )
 
 
+def help_page(data: Any) -> list[tuple[str, str]] | None:
+    """The HTML of `%%llm_batch?`: the options in groups; None for other objects (IPython's mime hook)."""
+    if getattr(data.obj, "__func__", data.obj) is not LLMBatch.llm_batch:
+        return None
+    from jupyter_batch.monitor.html import esc
+
+    parts = [f"<pre>{esc(ABOUT)}</pre>"]
+    for title, options in groups().items():
+        rows = "".join(
+            f"<tr><td><code>{esc(' '.join(filter(None, (option.short, option.flag))))}</code></td>"
+            f"<td>{esc(option.help)}</td></tr>"
+            for option in options
+        )
+        parts.append(f"<details open><summary><b>{esc(title.capitalize())}</b></summary>")
+        parts.append(f"<table>{rows}</table></details>")
+    return [(f"%%{NAME}", "".join(parts))]
+
+
 LLMBatch.llm_batch.__doc__ = parser().format_help()
 
 
@@ -236,6 +258,8 @@ def load(shell: Any) -> None:
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
     shell.Completer.custom_matchers.append(matcher(shell))
+    if HTML not in getattr(shell.inspector, "mime_hooks", {HTML: None}):  # IPython 8.15 and later
+        shell.inspector.mime_hooks[HTML] = help_page
     _take_up_open_jobs()
 
 
@@ -251,6 +275,9 @@ def unload(shell: Any) -> None:
         shell.configurables.remove(one)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
+    hooks = getattr(shell.inspector, "mime_hooks", {})
+    if hooks.get(HTML) is help_page:
+        del hooks[HTML]
     matchers = shell.Completer.custom_matchers
     matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != MATCHER]
 

@@ -13,11 +13,12 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 from traitlets.config import Config
 
-from jupyter_batch import magics
+from jupyter_batch import completion, magics
 from jupyter_batch.adoption.commands import add_arguments
 from jupyter_batch.completion import Sources, complete, job_ids, offers
 from jupyter_batch.config import magic_line
 from jupyter_batch.core.errors import TemplateError
+from jupyter_batch.providers.model_names import common_models
 from jupyter_batch.templates import template
 
 ODD = [
@@ -64,7 +65,8 @@ NAMES = {
     "int": int,
 }
 SOURCES = Sources(
-    lambda: ["openai/x", "local/echo"], lambda verb: ["jb1", "jb2"] if verb != "forget" else ["jb9"]
+    lambda: {"openai/x": "", "local/echo": ""},
+    lambda verb: ["jb1", "jb2"] if verb != "forget" else ["jb9"],
 )
 
 
@@ -139,9 +141,31 @@ def test_what_may_come_next_in_a_line(text, offered, monkeypatch):
 
 def test_after_the_frame_every_option_may_come():
     """A blank after the frame offers all of them, as the parser takes them."""
-    assert words("%%llm_batch df ") == magic_line.flags()
+    assert sorted(words("%%llm_batch df ")) == sorted(magic_line.flags())
     for flag in magic_line.flags():
         assert f"{flag}" in magic_line.parser()._option_string_actions
+
+
+def test_options_come_in_the_order_of_use_with_their_help():
+    """`--<Tab>` begins with what a first cell needs, and the menu has the beginning of each option's help."""
+    found = offers("%%llm_batch df --", NAMES)
+    assert found.words[:4] == ["--out", "--model", "--schema", "--system"]
+    assert found.notes["--out"] == "the column to fill; with a schema, how the columns' names begin"
+    assert set(found.words) == set(found.notes)
+
+
+def test_models_come_with_price_and_context_the_users_own_first(monkeypatch):
+    """The configured model, then common ones, of the providers that have a key before the others."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setattr(completion, "_used_before", lambda: ["openai/mine"])
+    found = completion.models()
+    assert list(found)[:2] == ["openai/mine", "anthropic/claude-haiku-4-5"]
+    assert found["anthropic/claude-haiku-4-5"] == (
+        "$0.50 in, $2.50 out per million in a batch; context 200,000"
+    )
+    assert all(found[name] for name in found if name in common_models()), (
+        "each is in the price list"
+    )
 
 
 def test_the_options_of_adopt_are_its_parsers():
@@ -287,8 +311,8 @@ def tab(ip, text, *, at=None):
 def test_ipython_offers_ours_alone_where_something_of_ours_may_come(shell):
     """In the line, and between braces in the body; elsewhere in the prompt it is left alone."""
     assert tab(shell, "%%llm_batch df --temp") == [
-        "%%llm_batch df --template",
         "%%llm_batch df --temperature",
+        "%%llm_batch df --template",
     ]
     assert tab(shell, "%%llm_batch df --model local/e") == ["%%llm_batch df --model local/echo"]
     assert tab(shell, "%llm_batch can") == ["%llm_batch cancel"]

@@ -495,3 +495,12 @@ def test_bad_input_is_one_sentence_at_both_doors_and_leaves_nothing(
         assert_matches(says, refused(whole, cell, capsys))
     assert not (tmp_path / "home").exists()
     assert columns == {name: list(whole.user_ns[name].columns) for name in ("df", "none", "holes")}
+
+
+def test_the_help_of_the_magic_is_html_in_groups(shell):
+    """`%%llm_batch?` in a notebook: a table for each group of options, escaped; other objects keep their own help."""
+    page = shell.object_inspect_mime("%%llm_batch")["text/html"]
+    for title in ("The cell", "What is asked", "Cost and time", "Chat parameters"):
+        assert f"<b>{title}</b>" in page
+    assert page.index("--out") < page.index("--max-cost") < page.index("--temperature")
+    assert "<b>" not in shell.object_inspect_mime("%%time")["text/html"]

@@ -48,6 +48,80 @@ ADOPT = (
     "--help",
 )
 """The options of `%llm_batch adopt`."""
+CELL = (
+    Option("bind the Job to this name", name="job"),
+    Option(
+        "ask N rows now, in real time, and display them; the batch reuses their answers",
+        name="sample",
+    ),
+    Option(
+        "show what would be sent and what it would cost; send nothing",
+        name="preview",
+        kind=FLAG,
+        default=False,
+    ),
+    Option("show this and send nothing", short="-h", name="help", kind=FLAG, default=False),
+)
+"""The options of the cell alone."""
+GROUPS = {
+    "what is asked": (
+        "out",
+        "model",
+        "schema",
+        "system",
+        "examples",
+        "images",
+        "image_size",
+        "tools",
+        "tool_choice",
+        "keep",
+        "n",
+        "na",
+        "template",
+        "cache",
+    ),
+    "cost and time": (
+        "max_cost",
+        "mode",
+        "deadline",
+        "reuse",
+        "wait",
+        "timeout",
+        "prices",
+        "concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+    ),
+    "the job": (
+        "name",
+        "overwrite",
+        "metadata",
+        "shard_size",
+        "completion_window",
+        "poll_interval",
+    ),
+}
+"""The help's groups of options; the others are of the account and the provider."""
+NOTE = 72
+"""Characters of a note in a completion menu."""
+FIRST = (
+    "--out",
+    "--model",
+    "--schema",
+    "--system",
+    "--max-tokens",
+    "--preview",
+    "--sample",
+    "--max-cost",
+    "--temperature",
+    "--name",
+    "--job",
+    "--examples",
+    "--images",
+    "--wait",
+    "--mode",
+)
+"""The options that are used most, in the order in which completion offers them."""
 BY_POSITION = "--by-position"
 """The option of `%llm_batch attach`."""
 
@@ -74,23 +148,40 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, 2, 32, 118),
     )
     made.add_argument("frame", nargs="?", metavar="FRAME", help="the name of a DataFrame")
-    here = made.add_argument_group("options")
-    here.add_argument("--job", metavar="NAME", help="bind the Job to this name")
-    here.add_argument(
-        "--sample",
-        metavar="N",
-        type=int,
-        help="ask N rows now, in real time, and display them; the batch reuses their answers",
-    )
-    here.add_argument(
-        "--preview",
-        action="store_true",
-        help="show what would be sent and what it would cost; send nothing",
-    )
-    here.add_argument("-h", "--help", action="store_true", help="show this and send nothing")
-    add_all(here, OPTIONS)
-    add_all(made.add_argument_group("chat parameters"), CHAT_PARAMS)
+    here = made.add_argument_group("the cell")
+    for option in CELL:
+        more: dict[str, Any] = {"metavar": "NAME"} if option.name == "job" else {}
+        if option.name == "sample":
+            more = {"metavar": "N", "type": int}
+        if option.kind is FLAG:
+            more = {"action": "store_true"}
+        here.add_argument(*filter(None, (option.short, option.flag)), help=option.help, **more)
+    for title, options in groups().items():
+        if options is not CELL:
+            add_all(made.add_argument_group(title), options)
     return made
+
+
+def groups() -> dict[str, tuple[Option, ...]]:
+    """The options of the line in the help's groups, in the order of use."""
+    left = {option.name: option for option in OPTIONS}
+    named = {
+        title: tuple(left.pop(name) for name in names if name in left)
+        for title, names in GROUPS.items()
+    }
+    return {
+        "the cell": CELL,
+        **named,
+        "chat parameters": tuple(CHAT_PARAMS),
+        "account and provider": tuple(left.values()),
+    }
+
+
+def notes() -> dict[str, str]:
+    """The beginning of each option's help, for a menu, in the order of use."""
+    told = {option.flag: option.help for options in groups().values() for option in options}
+    told |= {flag: told[f"--{flag[5:]}"] for flag in flags() if flag not in told}
+    return {flag: told[flag][:NOTE] for flag in dict.fromkeys((*FIRST, *told))}
 
 
 def add_all(section: argparse._ActionsContainer, options: Iterable[Option]) -> None:
@@ -191,18 +282,9 @@ def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
 
 def flags() -> list[str]:
     """Return every option that the line accepts."""
-    return [
-        "--job",
-        "--preview",
-        "--sample",
-        "--help",
-        *(option.flag for option in OPTIONS + CHAT_PARAMS),
-        *(
-            f"--no-{option.flag[2:]}"
-            for option in OPTIONS + CHAT_PARAMS
-            if option.kind is FLAG and option.default is not False
-        ),
-    ]
+    known = (*CELL, *OPTIONS, *CHAT_PARAMS)
+    negated = [one for one in known if one.kind is FLAG and one.default is not False]
+    return [*(option.flag for option in known), *(f"--no-{one.flag[2:]}" for one in negated)]
 
 
 def dashes(word: str) -> str:

@@ -40,7 +40,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "shards": _numbered(every("shards")),
         "model": ", ".join(each("model")),
         "provider": ", ".join(dict.fromkeys(each("provider"))),
-        "out": ", ".join(each("out")),
+        "out": ", ".join(dict.fromkeys(map(_base, seen))),
         "created_at": min(each("created_at")),
         "now": max(each("now")),
         "finished_at": _finished_at(seen),
@@ -71,6 +71,12 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "attach": reopen(group),
     }
     return msgspec.structs.replace(seen[0], **fields)
+
+
+def _base(one: Snapshot) -> str:
+    """Return the column without the model's name at its end, which the jobs' columns share."""
+    columns = [name.removesuffix(f"_{one.model}") for name in one.out.split(", ")]
+    return ", ".join(columns)
 
 
 def _prices(every: Sequence[Spend]) -> tuple[Spend, ...]:

@@ -99,8 +99,9 @@ def _head(axes: Any, graph: Graph) -> None:
     ):
         axes.annotate(
             text,
-            (0, 1),
+            (0.01, 1),
             (0, -below),
+            xycoords=("figure fraction", "axes fraction"),  # long names of batches move the axes
             textcoords="offset points",
             va="top",
             color=GREY,

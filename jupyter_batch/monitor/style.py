@@ -85,7 +85,8 @@ border-top:1px solid var(--jb-edge)}
 .jb [data-c=reused]{--jb-c:color-mix(in srgb,var(--jb-good) 55%,var(--jb-busy))}
 .jb [data-c=idle],.jb [data-c=cancelled],.jb [data-c=skipped]{--jb-c:var(--jb-idle)}
 .jb [data-c=running]{--jb-c:color-mix(in srgb,var(--jb-busy) 35%,transparent)}
-.jb [data-c=open]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}.jb-bar>[data-c=open]{background:none}
+.jb [data-c=open]{--jb-c:color-mix(in srgb,currentColor 22%,transparent)}
+.jb-bar>[data-c=open],.jb-bar>[data-c=running]{background:none}
 @media (max-width:480px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}

@@ -1,9 +1,11 @@
-"""Resolution of a bare model name to litellm's full name, by the prefixes in the records."""
+"""Model names: a bare name to litellm's full name, by the prefixes in the records; and names to suggest."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 
 from jupyter_batch.core.errors import ModelError
 from jupyter_batch.providers.record import Record
@@ -51,3 +53,19 @@ def _refusal(name: str, low: str, environ: Mapping[str, str]) -> str:
     named = " or ".join(f'"{record.name}/{name}"' for record in here or hosts)
     keys = "the hosts whose keys are here" if here else "such as"
     return f"the model {name!r} is served by several hosts: name the one that is meant, {keys}: {named}"
+
+
+def common_models() -> list[str]:
+    """Return common models, those of providers with a key in the environment first."""
+    order = sorted(
+        RECORDS.items(), key=lambda item: not any(key in os.environ for key in item[1].key)
+    )
+    return [f"{provider}/{name}" for provider, record in order for name in record.models]
+
+
+def listed_models() -> Iterator[str]:
+    """Yield the models of batch providers in litellm's list; none before litellm is imported."""
+    listed = getattr(sys.modules.get("litellm"), "models_by_provider", {})
+    for provider, record in RECORDS.items():
+        for name in sorted(listed.get(provider, ()) if record.batch else ()):
+            yield name if name.startswith(f"{provider}/") else f"{provider}/{name}"

@@ -7,6 +7,7 @@ No network.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import sys
@@ -164,8 +165,29 @@ def _listed(key: str) -> Mapping[str, Any] | None:
     path = Path(str(spec.origin)).parent / LIST if spec is not None else None
     if path is None or not path.exists():
         return None
-    raw = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw]).get(key)
+    raw = _packaged(path).get(key)
     return None if raw is None else msgspec.json.decode(raw, type=dict[str, Any])
+
+
+@functools.lru_cache(maxsize=1)
+def _packaged(path: Path) -> dict[str, msgspec.Raw]:
+    """The list in litellm's package, its entries not decoded."""
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+
+
+def in_short(model: str) -> str:
+    """`$0.20 in, $0.80 out a million in a batch; 1,047,576 tokens`; "" where no price is known."""
+    provider, name = _split(model)
+    known, entry = price_of(model), _entry(provider, name) or {}
+    tariff, where = (known.batch, " in a batch") if known.batch else (known.standard, "")
+    if tariff is None or tariff.rates.input is None or tariff.rates.output is None:
+        return ""
+    if tariff is FREE:
+        return "free, on this machine"
+    into, out = (f"${rate * 1e6:,.2f}" for rate in (tariff.rates.input, tariff.rates.output))
+    context = entry.get("max_input_tokens")
+    room = f"; context {context:,}" if isinstance(context, int) else ""
+    return f"{into} in, {out} out per million{where}{room}"
 
 
 def _litellm() -> str:

@@ -200,7 +200,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     serves: tuple[str, ...] = ()
     """Beginnings of the names of models that it serves, as others do."""
     models: tuple[str, ...] = ()
-    """Names of models to complete, where litellm lists none."""
+    """Names of models that completion offers first."""
     note: str = ""
 
     def limits(self) -> Limits | None:

@@ -7,6 +7,7 @@ whole file, however many rows there are.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.realtime.journal import Book
+from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import read_unsent
 from jupyter_batch.wire.openai import BLOCK_BYTES
@@ -32,6 +34,8 @@ LONGEST = 400
 """Characters that are kept of a text: more than any screen shows of it."""
 SAMPLE = 8
 """The number of requests compared to find their common beginning."""
+SEARCHED = 64_000_000
+"""Bytes of a result file in which the answers of the first rows are looked for."""
 LONG_BEGINNING = 24
 """Characters: a shorter common beginning is not hidden."""
 
@@ -82,9 +86,7 @@ class ResultPreview:
             return self._seen
 
     def _look(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Seen:
-        answers = self._seen.answers
-        if len(answers) < ANSWERS:
-            answers = tuple(self._answers(job, shards, folder))
+        answers = tuple(self._answers(job, shards, folder))
         known = {reason for reason, _ in self._seen.examples}
         examples = list(self._seen.examples)
         for shard in shards:
@@ -120,19 +122,21 @@ class ResultPreview:
     def _answers(
         self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
     ) -> Iterator[Answer]:
-        """The first three answers of the first shard that has any."""
+        """The answers of the first rows of the first shard that has any."""
         from jupyter_batch.results.result_files import results_in
 
         for shard in shards:
-            found = [
-                result
-                for path in _outputs(job, shard, folder)
-                for result in _first(results_in(first_block(path), job))
-                if result.status is Status.SUCCEEDED
-            ]
-            rows = {position_of(job.id, result.custom_id): result for result in found[:ANSWERS]}
+            found = map(REQUEST_ID.match, first_lines(folder.requests(shard.number)))
+            ids = [match[1] for match in found if match]
+            rows: dict[int, Result] = {}
+            for path in _outputs(job, shard, folder):
+                lines = b"".join(lines_with(path, ids)) + first_block(path)
+                for result in results_in(lines, job):
+                    row = position_of(job.id, result.custom_id)
+                    if row is not None and result.status is Status.SUCCEEDED:
+                        rows[row] = result
             if rows:
-                for row in sorted(row for row in rows if row is not None):
+                for row in sorted(rows)[:ANSWERS]:
                     yield Answer(
                         row=row // job.samples,
                         asked=self._asked(job, shard, folder, row),
@@ -144,20 +148,8 @@ class ResultPreview:
         """The request text of a row, without the beginning common to all of them."""
         path = folder.requests(shard.number)
         if path not in self._beginning:
-            self._beginning[path] = beginning(
-                [said(line) for line in first_block(path).splitlines()[:SAMPLE]]
-            )
+            self._beginning[path] = beginning([said(line) for line in first_lines(path)])
         return said(line_of(path, job.id, row)).removeprefix(self._beginning[path])[:LONGEST]
-
-
-def _first(results: Iterator[Result]) -> Iterator[Result]:
-    """The results up to the third answer, or all of them."""
-    good = 0
-    for result in results:
-        good += result.status is Status.SUCCEEDED
-        yield result
-        if good == ANSWERS:
-            return
 
 
 def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Path]:
@@ -175,6 +167,24 @@ def first_block(path: Path) -> bytes:
     with path.open("rb") as file:
         block = file.read(BLOCK_BYTES)
     return block[: block.rfind(b"\n") + 1]
+
+
+def first_lines(path: Path) -> list[bytes]:
+    """The first lines of a request file; an empty list where it is missing."""
+    return first_block(path).splitlines()[:SAMPLE]
+
+
+def lines_with(path: Path, ids: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a result file that hold one of these ids, within its first part."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for row_id in ids:
+            at = data.find(b'"' + row_id + b'"', 0, SEARCHED)
+            if at >= 0:
+                end = data.find(b"\n", at)
+                begin = data.rfind(b"\n", 0, at) + 1
+                yield data[begin : end + 1 if end >= 0 else len(data)]
 
 
 def said(line: bytes) -> str:

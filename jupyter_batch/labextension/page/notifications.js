@@ -1,6 +1,7 @@
 /* Notifications at the end of jobs, the user's settings for them, and the item in the status bar. `lab`: JupyterLab's parts. */
 import { ending, inShort } from "./jobs.js";
 
+const SHOWN = 15_000; // ms after which a notification closes
 const LISTED = 10; // jobs named by the status bar's item
 const KINDS = { good: "success", bad: "error", warn: "warning" };
 
@@ -36,7 +37,10 @@ export class Notifier {
     for (const act of ["pointerdown", "keydown"]) document.addEventListener(act, () => { this.shown = []; }, true);
   }
 
-  notify(jobs) {
+  /** Nothing for a notebook that is in front: its monitor shows the end. */
+  notify(ended) {
+    const jobs = ended.filter(job => !this.inFront(job));
+    if (!jobs.length) return;
     if (this.notifications.toast && this.app.commands.hasCommand("apputils:notify")) {
       this.before = this.before.then(() => this.toast(jobs)).catch(error => console.warn(`jupyter_batch: ${error}`));
     }
@@ -45,6 +49,11 @@ export class Notifier {
       const shown = new Notification(title, { body: body.join("\n"), tag: `jupyter_batch:${jobs[0].id}` });
       shown.onclick = () => { window.focus(); this.app.commands.execute(this.show); shown.close(); };
     }
+  }
+
+  inFront({ path }) {
+    const { currentWidget } = this.app.shell;
+    return Boolean(path) && document.hasFocus() && currentWidget?.context?.path === path;
   }
 
   async toast(jobs) {
@@ -65,7 +74,7 @@ export class Notifier {
     const kind = ["bad", "warn", "good"].find(colour => jobs.some(job => job.colour === colour));
     const actions = [{ label: "Show", commandId: this.show, args: {} }];
     if (path) actions.unshift({ label: "Open notebook", commandId: "docmanager:open", args: { path } });
-    return { message: ending(jobs), type: KINDS[kind] || "info", autoClose: false, actions };
+    return { message: ending(jobs), type: KINDS[kind] || "info", autoClose: SHOWN, actions };
   }
 }
 

@@ -9,6 +9,7 @@ RECORDS = (
     Record(
         name="anthropic",
         title="Anthropic",
+        models=("claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-6"),
         dialect="anthropic",
         litellm="anthropic",
         proven="a server written from its documentation, with every ending",

@@ -9,6 +9,7 @@ RECORDS = (
     Record(
         name="gemini",
         title="Gemini API",
+        models=("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-3-flash-preview"),
         dialect="gemini",
         litellm="gemini",
         proven="a server written from its documentation, with every ending",

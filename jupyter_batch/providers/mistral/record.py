@@ -9,6 +9,7 @@ RECORDS = (
     Record(
         name="mistral",
         title="Mistral",
+        models=("mistral-small-latest", "mistral-medium-latest", "mistral-large-latest"),
         litellm="mistral",
         proven="a server written from its documentation, with every ending",
         carried="httpx",

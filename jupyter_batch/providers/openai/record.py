@@ -8,6 +8,7 @@ RECORDS = (
     Record(
         name="openai",
         title="OpenAI",
+        models=("gpt-5.4-mini", "gpt-5.4-nano", "gpt-4.1-mini", "gpt-5.4", "gpt-4o-mini"),
         litellm="openai",
         proven="a server written from its API reference, with every ending",
         carried="httpx",

@@ -9,6 +9,7 @@ RECORDS = (
     Record(
         name="xai",
         title="xAI",
+        models=("grok-4.3",),
         litellm="xai",
         proven="a server written from its documentation, with every ending",
         carried="httpx",
