@@ -31,6 +31,11 @@ def custom_id(job: str, position: int) -> str:
     return f"{job}-{position}"
 
 
+def custom_ids(job: str, first: int, rows: int) -> list[str]:
+    """Return the request ids of consecutive rows; see `custom_id`."""
+    return [f"{job}-{position}" for position in range(first, first + rows)]
+
+
 def position_of(job: str, text: str | None) -> int | None:
     """Return the row's position from a custom_id of this job; None for any other id."""
     if text is None:

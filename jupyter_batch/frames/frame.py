@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -18,9 +17,10 @@ import pandas as pd
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.core.schema import Field
 from jupyter_batch.frames.adapter import adapter_of, column_labels, is_frame, row_count, row_labels
-from jupyter_batch.frames.canonical import HOLDERS, content, ordered
+from jupyter_batch.frames.canonical import HOLDERS, ordered
 from jupyter_batch.frames.cells import column as array_of
 from jupyter_batch.frames.cells import of_arrow
+from jupyter_batch.frames.fingerprints import PLAIN, fingerprints_of, text_of, texts_of
 from jupyter_batch.frames.labels import index_from_bytes, index_to_bytes, label_hashes
 from jupyter_batch.frames.row_keys import Keys, by_content, pairs
 
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 512
 BLOCK_CHARS = 1 << 22
-FINGERPRINT_BYTES = 16
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
@@ -143,10 +142,10 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
             for offset in absent:
                 missing.setdefault(offset, label)
             values.append(cells)
-            texts.append(_texts(cells))
-        yield Block(start, values, missing, _fingerprints(texts, stop - start))
-        chars = sum(len(text) for part in texts for text in part if text is not None)
-        chars += sum(len(cell) for cells in values for cell in cells if isinstance(cell, bytes))
+            texts.append(texts_of(cells))
+        yield Block(start, values, missing, fingerprints_of(texts, stop - start))
+        chars = sum(sum(map(len, filter(None, part))) for part in texts)
+        chars += sum(_bytes_in(cells) for cells in values)
         rows = max(1, min(size, rows * 2, rows * BLOCK_CHARS // (chars + 1)))
         start = stop
 
@@ -154,11 +153,19 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
 _FIRST_ROWS = 8  # before the cells' lengths are known
 
 
+def _bytes_in(cells: list[Any]) -> int:
+    if not any(issubclass(kind, bytes) for kind in set(map(type, cells))):
+        return 0
+    return sum(len(cell) for cell in cells if isinstance(cell, bytes))
+
+
 def _cells(column: Series) -> tuple[list[Any], list[int]]:
     """Return (plain Python values with None for missing ones, their offsets)."""
     values: list[Any] = column.tolist()
-    absent: list[int] = np.flatnonzero(column.isna().to_numpy(dtype=bool)).tolist()
     kinds = set(map(type, values))
+    if kinds <= _NEVER_MISSING:
+        return values, []
+    absent: list[int] = np.flatnonzero(column.isna().to_numpy(dtype=bool)).tolist()
     if float in kinds and not isinstance(
         column.dtype, np.dtype
     ):  # arrow's NaN, which pandas may not count as missing
@@ -175,6 +182,9 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
     return values, absent
 
 
+_NEVER_MISSING = frozenset({str, int, bool})
+
+
 def content_bytes(column: Series) -> Iterator[bytes | None]:
     """Yield bytes that only an equal column has; None where a cell's content is not known.
 
@@ -189,7 +199,7 @@ def content_bytes(column: Series) -> Iterator[bytes | None]:
             yield _arrow_bytes(block)
             continue
         cells = _cells(block)[0]
-        known = _PLAIN.union({float}).issuperset(map(type, cells))
+        known = PLAIN.union({float}).issuperset(map(type, cells))
         yield msgspec.msgpack.encode(cells) if known else None
 
 
@@ -216,64 +226,6 @@ def _own(value: np.generic) -> Any:
     if isinstance(value, np.datetime64):
         return pd.Timestamp(value)
     return pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item()
-
-
-_PLAIN = frozenset({str, int, bool, type(None)})
-
-
-def _texts(cells: list[Any]) -> list[str | None]:
-    """Return each cell's text for the fingerprint; None for a missing one.
-
-    1 and 1.0 are equal: pandas converts integers to floats once a value is missing.
-    """
-    kinds = set(map(type, cells))
-    if kinds <= {str, type(None)}:
-        return cells
-    if kinds <= _PLAIN:
-        return [None if cell is None else str(cell) for cell in cells]
-    return [_text(cell) for cell in cells]
-
-
-def _text(cell: Any) -> str | None:
-    if cell is None or isinstance(cell, str):
-        return cell
-    if isinstance(cell, float):
-        return str(int(cell)) if math.isfinite(cell) and cell.is_integer() else repr(cell)
-    return content(cell)
-
-
-_ABSENT = blake2b(b"\xff", digest_size=FINGERPRINT_BYTES).digest()  # not a text: invalid UTF-8
-
-
-def _fingerprints(columns: list[list[str | None]], rows: int) -> list[bytes]:
-    """Hash each row's texts with lengths, so that ("a", "bc") != ("ab", "c"), and missing != ""."""
-    if not columns:
-        return [_ABSENT] * rows
-    if len(columns) == 1:
-        return _hashed(columns[0])
-    parts = [
-        ["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns
-    ]
-    return _hashed(list(map("".join, zip(*parts, strict=True))))
-
-
-def _hashed(texts: Sequence[str | None]) -> list[bytes]:
-    try:
-        return [
-            _ABSENT
-            if text is None
-            else blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
-            for text in texts
-        ]
-    except UnicodeEncodeError:  # lone surrogates
-        return [
-            _ABSENT
-            if text is None
-            else blake2b(
-                text.encode("utf-8", "surrogatepass"), digest_size=FINGERPRINT_BYTES
-            ).digest()
-            for text in texts
-        ]
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -313,11 +265,11 @@ def identities(frame: pd.DataFrame, columns: Sequence[Any]) -> Array:
     texts = []
     for label in columns:
         cells, _ = _cells(column(frame, label))
-        texts.append([_text(cell) if type(cell) in _VALUES else f"{id(cell)}" for cell in cells])
-    return pairs(b"".join(_fingerprints(texts, row_count(frame))))
+        texts.append([text_of(cell) if type(cell) in _VALUES else f"{id(cell)}" for cell in cells])
+    return pairs(b"".join(fingerprints_of(texts, row_count(frame))))
 
 
-_VALUES = _PLAIN | {float, pd.Timestamp, pd.Timedelta, type(pd.NaT)}
+_VALUES = PLAIN | {float, pd.Timestamp, pd.Timedelta, type(pd.NaT)}
 
 
 def column_label(frame: pd.DataFrame, out: Any) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from jupyter_batch.config.tool_definitions import names_of
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.request import custom_id
+from jupyter_batch.core.request import custom_ids
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.frames import frame as frames
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 _ONLY = (1 << 128) - 1
 _NO_HASH = bytes(HASH_BYTES)
+_ALL = {bytes}  # types of lines that can all be sent
 
 
 class RequestLines:
@@ -106,6 +107,7 @@ class RequestLines:
                 for piece in in_pieces(self._prompt, self.columns, block):
                     ids, holes = self._holes(piece)
                     lines = self._encoder.encode(ids, self._sent_form(holes))
+                    lines = within(self._prompt, lines, self._ask.limits.bytes)
                     hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
                     yield from self._kept(piece.start, lines, hashed, left_out, asked)
 
@@ -121,12 +123,12 @@ class RequestLines:
 
         hashed: the lines to hash, the same for the same request in any job.
         """
-        url = CHAT if self._hashed is not None else self._ask.endpoint
-        before = len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
-        samples, kept = self._samples, list[tuple[int, bytes]]()
+        if hashed is lines and not left_out and set(map(type, lines)) == _ALL:
+            return self._all_kept(start, lines)
+        before, samples, first = self._before_body(), self._samples, start * self._samples
+        kept = list[tuple[int, bytes]]()
         marks, sent = list[bytes](), list[bytes]()
-        lines = within(self._prompt, lines, self._ask.limits.bytes)
-        for position, (line, same) in enumerate(zip(lines, hashed, strict=True), start * samples):
+        for position, (line, same) in enumerate(zip(lines, hashed, strict=True), first):
             mark = as_sent = _NO_HASH
             if left_out and position // samples in left_out:
                 pass
@@ -143,12 +145,26 @@ class RequestLines:
                 kept.append((position, line))
             marks.append(mark)
             sent.append(as_sent)
-        first = start * samples * HASH_BYTES
-        span = slice(first, first + len(marks) * HASH_BYTES)
+        span = slice(first * HASH_BYTES, (first + len(marks)) * HASH_BYTES)
         self.hashes[span] = b"".join(marks)
         if self._hashed is not None:
             self._sent[span] = b"".join(sent)
         return kept
+
+    def _all_kept(self, start: int, lines: list[Any]) -> list[tuple[int, bytes]]:
+        """As `_kept`, for a block whose lines are all sent, and hashed as they are sent."""
+        before, samples, first = self._before_body(), self._samples, start * self._samples
+        marks = [
+            request_hash(line[before + len(str(position)) :], position % samples)
+            for position, line in enumerate(lines, first)
+        ]
+        self.hashes[first * HASH_BYTES : (first + len(marks)) * HASH_BYTES] = b"".join(marks)
+        return list(enumerate(lines, first))
+
+    def _before_body(self) -> int:
+        """The length of a hashed line before its body, without its position."""
+        url = CHAT if self._hashed is not None else self._ask.endpoint
+        return len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
 
     def sent_hashes(self) -> bytes | None:
         """The hashes of the requests as sent; None where they are the request hashes."""
@@ -193,7 +209,7 @@ class RequestLines:
         for hole, column in self._of_params.items():
             holes[hole] = [param_of(hole, value) for value in at[column]]
         n = self._samples
-        ids = [custom_id(self._job, block.start * n + offset) for offset in range(block.rows * n)]
+        ids = custom_ids(self._job, block.start * n, block.rows * n)
         if n > 1:
             holes = {
                 name: [value for value in values for _ in range(n)]

@@ -37,8 +37,9 @@ def request_hash(body: bytes, sample: int = 0) -> bytes:
 
     Sample 0 has the hash of a request for one answer.
     """
-    salt = sample.to_bytes(4, "big") if sample else b""
-    return blake2b(body, digest_size=HASH_BYTES, salt=salt).digest()
+    if not sample:
+        return blake2b(body, digest_size=HASH_BYTES).digest()
+    return blake2b(body, digest_size=HASH_BYTES, salt=sample.to_bytes(4, "big")).digest()
 
 
 NOWHERE = -1
