@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jupyter_batch.core.finish import CUT, Cuts, added
-from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import Counts, Step
 from jupyter_batch.ledger.folder import JobFolder
@@ -32,10 +31,12 @@ from jupyter_batch.wire.openai import EMBEDDINGS
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
-_NOTHING = 255
+NOTHING = 255
 _ANSWERED, _REUSED = CODE[Status.SUCCEEDED], CODE[Status.REUSED]
 _BILLED = (CODE[Status.SUCCEEDED], CODE[Status.FAILED])
 _GOOD = (_ANSWERED, _REUSED)
+_REASONS = 5
+"""Reasons of a shard's failures that the ledger has, the most frequent ones."""
 _FEW = 8
 """Results that are decoded at a time."""
 
@@ -59,7 +60,7 @@ class Outcomes:
     ) -> None:
         rows = last - first + 1
         self.first = first
-        self.status = bytearray([_NOTHING]) * rows
+        self.status = bytearray([NOTHING]) * rows
         self._codes = np.frombuffer(self.status, dtype=np.uint8)
         self.answers: Any = Values(rows) if values else []
         self.kept: dict[
@@ -124,7 +125,7 @@ class Outcomes:
         lines = np.flatnonzero(inside)
         self.strange += len(columns) - len(lines)
         at = at[lines]
-        taken = self._codes != _NOTHING
+        taken = self._codes != NOTHING
         counted = np.bincount(at, minlength=len(self.status)) + taken
         surplus = counted[at] > 1
         if not surplus.any():
@@ -134,7 +135,7 @@ class Outcomes:
         for index in np.flatnonzero(surplus).tolist():
             row, code = int(at[index]), int(columns.status[lines[index]])
             was = now[row]
-            if was != _NOTHING:
+            if was != NOTHING:
                 self.strange += 1
                 keep[index] = was not in _GOOD and code == _ANSWERED
             if keep[index]:
@@ -178,7 +179,7 @@ class Outcomes:
     def _finish_code(self, finish: str | None) -> int:
         """The index of a finish reason in `finishes`, which holds as many as a byte can number."""
         if finish not in self.finishes:
-            if len(self.finishes) > _NOTHING:
+            if len(self.finishes) > NOTHING:
                 return 0
             self.finishes.append(finish)
         return self.finishes.index(finish)
@@ -200,7 +201,7 @@ class Outcomes:
         """Set the reason for each request of a finished shard that has no result line."""
         status, reason = missing_line(shard)
         wanted = np.flatnonzero(np.frombuffer(asked, dtype=bool)) + (shard.first - self.first)
-        silent = wanted[self._codes[wanted] == _NOTHING]
+        silent = wanted[self._codes[wanted] == NOTHING]
         if not len(silent):
             return
         answered = sum(map(self._was_answered, wanted.tolist()))
@@ -214,7 +215,7 @@ class Outcomes:
     def _was_answered(self, at: int) -> bool:
         """Whether the provider counts a row as answered, even if unusable (a refusal has usage)."""
         code = self.status[at]
-        return code == _ANSWERED or (code not in (_NOTHING, _REUSED) and self.input_tokens[at] >= 0)
+        return code == _ANSWERED or (code not in (NOTHING, _REUSED) and self.input_tokens[at] >= 0)
 
     def follow(self, places: Places) -> None:
         """Copy each original's outcome to its duplicates; the answer is not paid again."""
@@ -248,7 +249,7 @@ class Outcomes:
             if position < 0 or not 0 <= at < len(self.status) or self.status[at] in _GOOD:
                 continue
             asked = places.array[position] > NOWHERE
-            if self.status[at] != _NOTHING or not asked:
+            if self.status[at] != NOTHING or not asked:
                 self.status[at] = _REUSED
             if not asked:
                 self.costs.free(at)
@@ -269,29 +270,10 @@ class Outcomes:
                 self.reasons[position] = group.reason
                 self.costs.free(position - self.first)
 
-    def result(self, job: str, position: int, status: Status, row: int | None = None) -> Result:
-        """The outcome at a position, as a Result of that row, or of `row`, which duplicates it."""
-        at = position - self.first
-        told = self.input_tokens[at] >= 0 and status is not Status.REUSED
-        usage = (
-            Usage(self.input_tokens[at], self.output_tokens[at], self.cached_tokens[at])
-            if told
-            else None
-        )
-        return Result(
-            custom_id(job, position if row is None else row),
-            status,
-            self.answers[at],
-            self.reasons.get(position),
-            usage,
-            self.finishes[self.finish[at]],
-            raw=self.raws.get(position),
-        )
-
     def close(self, *, over: bool = False) -> None:
         """Set each missing outcome: running, or in a finished job, lost on this disk."""
         code = CODE[Status.FAILED if over else Status.RUNNING]
-        missing = np.flatnonzero(self._codes == _NOTHING)
+        missing = np.flatnonzero(self._codes == NOTHING)
         self._codes[missing] = code
         if over:
             self.reasons.update(dict.fromkeys((missing + self.first).tolist(), LOST))
@@ -309,7 +291,7 @@ def _taken(
             found.add(columns, asked)
 
 
-def _copied(found: Outcomes, job: JobRecord, folder: JobFolder) -> None:
+def copied(found: Outcomes, job: JobRecord, folder: JobFolder) -> None:
     """Store the answers that were copied from other jobs when the job was planned."""
     for dialect, path in folder.taken_over():
         for columns in columns_of(path, job, dialect):
@@ -323,47 +305,60 @@ def _fall_back(found: Outcomes, job: JobRecord, folder: JobFolder, places: Place
             found.fall_back(columns, places)
 
 
+def read_shard(
+    job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places, *, values: bool
+) -> Outcomes:
+    """The outcomes of the rows from a fetched shard's first to its last."""
+    found = Outcomes(
+        shard.first, shard.last, values=values, job=job, endpoint=job.endpoint, live=True
+    )
+    asked = places.asked(shard)
+    _taken(found, job, shard, folder, asked)
+    found.hush(shard, asked)
+    _fall_back(found, job, folder, places)
+    return found
+
+
 def of_shard(
     job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
 ) -> dict[str, Any]:
     """The figures of a fetched shard: fields for the ledger."""
     asked = places.asked(shard)
-    found = Outcomes(shard.first, shard.last, values=False, job=job, live=True)
-    _taken(found, job, shard, folder, asked)
-    found.hush(shard, asked)
-    _fall_back(found, job, folder, places)
-    tally = Counter(code for code, was_asked in zip(found.status, asked, strict=True) if was_asked)
-    reasons = Counter(reason for at, reason in found.reasons.items() if asked[at - shard.first])
-    firsts: dict[str, int] = {}
-    for at, reason in found.reasons.items():
-        if asked[at - shard.first] and at < firsts.get(reason, job.rows):
-            firsts[reason] = at
-    leaders = places.followers(shard.number)[1].tolist()
-    for leader in leaders:
-        code = found.status[leader - shard.first]
+    found = read_shard(job, shard, folder, places, values=False)
+    own = np.flatnonzero(np.frombuffer(asked, dtype=bool)).tolist()
+    copies = (places.followers(shard.number)[1] - shard.first).tolist()
+    tally = Counter(found.status[at] for at in own)
+    for at in copies:
+        code = found.status[at]
         tally[_REUSED if code == _ANSWERED else code] += 1
-        if leader in found.reasons:
-            reasons[found.reasons[leader]] += 1
-    counts = Counts(**{str(CODES[code]): rows for code, rows in tally.items()})
     note = shard.why
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
-    common = tuple(reasons.most_common(5))
     return {
-        "counts": counts,
+        "counts": Counts(**{str(CODES[code]): rows for code, rows in tally.items()}),
         "usage": found.usage,
-        "reasons": common,
+        **_reasons(found, asked, copies),
         "note": note,
-        "examples": tuple((reason, firsts[reason]) for reason, _ in common),
         "bill": found.costs.bill(asked),
         "billed": found.billed,
-        "cuts": found.cuts(
-            [
-                *(at for at, was_asked in enumerate(asked) if was_asked),
-                *(leader - shard.first for leader in leaders),
-            ]
-        ),
+        "cuts": found.cuts([*own, *copies]),
     }
+
+
+def _reasons(found: Outcomes, asked: bytearray, copies: list[int]) -> dict[str, Any]:
+    """The most frequent reasons of a shard's failures, each with its first row."""
+    counted: Counter[str] = Counter()
+    firsts: dict[str, int] = {}
+    for row, reason in found.reasons.items():
+        if asked[row - found.first]:
+            counted[reason] += 1
+            firsts[reason] = min(row, firsts.get(reason, row))
+    counted.update(
+        found.reasons[row] for at in copies if (row := at + found.first) in found.reasons
+    )
+    common = tuple(counted.most_common(_REASONS))
+    examples = tuple((reason, firsts[reason]) for reason, _ in common)
+    return {"reasons": common, "examples": examples}
 
 
 def of_job(
@@ -373,7 +368,7 @@ def of_job(
     found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
     if not job.changes:
-        _copied(found, job, folder)
+        copied(found, job, folder)
     for shard in shards:
         _taken(found, job, shard, folder, None)
     found.leave_out(read_unsent(folder, job))
@@ -385,40 +380,3 @@ def of_job(
     found.follow(places)
     found.close(over=bool(job.finished_at) and collected)
     return found
-
-
-def carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
-    """One Result for each row already answered when the job was planned, in row order."""
-    found = Outcomes(0, job.rows - 1, values=True, endpoint=job.endpoint)
-    _copied(found, job, folder)
-    if job.changes:  # rows that were sent again are returned with their new results
-        for at in (places.array > NOWHERE).nonzero()[0].tolist():
-            found.status[at] = _NOTHING
-    found.follow(places)
-    for at, code in enumerate(found.status):
-        if code != _NOTHING:
-            yield found.result(job.id, at, CODES[code])
-
-
-def results_of(
-    job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
-) -> Iterator[Result]:
-    """One Result for each row that a collected shard answers, duplicates of its rows included.
-
-    In row order; duplicates come after the originals.
-    """
-    asked = places.asked(shard)
-    found = Outcomes(shard.first, shard.last, values=True, endpoint=job.endpoint)
-    _taken(found, job, shard, folder, asked)
-    found.hush(shard, asked)
-    _fall_back(found, job, folder, places)
-    for at, code in enumerate(found.status):
-        if asked[at]:
-            yield found.result(job.id, shard.first + at, CODES[code])
-    for row, leader in zip(
-        *(rows.tolist() for rows in places.followers(shard.number)), strict=True
-    ):
-        status = CODES[found.status[leader - shard.first]]
-        yield found.result(
-            job.id, leader, Status.REUSED if status is Status.SUCCEEDED else status, row
-        )
