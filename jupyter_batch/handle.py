@@ -18,6 +18,7 @@ from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
 from jupyter_batch.notebook import kernel, terminal
 from jupyter_batch.notices.callbacks import Callbacks
+from jupyter_batch.notices.subscriptions import announce
 
 if TYPE_CHECKING:
     from jupyter_batch.results.timeline import JobEvents
@@ -294,7 +295,8 @@ class Handle(Holder):
             return self._monitor
 
     def _announce_end(self) -> None:
-        """Open a screen at a terminal, whose prompt announces the end of jobs that were never shown."""
+        """Send the notices, and open a screen at a terminal, whose prompt announces jobs that were never shown."""
+        announce(self.snapshot)
         if terminal.is_terminal():
             self._screen()
 

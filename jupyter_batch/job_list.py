@@ -22,6 +22,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.snapshots import Overview
 from jupyter_batch.monitor import table
+from jupyter_batch.notices.subscriptions import subscribe, unsubscribe
 from jupyter_batch.orders import full_names
 from jupyter_batch.runner.process import session
 
@@ -55,6 +56,24 @@ def list_jobs(limit: int | None = None) -> Jobs:
         Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
         for name, jobs in islice(found.items(), limit)
     )
+
+
+def notify(where: str | None) -> str:
+    """Send a notice to `where` when a job that this process follows ends; None: no more. Returns a sentence about it.
+
+    where: "desktop", an http(s) address, "mailto:ADDRESS". Raises OptionError.
+    """
+    from jupyter_batch.notices.targets import target
+
+    if where is None:
+        unsubscribe()
+        return "No notices are sent any more."
+    to = target(where)
+    subscribe(to)
+    for job in list_jobs():
+        if not job.is_complete:
+            job._follow()
+    return f"A notice goes to {to} when a job of this kernel ends."
 
 
 class Jobs(list[Any]):

@@ -142,6 +142,8 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
             raise OptionError(_no_verb(verb))
         if verb == "adopt":
             return _adopt(rest, names)
+        if verb == "notify":
+            return _notify(rest)
         return _job_command(verb, rest, names)
 
 
@@ -174,6 +176,17 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     if verb == "cancel":
         job.cancel()
     return job
+
+
+def _notify(words: list[str]) -> None:
+    """`%llm_batch notify`: where a notice goes when a job of this kernel ends; `off` ends it."""
+    from jupyter_batch.job_list import notify
+
+    if len(words) > 1:
+        raise OptionError(f"%{NAME} {VERBS['notify']}")
+    where = words[0] if words else "desktop"
+    said = notify(None if where == "off" else where)
+    sys.stdout.write(f"{said}\n")
 
 
 def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:

@@ -6,8 +6,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from jupyter_batch.core.errors import JobBlockedError
-
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -33,7 +31,7 @@ def run_show(asked: argparse.Namespace) -> int:
     """Print one job."""
     from jupyter_batch import jobs
 
-    _print(jobs.open_job(asked.id, follow=False))
+    print_job(jobs.open_job(asked.id, follow=False))
     return 0
 
 
@@ -44,7 +42,8 @@ def run_view(asked: argparse.Namespace) -> int:
     return serve(asked.id, port=asked.port, browser=not asked.no_browser)
 
 
-def _print(job: Job) -> None:
+def print_job(job: Job) -> None:
+    """Print a job: its line, its batches, and why rows failed."""
     from jupyter_batch.monitor import text, view
 
     seen = view.view(job.snapshot())
@@ -58,43 +57,6 @@ def _print(job: Job) -> None:
     )
 
 
-def run_watch(asked: argparse.Namespace) -> int:
-    """Watch jobs; 1 if any is still open at the end. Failed rows are results, too.
-
-    A job that can't continue without the user is reported and left, since cron and systemd would wait forever.
-    """
-    from jupyter_batch import jobs
-
-    jobs.name_address(asked.api_base)
-    until = None if asked.timeout is None else time.monotonic() + asked.timeout
-    chosen = [jobs.open_job(asked.id)] if asked.id else _still_open()
-    if not chosen:
-        print("No job is open.")
-    if asked.id is None:
-        jobs.resume_open()
-    blocked: dict[str, str] = {}
-    while chosen:
-        for job in chosen:
-            if job.is_complete:
-                _print(job)
-            try:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                if not job.wait(left).is_complete:
-                    return 1  # out of time, or Ctrl-C
-            except JobBlockedError as error:
-                blocked[job.id] = str(error)
-                print(f"jupyter batch: {error}", file=sys.stderr)
-        # More jobs may have been submitted since; blocked ones were tried once and have printed why.
-        chosen = [] if asked.id else [job for job in _still_open() if job.id not in blocked]
-    return 1 if blocked else 0
-
-
-def _still_open() -> list[Job]:
-    from jupyter_batch import jobs
-
-    return [job for job in jobs.list_jobs() if not job.is_complete]
-
-
 def run_cancel(asked: argparse.Namespace) -> int:
     """Cancel, and wait until the provider has the request for each batch."""
     from jupyter_batch import jobs
@@ -104,7 +66,7 @@ def run_cancel(asked: argparse.Namespace) -> int:
     job = jobs.open_job(asked.id, follow=False)  # unsent batches are never sent
     job.cancel()
     reached = _until(lambda: _steps(job) <= {Step.CANCELLING, Step.ENDED, Step.COLLECTED})
-    _print(job)
+    print_job(job)
     if not reached:
         print(
             "The provider could not be reached yet: `jupyter batch watch` tries again.",
@@ -133,7 +95,7 @@ def run_retry(asked: argparse.Namespace) -> int:
     unsent = {Step.PLANNED, Step.SUBMITTING}
     _until(lambda: not _steps(job) & unsent)
     sent = not _steps(job) & {*unsent, Step.WAITING}
-    _print(job)
+    print_job(job)
     print(
         "`jupyter batch watch` fetches the answers."
         if sent

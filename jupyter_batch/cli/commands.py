@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from jupyter_batch.cli import actions
+from jupyter_batch.cli import actions, watch
 
 
 class Command(NamedTuple):
@@ -50,6 +50,18 @@ def _watch_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="stop watching after so long, with exit 1"
     )
+    sub.add_argument(
+        "--notify",
+        metavar="WHERE",
+        help="send a notice when a job ends or needs you: desktop, an https:// address (JSON by POST), or "
+        "mailto:NAME@HOST (through $JUPYTER_BATCH_SMTP, smtp://[user:password@]host)",
+    )
+    sub.add_argument(
+        "--webhook",
+        metavar="[HOST:]PORT",
+        help="also take the provider's webhooks here (OpenAI's batch.completed), signed with "
+        "$OPENAI_WEBHOOK_SECRET; each makes the next poll due at once",
+    )
     _base(sub)
 
 
@@ -90,7 +102,7 @@ COMMANDS = {
         actions.run_view, "a job's rows in the browser: filter, search, export", _view_arguments
     ),
     "watch": Command(
-        actions.run_watch,
+        watch.run_watch,
         "poll and download, without any kernel, until all is collected; then exit 0 (1 where a job "
         "can't continue without you, with the reason)",
         _watch_arguments,

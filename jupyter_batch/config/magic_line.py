@@ -27,6 +27,7 @@ VERBS = {
     "retry": "retry ID: resend only the rows that have no answer",
     "forget": "forget ID: remove a complete job and its answers; asking the same again is paid again",
     "errors": "errors ID: the rows that failed, with the reasons",
+    "notify": "notify [desktop | URL | mailto:ADDRESS | off]: send a notice when a job of this kernel ends",
     "adopt": "adopt [ID | --all] [--model MODEL]: list or adopt batches that are in no job here (adopt --help)",
 }
 ABOUT = """\

@@ -6,6 +6,7 @@ requests to providers are made by `jupyter batch watch`, in a process of its own
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 
@@ -18,12 +19,16 @@ def _load_jupyter_server_extension(app: Any) -> None:
     from jupyter_batch.lab.rows import RowsServer
     from jupyter_batch.lab.watch import Watch
     from jupyter_batch.ledger.store import Ledger
+    from jupyter_batch.notices.webhooks import SECRET, key_of
 
     ledger = Ledger(settings.home(), upgrade=False)
     watch = Watch(ledger, app.log)
     rows = RowsServer(ledger.home)
     base_url = app.web_app.settings["base_url"]
     listing = Listing(ledger, root=str(getattr(app.contents_manager, "root_dir", "") or ""))
-    app.web_app.add_handlers(".*$", routes(base_url, listing, watch, rows))
-    if JupyterBatch(parent=app).watch:
+    options = JupyterBatch(parent=app)
+    secret = options.webhook_secret or os.environ.get(SECRET, "")
+    key = key_of(secret) if secret else None
+    app.web_app.add_handlers(".*$", routes(base_url, listing, watch, rows, key))
+    if options.watch:
         watch.start()

@@ -6,8 +6,10 @@ The ledger is read in a thread, so that a busy disk stops no kernel.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
+from jupyter_server.auth import decorator
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.utils import url_path_join
@@ -15,9 +17,14 @@ from tornado import web
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
-from jupyter_batch.lab.listing import Listing
+from jupyter_batch.lab.listing import Listing, followed
 from jupyter_batch.lab.rows import RowsServer
 from jupyter_batch.lab.watch import Watch
+from jupyter_batch.notices.webhooks import MOST_BYTES as MOST_BYTES_OF_WEBHOOK
+from jupyter_batch.notices.webhooks import batch_of, is_signed, wake
+
+# jupyter_server before 2.13 asks no handler for it.
+allow_unauthenticated = getattr(decorator, "allow_unauthenticated", lambda method: method)
 
 MOST_BYTES = 1 << 30
 """Of one answer of the row view, an export above all: it is in memory until it is passed on."""
@@ -79,6 +86,43 @@ class CancelHandler(APIHandler):
         self.finish({"id": name, "started": alone})
 
 
+class WebhookHandler(APIHandler):
+    """POST: a provider's webhook about a batch. 204, 401 without a valid signature, or 413.
+
+    Its signature is its authentication: the provider has no token of this server.
+    """
+
+    _track_activity = False
+
+    def initialize(self, listing: Listing, watch: Watch, key: bytes) -> None:
+        """Keep what the routes give."""
+        self.listing, self.watch, self.key = listing, watch, key
+
+    def check_xsrf_cookie(self) -> None:
+        """Nothing: no browser sends it, and no cookie counts."""
+
+    @allow_unauthenticated  # type: ignore[untyped-decorator]  # of any version
+    async def post(self) -> None:
+        """Make the job's next poll due; where no process follows it, start one."""
+        body = self.request.body
+        if len(body) > MOST_BYTES_OF_WEBHOOK:
+            raise web.HTTPError(413)
+        if not is_signed(body, dict(self.request.headers.get_all()), self.key, time.time()):
+            raise web.HTTPError(401)
+        if (batch := batch_of(body)) is not None:
+            await asyncio.to_thread(self._wake, batch)
+        self.set_status(204)
+        self.finish()
+
+    def _wake(self, batch: str) -> None:
+        try:
+            job = wake(self.listing.ledger, batch)
+            if job is not None and not followed(self.listing.ledger.job(job), time.time()):
+                self.watch.fetch(job)
+        except LedgerError as e:
+            self.log.warning("jupyter_batch: %s", e)
+
+
 class RowsHandler(JupyterHandler):
     """GET: the row view of a job, passed on from the process that serves it. 404, or 503 where it does not start."""
 
@@ -117,14 +161,19 @@ class RowsHandler(JupyterHandler):
 
 
 def routes(
-    base_url: str, listing: Listing, watch: Watch, rows: RowsServer
+    base_url: str, listing: Listing, watch: Watch, rows: RowsServer, webhook_key: bytes | None
 ) -> list[tuple[str, type[JupyterHandler], dict[str, Any]]]:
-    """What the server's web application is given."""
+    """What the server's web application is given. webhook_key: None where no webhooks are taken."""
 
     def at(place: str) -> str:
         return str(url_path_join(base_url, "jupyter-batch", place))
 
+    webhook: list[tuple[str, type[JupyterHandler], dict[str, Any]]] = []
+    if webhook_key is not None:
+        given = {"listing": listing, "watch": watch, "key": webhook_key}
+        webhook = [(at("webhook"), WebhookHandler, given)]
     return [
+        *webhook,
         (at("jobs"), JobsHandler, {"listing": listing}),
         (
             at("jobs/([A-Za-z0-9_-]{1,64})/cancel"),
