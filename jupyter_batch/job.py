@@ -15,13 +15,15 @@ from jupyter_batch.core.status import Snapshot
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel
+from jupyter_batch.orders import destination_of
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
-from jupyter_batch.runner.process import Session
+from jupyter_batch.runner.process import Session, place_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from jupyter_batch.planning.escalation import Destination
     from jupyter_batch.results.row import Row
     from jupyter_batch.tool_calls.rounds import Gone, Way
 
@@ -142,18 +144,29 @@ class Job(JobState):
     def retry(
         self,
         *,
+        model: str | None = None,
+        invalid: bool = False,
         api_key: str | None = None,
+        api_base: str | None = None,
         max_cost: float | None = None,
         **params: Unpack[RetryParams],
     ) -> Job:
         """Resend only the rows that failed, expired, were cancelled or have no result, as a linked job.
 
-        It fills the same column; a second call returns the same job. max_cost: US dollars that the retry may cost;
-        default: the rest of this job's own. params: chat parameters to change, such as `max_tokens=2000`; then answers
-        that were cut off are resent, too, and kept where the new ones are no better. Raises InputError where no row is
-        left, and OptionError for an invalid parameter.
+        It fills the same column; a second call returns the same job. model: another one for these rows, with its
+        api_key and api_base where they are not the configured ones. invalid: rows whose answer does not fit the schema
+        are asked again with their answer and its error in the conversation. max_cost: US dollars that the retry may
+        cost; default: the rest of this job's own. params: chat parameters to change, such as `max_tokens=2000`; then
+        answers that were cut off are resent, too, and kept where the new ones are no better. Raises InputError where no
+        row is left, and OptionError for an invalid parameter.
         """
-        return self._retried(api_key, max_cost, params=params)
+        if model is None and api_base is not None:
+            raise OptionError("retry: api_base= is the address of another model: give model=, too")
+        place = {"model": model, "api_key": api_key, "api_base": api_base}
+        to = None if model is None else destination_of(self._record(), place)
+        if to is not None:
+            self._here.name(api_base, to.provider, with_key=api_key is not None)
+        return self._retried(api_key, max_cost, params=params, to=to, invalid=invalid)
 
     def _retried(
         self,
@@ -162,13 +175,15 @@ class Job(JobState):
         *,
         at_once: bool = False,
         params: Mapping[str, Any] | None = None,
+        to: Destination | None = None,
+        invalid: bool = False,
     ) -> Job:
         from jupyter_batch.planning.resent_lines import changes_of
         from jupyter_batch.planning.retry import plan_again
 
         changes = changes_of(params or {})
         if self._fetch_again():  # results that the provider still holds are not resent
-            self._follow(api_key)
+            self._follow(None if to is not None else api_key)
             self._over.wait(FETCH_SECONDS)
         record, shards, _ = self._read()
         again = plan_again(
@@ -179,6 +194,8 @@ class Job(JobState):
             max_cost=max_cost,
             at_once=at_once,
             changes=changes,
+            to=to,
+            invalid=invalid,
         )
         return self._continue_as(again.id, api_key)
 
@@ -188,7 +205,8 @@ class Job(JobState):
         job._before = self
         job._answers.bind_as(self._answers)
         self._here.lend(new, self._here.functions_of(self.id))
-        job._follow(self._here.lend_key(self.id, new, api_key))
+        elsewhere = place_of(job._record()) != place_of(self._record())
+        job._follow(api_key if elsewhere else self._here.lend_key(self.id, new, api_key))
         if job._over.is_set():  # other jobs had all the answers
             job._merge_frames()
         return job

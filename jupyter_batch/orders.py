@@ -20,12 +20,17 @@ from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.one_key import check_one_place
 from jupyter_batch.providers.keys import NO_KEY
 from jupyter_batch.providers.model_names import full_name
+from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.row_files.row_sources import space_of
 from jupyter_batch.runner.process import Session, session
 from jupyter_batch.schema import read as read_schema
 
 if TYPE_CHECKING:
+    from jupyter_batch.ledger.records import JobRecord
     from jupyter_batch.planning.ask import Ask
+    from jupyter_batch.planning.escalation import Destination
     from jupyter_batch.planning.files.requests import RequestFile
     from jupyter_batch.planning.resolve import Order
 
@@ -104,6 +109,32 @@ def file_order(path: Path, given: dict[str, Any]) -> tuple[Session, Options, Req
     opts = resolve(full_names({**given, "model": model}, configured.model), configured)
     asked = ask_of(file, opts, notebook=kernel.notebook_path(), versions=_versions())
     return session(configured.home), opts, file, asked
+
+
+def destination_of(job: JobRecord, given: dict[str, Any]) -> Destination:
+    """The place of a retry at another model: the job's own where the provider is the same.
+
+    given: model, and api_key, api_base, where the call has them. Raises an InputError.
+    """
+    from jupyter_batch.planning.escalation import Destination
+    from jupyter_batch.planning.resolve import target_of
+
+    configured = settings.read()
+    given = full_names({name: value for name, value in given.items() if value is not None}, None)
+    if str(given["model"]).partition("/")[0] == job.provider:
+        own = {"api_base": job.api_base, "api_version": job.api_version, **job.cloud}
+        given = {**{name: value for name, value in own.items() if value is not None}, **given}
+    if job.mode == REALTIME:
+        given["mode"] = REALTIME
+    opts = resolve(given, configured)
+    target = target_of(opts, None)
+    limits = target.limits.at_most(job.shard_size)
+    return Destination(
+        model=opts.model,
+        space=space_of(target.place, target.provider, target.endpoint),
+        price=price_of(opts.model, mode=target.mode, api_base=target.api_base, given=opts.prices),
+        **{**target._asdict(), "limits": limits},
+    )
 
 
 def _model_of(file: RequestFile, configured: str | None, api_base: str | None) -> str | None:

@@ -80,7 +80,12 @@ def retry_options() -> list[Option]:
     from jupyter_batch.config.options import CHAT_PARAMS, EVERY
 
     left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
-    return [EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
+    other = "another model for these rows (default: the job's own)"
+    return [
+        EVERY["model"]._replace(help=other),
+        EVERY["max_cost"]._replace(help=left),
+        *CHAT_PARAMS,
+    ]
 
 
 def run_retry(asked: argparse.Namespace) -> int:
@@ -91,6 +96,10 @@ def run_retry(asked: argparse.Namespace) -> int:
 
     jobs.name_address(asked.api_base)
     given = values(asked, retry_options(), {})
+    if "model" in given and asked.api_base is not None:
+        given["api_base"] = asked.api_base
+    if asked.invalid:
+        given["invalid"] = True
     job = jobs.open_job(asked.id, follow=False).retry(**given)
     unsent = {Step.PLANNED, Step.SUBMITTING}
     _until(lambda: not _steps(job) & unsent)

@@ -69,6 +69,11 @@ def _retry_arguments(sub: argparse.ArgumentParser) -> None:
     from jupyter_batch.config.magic_line import add_all
 
     _id_and_base(sub)
+    sub.add_argument(
+        "--invalid",
+        action="store_true",
+        help="ask rows whose answer does not fit the schema again with its error in the conversation",
+    )
     add_all(sub, actions.retry_options())
 
 

@@ -240,6 +240,7 @@ class ChangedLines:
         self._job, self._new, self._wanted, self._params = job, new, wanted, params
         self._native = Changed(job, job.dialect, params)
         self.headers = {**job.headers, **self._native.headers}
+        self.tool_names = job.tool_names
         self.sent = np.zeros(job.rows, dtype=bool)
         self.gone = np.zeros(job.rows, dtype=bool)
         self._folder = ledger.folders.of(job.id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.errors import LedgerCorruptError, NothingToRetryError
+from jupyter_batch.core.errors import LedgerCorruptError, NothingToRetryError, OptionError
 from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.result import Status
@@ -25,6 +25,7 @@ from jupyter_batch.ledger.reading import RESTORE
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
+from jupyter_batch.planning.escalation import Destination, EscalatedLines
 from jupyter_batch.planning.max_cost import Priced, all_within, left_of, spent
 from jupyter_batch.planning.resent_lines import ChangedLines, unchanged
 from jupyter_batch.providers.table import REALTIME, facts_of
@@ -47,13 +48,22 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """How rows are sent again.
 
     changes: chat parameters to send them with; then answers that were cut off are sent again, too.
-    at_once: in realtime. max_cost: its limit in US dollars; else the rest of the job's own.
+    to: another model. invalid: with the error of an answer that does not fit the schema. at_once: in
+    realtime. max_cost: its limit in US dollars; else the rest of the job's own.
     """
 
     now: float
     changes: Mapping[str, Any] = {}
+    to: Destination | None = None
+    invalid: bool = False
     at_once: bool = False
     max_cost: float | None = None
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What differs from the job that is retried, by which the same retry is found again."""
+        more = {} if self.to is None else {"model": self.to.model}
+        return {**self.changes, **more, **({"invalid": True} if self.invalid else {})}
 
 
 def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
@@ -71,6 +81,8 @@ def plan_again(
     max_cost: float | None = None,
     at_once: bool = False,
     changes: Mapping[str, Any] | None = None,
+    to: Destination | None = None,
+    invalid: bool = False,
 ) -> JobRecord:
     """Return the job that sends the missed rows of `job` again; the existing one if there is one.
 
@@ -78,12 +90,19 @@ def plan_again(
     NothingToRetryError where the job is not finished or has no missed row, and OptionError where
     the estimate is above the limit.
     """
-    latest, there = _latest(ledger, job, changes)
+    way = Way(
+        now=now,
+        changes=changes or {},
+        to=to,
+        invalid=invalid,
+        at_once=at_once,
+        max_cost=max_cost,
+    )
+    latest, there = _latest(ledger, job, way.recorded)
     if there is not None:
         return there
     if latest.id != job.id:
         job, shards = latest, ledger.shards(latest.id)
-    way = Way(now=now, changes=changes or {}, at_once=at_once, max_cost=max_cost)
     with _drafted(ledger, job, shards, way) as draft:
         limit_costs([draft], hint=_MORE)
         return draft.store(there=lambda: ledger.child(job.id))
@@ -143,18 +162,21 @@ def _drafted(
     asking = set(was.array[missed].tolist())
     check_whole(folder, [shard for shard in shards if shard.number in asking])
     with job_draft(ledger) as draft:
-        limits = limits_of(job, at_once=way.at_once)
+        limits = limits_of(job, at_once=way.at_once) if way.to is None else way.to.limits
         shared = request_hashes(job, folder) is not None and not job.alone
         few = msgspec.structs.replace(limits, minimum=1) if shared else limits
         rows = RowFiles.of(job, folder)
-        headers = job.headers
-        if way.changes:
-            lines = ChangedLines(ledger, job, draft.id, missed, way.changes)
+        record = _record(job, shards, draft.id, way)
+        if way.recorded:
+            lines = _changed_lines(ledger, job, shards, record, missed, way)
             with lines.writing(draft.folder):
                 draft.shards = write_requests(draft.folder, draft.id, lines, few)
             gone = int((lines.gone & (was.array >= 0)).sum())
             check_all_found(int(missed.sum()), int(missed.sum()) - gone, job, folder)
-            missed, headers, rows.changed = lines.sent, lines.headers, lines.changed
+            missed, rows.changed = lines.sent, lines.changed
+            record = msgspec.structs.replace(
+                record, headers=lines.headers, tool_names=lines.tool_names
+            )
         else:
             again = unchanged(job, shards, folder, draft, missed, at_once=way.at_once)
             draft.shards = write_requests(draft.folder, draft.id, again, few)
@@ -162,7 +184,7 @@ def _drafted(
             check_all_found(int(missed.sum()), found, job, folder)
         if not draft.shards:
             raise _nothing(job, shards, folder, was, way)
-        draft.record = _record(job, shards, draft.id, way, headers)
+        draft.record = record
         if shared:  # other jobs may have the same requests since
             _deduplicate(draft, rows, folder, missed, limits, at_once=way.at_once)
         wanted = array("q", range(job.rows))
@@ -171,12 +193,32 @@ def _drafted(
         yield draft
 
 
+def _changed_lines(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    new: JobRecord,
+    missed: Array,
+    way: Way,
+) -> ChangedLines | EscalatedLines:
+    """The requests of the missed rows with the changes of a retry."""
+    if way.to is None and not way.invalid:
+        return ChangedLines(ledger, job, new.id, missed, way.changes)
+    if way.invalid and job.schema is None:
+        raise OptionError(
+            f"retry: job {job.id} has no schema that an answer could fail: leave invalid= out"
+        )
+    misfits = of_job(job, shards, ledger.folders.of(job.id)) if way.invalid else None
+    return EscalatedLines(ledger, job, new, missed, way.changes, misfits)
+
+
 def _check_over(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], way: Way) -> None:
     """Raise NothingToRetryError where a job is not over, or its rows or answers are not known here."""
     collected = all(shard.step is Step.COLLECTED for shard in shards)
     if not job.finished_at and not (collected and (way.at_once or not job.rush_at)):
         raise NothingToRetryError(f"job {job.id} is not over yet: there is nothing to send again")
-    if not job.aligned:
+    own = job.own_ids and ledger.folders.of(job.id).requests(0).exists()
+    if not (job.aligned or own):
         raise NothingToRetryError(
             f"which rows job {job.id} has is not known, since it was adopted without its ledger: run its "
             "cell again, which sends the rows alone that have no answer"
@@ -204,20 +246,19 @@ def _nothing(
     return NothingToRetryError(f"in job {job.id} no row is left to be sent again{earlier}")
 
 
-def _record(
-    job: JobRecord, shards: list[ShardRecord], new: str, way: Way, headers: dict[str, str]
-) -> JobRecord:
+def _record(job: JobRecord, shards: list[ShardRecord], new: str, way: Way) -> JobRecord:
     """The record of a retry before deduplication."""
     record = job.going_on(
         new,
         way.now,
-        changes=dict(way.changes),
+        changes=way.recorded,
         mapped=True,
-        headers=headers,
         max_cost=left_of(job, shards) if way.max_cost is None else way.max_cost,
         before=job.bill(shards) if job.rush_at else None,
         used=job.usage(shards) if job.rush_at else None,
     )
+    if way.to is not None:
+        record = way.to.moved(record)
     return live(record) if way.at_once else record
 
 
