@@ -197,7 +197,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     changes: the chat parameters of a retry that differ from its parent's. tools: the names of those
     that its model may call. round: how many rounds of tool calls were answered before it: above 0,
     `parent` is the job whose calls it answers, or, if that has the same round, the job whose missed
-    rows it retries. blocked_by: why no process can run it now, such as a missing key; unconnected:
+    rows it retries. trace: the traceparent of its plan, where telemetry is on.
+    blocked_by: why no process can run it now, such as a missing key; unconnected:
     its provider can't be connected to, for a cause that passes; message is the cause then.
     """
 
@@ -252,6 +253,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: float | None = None
     most: float | None = None
     versions: dict[str, str] = {}
+    trace: str = ""
     deadline: float = 0.0
     overdue: str = ""
     cancel_at: float = 0.0

@@ -17,6 +17,8 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.notebook import kernel
+from jupyter_batch.telemetry.job import traced
+from jupyter_batch.telemetry.spans import of_job, span
 
 if TYPE_CHECKING:
     import numpy as np
@@ -259,9 +261,10 @@ class Answers:
     ) -> str:
         """Merge the answers so far into a frame; return a message. Raises as `MergeTarget.merge`."""
         job, _, folder = self._read()
-        said = target.merge(
-            job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
-        )
+        with of_job(traced(job)), span("jupyter_batch.merge"):
+            said = target.merge(
+                job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
+            )
         self.refused = False
         return said
 

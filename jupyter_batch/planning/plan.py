@@ -35,6 +35,8 @@ from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of
+from jupyter_batch.telemetry.job import attributes_of
+from jupyter_batch.telemetry.spans import here, span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,10 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
         drafts = []
         for one in orders:
             draft = stack.enter_context(job_draft(ledger))
-            draft_rows(draft, one.ask, one.rows, now=now, reuse=one.reuse, attach=True)
+            with span("jupyter_batch.plan", attributes_of(one.ask, draft.id)):
+                draft_rows(draft, one.ask, one.rows, now=now, reuse=one.reuse, attach=True)
+                if draft.existing is None:
+                    draft.record = msgspec.structs.replace(draft.record, trace=here())
             drafts.append(draft)
         limit_costs(drafts)
         for one, draft in zip(orders, drafts, strict=True):

@@ -81,6 +81,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What its batches were tested against; "" where none are sent."""
     carried: str = ""
     """How its batches are called."""
+    otel: str = ""
+    """Its `gen_ai.provider.name` in OpenTelemetry's conventions, where that is not its name."""
     litellm: str | None = None
     """litellm's custom_llm_provider."""
     dialect: str | None = "openai"

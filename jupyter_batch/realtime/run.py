@@ -28,6 +28,7 @@ from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book, Record, answer_line, failure_line, request_of
 from jupyter_batch.realtime.litellm_call import Call, CallFailedError
 from jupyter_batch.realtime.pacing import retry_wait
+from jupyter_batch.telemetry.calls import realtime_call
 
 _PATIENCE = 6
 """Factor on a row's attempts for rate-limit errors, which are not its fault."""
@@ -256,7 +257,9 @@ class Run:
             gate.look()
             raise asyncio.CancelledError
         try:
-            answer = await self._call(self.record.endpoint, body)
+            with realtime_call(body) as answered:
+                answer = await self._call(self.record.endpoint, body)
+                answered(answer)
         except CallFailedError as e:
             if e.error.status in _OVERLOADED:
                 pacer.refused(gate.clock(), began, e.error.retry_after)

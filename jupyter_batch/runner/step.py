@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -29,6 +30,8 @@ from jupyter_batch.runner.endings import Ending, Policy, on_ending
 from jupyter_batch.runner.refusals import blocking, cutting, quota
 from jupyter_batch.runner.refusals.same_file import Next, about_file, next_try
 from jupyter_batch.runner.submit import adopt, send, sending
+from jupyter_batch.telemetry.job import batch_ended, of_shard, traced
+from jupyter_batch.telemetry.spans import of_job, span
 
 DISK_SECONDS = 30.0
 ENDING_SECONDS = 1.0
@@ -42,14 +45,12 @@ class Mover(ShardContext):
 
     async def advance(self, shard: ShardRecord) -> None:
         """Advance a shard until it has to wait; never raises for network or disk errors."""
-        try:
+        with contextlib.suppress(LostError), of_job(traced(self.job)):
             while True:
                 before = shard
                 shard = await self._ring(shard)
                 if shard.step is Step.COLLECTED or shard.due_at > self.clock() or shard == before:
                     return
-        except LostError:
-            return
 
     async def _ring(self, shard: ShardRecord) -> ShardRecord:
         try:
@@ -95,10 +96,9 @@ class Mover(ShardContext):
                     return fitted
                 if (held := spend_guard.hold(self, shard) or quota.hold(self, shard)) is not None:
                     return held
-                return await send(
-                    self,
-                    self.put(shard, Step.SUBMITTING, **sending(shard, self.facts, self.clock())),
-                )
+                shard = self.put(shard, Step.SUBMITTING, **sending(shard, self.facts, self.clock()))
+                with span("jupyter_batch.submit", of_shard(shard), client=True):
+                    return await send(self, shard)
             case Step.SUBMITTING:
                 return await adopt(self, shard)
             case Step.RUNNING if self.job.cancel_at and not shard.ended_at:
@@ -106,11 +106,17 @@ class Mover(ShardContext):
             case Step.RUNNING | Step.CANCELLING:
                 return await self._poll(shard)
             case Step.ENDED:
-                collected = await collect(self, shard)
-                spend_guard.release(self)
-                return collected
+                return await self._collect(shard)
             case _:
                 return shard
+
+    async def _collect(self, shard: ShardRecord) -> ShardRecord:
+        with span("jupyter_batch.fetch", of_shard(shard), client=True):
+            collected = await collect(self, shard)
+        if shard.counts is None and collected.step is Step.COLLECTED:
+            batch_ended(self.job, collected)
+        spend_guard.release(self)
+        return collected
 
     async def _cancel(self, shard: ShardRecord) -> ShardRecord:
         try:

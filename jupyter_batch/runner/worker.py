@@ -32,6 +32,7 @@ from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.late_files import LateFiles
 from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
 from jupyter_batch.runner.watchers import Watcher, Watchers
+from jupyter_batch.telemetry.job import job_ended
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -241,7 +242,9 @@ class Worker(LoopThread):
         self._late.expect(job, shards, provider)
         self._leased.discard(job.id)
         self._retire(job.id)
-        return self.ledger.job(job.id)
+        finished = self.ledger.job(job.id)
+        job_ended(finished)
+        return finished
 
     def _shards_of(self, job: JobRecord, *, is_new: bool) -> list[ShardRecord]:
         """A job's shards; is_new: for a new lease, blocks for other processes' keys are retried."""

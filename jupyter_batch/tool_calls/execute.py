@@ -17,6 +17,7 @@ from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.ledger.tool_log import CallLog, Entry, entries
+from jupyter_batch.telemetry.calls import tool_call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,11 +197,13 @@ class Runner:
             return tell(f"Error: the arguments are no JSON object: {_shown(arguments)}")
         log.put(Entry(one.row, one.number, id_))
         try:
-            made = function(arguments)
-            if inspect.isawaitable(made):
-                made = asyncio.run_coroutine_threadsafe(
-                    _awaited(made), self._running_loop()
-                ).result()
+            with tool_call(name, id_, arguments) as answered:
+                made = function(arguments)
+                if inspect.isawaitable(made):
+                    made = asyncio.run_coroutine_threadsafe(
+                        _awaited(made), self._running_loop()
+                    ).result()
+                answered({"result": made})
             return tell(told(made), failed=False)
         except BadArgumentsError as e:
             return tell(f"Error: the arguments do not fit: {e}")

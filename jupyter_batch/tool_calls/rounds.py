@@ -16,6 +16,8 @@ from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.retry import limits_of
 from jupyter_batch.process.locks import FileLock
 from jupyter_batch.providers.table import BATCH
+from jupyter_batch.telemetry.job import traced
+from jupyter_batch.telemetry.spans import of_job, span
 from jupyter_batch.tool_calls.execute import Runner
 from jupyter_batch.tool_calls.follow_up import Waiting, plan_round
 
@@ -72,7 +74,10 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
             there = ledger.child(job.id, rounds=1)  # the lock's previous holder may have planned it
             if there is not None:
                 return Gone(there.id)
-            if not _run(waiting, way):
+            about = {"jupyter_batch.tool_round": job.round + 1}
+            with of_job(traced(job)), span("jupyter_batch.tool_round", about):
+                whole = _run(waiting, way)
+            if not whole:
                 return Gone(said=_STOPPED, stopped=True)
             return Gone(
                 plan_round(

@@ -7,6 +7,7 @@ from jupyter_batch.providers.record import Record
 RECORDS = (
     Record(
         name="azure",
+        otel="azure.ai.openai",
         title="Azure OpenAI",
         litellm="azure",
         proven="a server written from its documentation, with every ending",

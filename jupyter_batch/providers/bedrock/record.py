@@ -7,6 +7,7 @@ from jupyter_batch.providers.record import Metadata, Record, Setting
 RECORDS = (
     Record(
         name="bedrock",
+        otel="aws.bedrock",
         title="Amazon Bedrock",
         dialect="bedrock",
         litellm="bedrock",

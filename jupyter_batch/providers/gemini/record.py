@@ -8,6 +8,7 @@ from jupyter_batch.providers.record import Record
 RECORDS = (
     Record(
         name="gemini",
+        otel="gcp.gemini",
         title="Gemini API",
         models=("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-3-flash-preview"),
         dialect="gemini",

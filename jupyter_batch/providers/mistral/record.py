@@ -8,6 +8,7 @@ from jupyter_batch.providers.record import Record
 RECORDS = (
     Record(
         name="mistral",
+        otel="mistral_ai",
         title="Mistral",
         models=("mistral-small-latest", "mistral-medium-latest", "mistral-large-latest"),
         litellm="mistral",

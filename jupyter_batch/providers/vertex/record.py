@@ -8,6 +8,7 @@ from jupyter_batch.providers.record import Metadata, Record, Setting
 RECORDS = (
     Record(
         name="vertex_ai",
+        otel="gcp.vertex_ai",
         title="Vertex AI (Gemini)",
         dialect="vertex",
         litellm="vertex_ai",

@@ -8,6 +8,7 @@ from jupyter_batch.providers.record import Record
 RECORDS = (
     Record(
         name="xai",
+        otel="x_ai",
         title="xAI",
         models=("grok-4.3",),
         litellm="xai",

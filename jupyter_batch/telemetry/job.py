@@ -1,0 +1,94 @@
+"""Telemetry of a job: the attributes of its spans, the life of each batch, and what it answered."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from jupyter_batch.core.status import State
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.providers.registry import record_of
+from jupyter_batch.telemetry import meters, spans
+from jupyter_batch.telemetry.spans import Traced
+
+
+class _Asked(Protocol):
+    """The fields that a job and its order have in common."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in models."""
+
+    @property
+    def body_model(self) -> str:
+        """The model's name there."""
+
+    @property
+    def endpoint(self) -> str:
+        """The url of its requests."""
+
+
+def attributes_of(asked: _Asked, job: str) -> dict[str, Any]:
+    """The attributes of each span of a job."""
+    record = record_of(asked.provider)
+    return {
+        "gen_ai.operation.name": "embeddings" if asked.endpoint.endswith("embeddings") else "chat",
+        "gen_ai.provider.name": (record.otel if record is not None else "") or asked.provider,
+        "gen_ai.request.model": asked.body_model,
+        "jupyter_batch.job.id": job,
+    }
+
+
+def traced(job: JobRecord) -> Traced:
+    """The job's trace, for `spans.of_job`."""
+    return Traced(job.id, job.trace, attributes_of(job, job.id))
+
+
+def of_shard(shard: ShardRecord) -> dict[str, Any]:
+    """The attributes of a span about one batch."""
+    about = {"jupyter_batch.shard": shard.number, "jupyter_batch.requests": shard.requests}
+    return {**about, **({"jupyter_batch.batch.id": shard.batch_id} if shard.batch_id else {})}
+
+
+def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
+    """Record the life of a batch whose results were counted for the first time, and count its rows.
+
+    A run in real time has no usage here: each of its calls has a span.
+    """
+    counts, usage, bill = shard.counts, shard.usage, shard.bill
+    rows = {} if counts is None else msgspec.to_builtins(counts)
+    tokens = {} if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens}
+    cost = None if bill is None else bill.cost
+    meters.count(rows=rows, tokens=tokens, dollars=cost)
+    if not shard.batch_id:
+        return
+    realtime = job.mode == "realtime"
+    about: dict[str, Any] = {
+        **of_shard(shard),
+        "jupyter_batch.ending": str(shard.ending),
+        **{f"jupyter_batch.rows.{status}": number for status, number in rows.items() if number},
+    }
+    if usage is not None and not realtime:
+        about |= {
+            "gen_ai.usage.input_tokens": usage.input_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        }
+    if cost is not None:
+        about["jupyter_batch.cost"] = cost
+    spans.past_span(
+        "jupyter_batch.run" if realtime else f"{spans.operation_of_job()} {job.body_model}",
+        shard.sent_at or job.created_at,
+        shard.over_at or shard.ended_at,
+        about,
+        client=not realtime,
+        failed="" if shard.ending is State.COMPLETED else str(shard.ending),
+    )
+
+
+def job_ended(job: JobRecord) -> None:
+    """Record a span from the job's plan to its end."""
+    with spans.of_job(traced(job)):
+        about = {"jupyter_batch.rows": job.rows, "jupyter_batch.rows.reused": job.reused}
+        spans.past_span("jupyter_batch.job", job.created_at, job.finished_at, about)
