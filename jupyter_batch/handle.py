@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
 from jupyter_batch.buttons import Holder
-from jupyter_batch.core.errors import JobBlockedError, JupyterBatchError
+from jupyter_batch.core.errors import JobBlockedError, JobFailedError, JupyterBatchError
 from jupyter_batch.core.status import Block, Counts, Snapshot, State
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class Handle(Holder):
     """A job or a group: its state from a snapshot, one wait, one screen.
 
+    raise_on_failure: whether waiting raises JobFailedError where rows ended without an answer.
     `_over` is set once all results are here, `_idle` while no more will come without the user.
     """
 
@@ -39,6 +40,7 @@ class Handle(Holder):
         self._over = threading.Event()
         self._idle = threading.Event()
         self._lock = threading.RLock()
+        self.raise_on_failure = False
         self._monitor: Monitor | None = None
         self._callbacks = Callbacks(self)
 
@@ -124,11 +126,12 @@ class Handle(Holder):
 
     # -- waiting --------------------------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> Self:
+    def wait(self, timeout: float | None = None, *, raise_on_failure: bool | None = None) -> Self:
         """Block until it is complete, for at most `timeout` seconds, and return it, complete or not.
 
         In a notebook, clicks on the monitor still work. Ctrl-C ends the wait, not the job. Raises JobBlockedError
-        where it can't continue without the user.
+        where it can't continue without the user, and, with raise_on_failure, JobFailedError where rows ended without
+        an answer.
         """
         over, error = False, None
         until = None if timeout is None else time.monotonic() + timeout
@@ -152,6 +155,8 @@ class Handle(Holder):
             return self
         if error is not None:
             raise error
+        if over:
+            self._check_failures(raise_on_failure)
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -168,7 +173,24 @@ class Handle(Holder):
                     raise error
         self._merge_frames()
         self._callbacks.run()
+        self._check_failures()
         return self
+
+    def _check_failures(self, asked: bool | None = None) -> None:
+        """Raise JobFailedError for rows without an answer, where that is asked for, once all are here."""
+        seen = self.snapshot()
+        failed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled
+        if not (self.raise_on_failure if asked is None else asked) or not failed:
+            return
+        names = ("failed", "expired", "cancelled")
+        each = [f"{count:,} {name}" for name in names if (count := getattr(seen.counts, name))]
+        why = f"; most often: {seen.reasons[0][0]}" if seen.reasons else ""
+        raise JobFailedError(
+            f"{self.id}: {failed:,} of {seen.counts.total:,} rows have no answer ({', '.join(each)}{why}); job.errors "
+            "has each reason, job.retry() sends these rows again; the other answers are in place",
+            job=self.id,
+            counts=seen.counts,
+        )
 
     def _on_slice(self) -> None:
         """While a cell waits: draw, and call what is due."""

@@ -129,6 +129,7 @@ def submit_file(path: str | os.PathLike[str], **given: Any) -> Job:
 
 def _wait(made: Job | Group, opts: Options) -> None:
     """Wait for a job or group where the call asks for that."""
+    made.raise_on_failure = opts.raise_on_failure
     if opts.wait:
         made._ipython_display_()  # shown while the cell blocks; the cell's result does not show it again
         made.wait(opts.timeout)

@@ -49,10 +49,12 @@ def orders_of(
 ) -> Checked:
     """Check a call with all its models before anything is stored. Raises an InputError."""
     from jupyter_batch.planning.resolve import filled_by, order
+    from jupyter_batch.prompts.dspy_module import frame_of
     from jupyter_batch.prompts.embeddings import by_model
     from jupyter_batch.prompts.short_forms import spelled_out
 
     configured = settings.read()
+    source = frame_of(source, prompt)
     prompt, given = spelled_out(source, prompt, given)
     given = full_names(given, configured.model)
     several, key = _by_model(given), given.get("api_key")

@@ -147,6 +147,14 @@ class _JobOptions(TypedDict, total=False):
     timeout: Annotated[
         float | None, t.SECONDS, Option("with wait: seconds to wait at most; the job continues")
     ]
+    raise_on_failure: Annotated[
+        Flag,
+        Option(
+            "waiting for the job raises JobFailedError where rows ended without an answer; what was answered is in the "
+            "column",
+            False,
+        ),
+    ]
     na: Annotated[
         MissingCells | None,
         t.choice(MissingCells),

@@ -26,8 +26,8 @@ Function = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # OpenAI API reference, tools: function.name
 _WORDS = ("auto", "none", "required")
 _FORM = (
-    'an OpenAI definition such as {"type": "function", "function": {"name": ..., "parameters": {...}}}, or a '
-    "Python function with type hints"
+    'an OpenAI definition such as {"type": "function", "function": {"name": ..., "parameters": {...}}}, a '
+    "Python function with type hints, or a Pydantic class"
 )
 
 
@@ -44,13 +44,18 @@ class Tools(NamedTuple):
 
 
 def read(given: Any) -> Tools:
-    """Parse a list of definitions and functions, one of them, or a dict. Raises OptionError."""
+    """Parse a list of definitions, functions and Pydantic classes, one of them, or a dict. Raises OptionError.
+
+    A class has no function: the fields of a call are the answer, unless `run_tools` is given one of its name.
+    """
     functions: dict[str, Function] = {}
     definitions: list[dict[str, Any]] = []
     for name, one in _each(given):
         if _is_function(one):
             definition = define(one, name)
             functions[definition["function"]["name"]] = one
+        elif _is_model(one):
+            definition = _of_model(one, name)
         else:
             definition = _definition(one)
         definitions.append(definition)
@@ -89,7 +94,7 @@ def choice(given: Any, tools: Tools | None) -> Any:
     elif given in _WORDS:
         return given
     else:
-        named = given.__name__ if _is_function(given) else given
+        named = given.__name__ if _is_function(given) or _is_model(given) else given
     if named not in tools.names:
         known = ", ".join(map(repr, tools.names))
         raise OptionError(
@@ -109,7 +114,7 @@ def names_of(definitions: Any) -> tuple[str, ...]:
 
 
 def _each(given: Any) -> Iterable[tuple[str | None, Any]]:
-    if _is_function(given):
+    if _is_function(given) or _is_model(given):
         return [(None, given)]
     if isinstance(given, Mapping):
         by_name = bool(given) and all(map(callable, given.values()))
@@ -121,6 +126,24 @@ def _each(given: Any) -> Iterable[tuple[str | None, Any]]:
 
 def _is_function(one: Any) -> bool:
     return isinstance(one, types.FunctionType | types.MethodType | functools.partial)
+
+
+def _is_model(one: Any) -> bool:
+    return isinstance(one, type) and hasattr(one, "model_json_schema")
+
+
+def _of_model(model: Any, name: str | None) -> dict[str, Any]:
+    """A Pydantic class as a tool: its docstring, and its fields as the parameters."""
+    from pydantic.errors import PydanticUserError
+
+    name = name or str(model.__name__)
+    _check_name(name)
+    try:
+        schema = model.model_json_schema()
+    except (PydanticUserError, NameError) as e:
+        raise _no_json(name, e) from None
+    about = str(schema.pop("description", ""))
+    return _function(name, about, _as_object(schema))
 
 
 def _definition(one: Any) -> dict[str, Any]:
@@ -164,11 +187,7 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
     """Return a typed function as OpenAI's definition. Raises OptionError where impossible."""
     inner = _inner(function)
     name = name or str(getattr(inner, "__name__", ""))
-    if not _NAME.fullmatch(name):
-        raise OptionError(
-            f"a tool's name has letters, digits, _ and - alone, at most 64 of them; this is {name!r}: "
-            'give a def, or a name with it, tools={"name": function}'
-        )
+    _check_name(name)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             raise OptionError(
@@ -185,7 +204,19 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
         held = schema.get("properties", {}).get(key)
         if held is not None:
             held.setdefault("description", text)
-    made = {"name": name, "description": about, "parameters": schema}
+    return _function(name, about, schema)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise OptionError(
+            f"a tool's name has letters, digits, _ and - alone, at most 64 of them; this is {name!r}: "
+            'give a def, or a name with it, tools={"name": function}'
+        )
+
+
+def _function(name: str, about: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    made = {"name": name, "description": about, "parameters": parameters}
     return {
         "type": "function",
         "function": {key: value for key, value in made.items() if value != ""},
@@ -208,10 +239,16 @@ def _schema(function: Function, name: str) -> dict[str, Any]:
             )  # a default that JSON can't hold is omitted, as intended
             schema = _adapter(_bound(function)).json_schema()
     except (PydanticUserError, NameError) as e:
-        said = str(e).partition("\n")[0]
-        raise OptionError(
-            f"the tool {name!r}: its parameters can't be told as JSON ({said})"
-        ) from None
+        raise _no_json(name, e) from None
+    return _as_object(schema)
+
+
+def _no_json(name: str, error: Exception) -> OptionError:
+    why = str(error).partition("\n")[0]
+    return OptionError(f"the tool {name!r}: its parameters can't be told as JSON ({why})")
+
+
+def _as_object(schema: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = _untitled(schema)
     return {"type": "object", **made, "properties": made.get("properties", {})}
 

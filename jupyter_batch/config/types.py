@@ -268,7 +268,7 @@ SCHEMA = Kind(
 )
 """Parsed as a whole by schema/read.py; on a line it is a variable's name."""
 TOOLS = Kind(
-    "OpenAI tool definitions, or Python functions with type hints",
+    "OpenAI tool definitions, Python functions with type hints, or Pydantic classes",
     lambda value: value,
     metavar="NAME",
 )

@@ -11,6 +11,7 @@
     ├── AlignmentError              the frame's rows differ from those submitted; with their number
     ├── JobNotFoundError (LookupError)
     ├── JobBlockedError (ValueError) the job needs the user to continue; its state is unchanged
+    ├── JobFailedError              rows of a job that was waited for have no answer, with raise_on_failure=True
     ├── LedgerError                 the record on disk
     │   ├── LedgerNewerError        written by a newer jupyter_batch
     │   ├── LedgerCorruptError      not a database, or damaged
@@ -33,9 +34,14 @@ In IPython each is shown as one sentence, without a traceback.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jupyter_batch.core.refusals.input_file import InputFile
 from jupyter_batch.core.refusals.stated_limit import StatedLimit
 from jupyter_batch.core.secrets import masked
+
+if TYPE_CHECKING:
+    from jupyter_batch.core.status import Counts
 
 
 class JupyterBatchError(Exception):
@@ -95,6 +101,18 @@ class JobBlockedError(JupyterBatchError, ValueError):
         super().__init__(message)
         self.job = job
         self.blocked = blocked
+
+
+class JobFailedError(JupyterBatchError):
+    """Rows of a complete job have no answer; raised by waiting, with raise_on_failure=True.
+
+    job: the job's id. counts: its rows by status.
+    """
+
+    def __init__(self, message: str, *, job: str, counts: Counts) -> None:
+        super().__init__(message)
+        self.job = job
+        self.counts = counts
 
 
 class LedgerError(JupyterBatchError):

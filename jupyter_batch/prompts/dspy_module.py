@@ -51,6 +51,39 @@ def is_module(prompt: Any) -> bool:
     )
 
 
+def frame_of(source: Any, prompt: Any) -> Any:
+    """A frame of a list of dspy Examples, unchanged for any other source.
+
+    Its columns are the module's inputs; for another prompt the Examples' own inputs, else all their fields.
+    """
+    dspy = sys.modules.get("dspy")
+    if dspy is None or not isinstance(source, list | tuple) or not source:
+        return source
+    if not all(isinstance(one, dspy.Example) for one in source):
+        return source
+    import pandas as pd
+
+    if is_module(prompt):
+        names = list(_predictor(dspy, prompt).signature.input_fields)
+    else:
+        names = list(dict.fromkeys(name for one in source for name in _inputs(one)))
+    return pd.DataFrame(
+        {
+            name: pd.Series([one.get(name) for one in source], dtype=object)
+            for name in names
+            if any(name in one for one in source)
+        }
+    )
+
+
+def _inputs(example: Any) -> list[str]:
+    """The names of an Example's inputs; all of its fields where none are marked."""
+    try:
+        return list(example.inputs().toDict())
+    except ValueError:  # without with_inputs()
+        return list(example.toDict())
+
+
 class Module:
     """The prompt of a predictor: instructions, demos and inputs, as its adapter writes them."""
 

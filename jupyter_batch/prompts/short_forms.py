@@ -14,8 +14,8 @@ def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, d
     if dspy_module.is_module(prompt):
         if columns is None:
             raise InputError(
-                "a dspy module takes its inputs from a frame's columns: "
-                "pd.DataFrame({...}).llm.batch(module)"
+                "a dspy module takes its inputs from a frame's columns, or from dspy Examples: "
+                "pd.DataFrame({...}).llm.batch(module), or jupyter_batch.batch(examples, module)"
             )
         return dspy_module.as_asked(prompt, columns.tolist(), given)
     if isinstance(prompt, str) and columns is not None:

@@ -306,3 +306,27 @@ def test_without_dspy_the_job_says_what_to_install():
         timeout=60,
     )
     assert b'pip install "jupyter_batch[dspy]"' in ran.stderr
+
+
+def test_examples_as_they_are(call, home):  # noqa: F811 - the fixture
+    """Of a list of Examples the module's inputs are asked, and the labels are not; the same call attaches."""
+    examples = [
+        dspy.Example(question=f"q{n}", context="c", answer="the label").with_inputs(
+            "question", "context"
+        )
+        for n in range(3)
+    ]
+    predict = dspy.Predict("question, context -> answer")
+    lm = dspy.LM(call["model"], api_base=call["api_base"], api_key=call["api_key"])
+    with dspy.context(lm=lm):
+        job = jupyter_batch.batch(examples, predict).wait(60)
+        assert jupyter_batch.batch(examples, predict) is job
+        other = jupyter_batch.batch(examples, dspy.ChainOfThought("question -> answer")).wait(60)
+    assert job.counts.total == other.counts.total == 3
+    assert "q1" in job.row(1).prompt[-1]["content"]
+    assert "the label" not in str(job.row(1).prompt)
+    assert list(job.results().columns[:1]) == ["answer"]
+    told = jupyter_batch.batch(examples, "{question} of {context}", **call).wait(60)
+    assert told.results()["response"].tolist() == ["q0 of c", "q1 of c", "q2 of c"]
+    with pytest.raises(ColumnError, match="'topic'"):
+        jupyter_batch.batch(examples, dspy.Predict("topic -> answer"), **call)

@@ -285,3 +285,29 @@ def test_functions_by_their_names():
     assert functions_of([print]) == {"print": print}
     with pytest.raises(OptionError, match="takes functions"):
         functions_of([{"name": "f"}])
+
+
+class GetWeather(BaseModel):
+    """The weather at a place."""
+
+    place: Place
+    unit: Unit = Unit.CELSIUS
+    days: int = Field(description="how many")
+
+
+def test_a_pydantic_class_is_a_tool():
+    """Its name, docstring and fields are the definition; it has no function; it can be chosen."""
+    tools = read([GetWeather, google])
+    definition, _ = tools.definitions
+    function = definition["function"]
+    assert (function["name"], function["description"]) == ("GetWeather", "The weather at a place.")
+    assert list(function["parameters"]["properties"]) == ["place", "unit", "days"]
+    assert function["parameters"]["required"] == ["place", "days"]
+    assert function["parameters"]["properties"]["days"] == {
+        "description": "how many",
+        "type": "integer",
+    }
+    assert list(tools.functions) == ["google"]
+    assert read(GetWeather).definitions == [definition]
+    assert choice(GetWeather, tools) == {"type": "function", "function": {"name": "GetWeather"}}
+    assert read({"weather": GetWeather}).names == ("weather",)
