@@ -90,6 +90,11 @@ def _forget_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("id", nargs="+", metavar="ID", help="a job's id, as in `list`")
 
 
+def run_file(asked: argparse.Namespace) -> int:
+    """Ask about the rows of a file; the module is imported only for this."""
+    return int(import_module("jupyter_batch.cli.run").run(asked))
+
+
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
     _id(sub)
     sub.add_argument(
@@ -105,6 +110,12 @@ COMMANDS = {
     "show": Command(actions.run_show, "a job: state, counts, why rows failed", _id),
     "view": Command(
         actions.run_view, "a job's rows in the browser: filter, search, export", _view_arguments
+    ),
+    "run": Command(
+        run_file,
+        "ask about each row of a file (CSV, TSV, JSON lines, Parquet, Excel) and write it with the answers; run again, "
+        "it continues, and nothing is paid twice",
+        _of_module("cli.run"),
     ),
     "watch": Command(
         watch.run_watch,
