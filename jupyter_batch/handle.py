@@ -197,6 +197,10 @@ class Handle(Holder):
         self._screen().flush()
         self._callbacks.run()
 
+    def wait_error(self) -> JobBlockedError | None:
+        """The error that `wait()` raises once the worker has tried; None where the job can continue."""
+        return self._block() if self._idle.is_set() else None
+
     def _block(self) -> JobBlockedError | None:
         """Return the error that a wait raises; None, with `_idle` cleared, where the job can continue."""
         self._idle.clear()  # before reading: the worker sets it for later changes

@@ -97,7 +97,7 @@ class Jobs(list[Any]):
         ]
         return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
 
-    def _damaged(self) -> list[str]:
+    def damaged(self) -> list[str]:
         """Sentences about jobs that can't be read."""
         ledgers = {id(one._here): one._here.ledger for one in self} or {
             0: session(settings.home()).ledger
@@ -137,11 +137,11 @@ class Jobs(list[Any]):
 
     def __repr__(self) -> str:
         shown = table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
-        return "\n".join([shown, *self._damaged()])
+        return "\n".join([shown, *self.damaged()])
 
     def _repr_html_(self) -> str:
         shown = table.html(self.snapshots())
-        return shown + "".join(f"<p>{escape(note)}</p>" for note in self._damaged())
+        return shown + "".join(f"<p>{escape(note)}</p>" for note in self.damaged())
 
 
 class Adopted(Jobs):

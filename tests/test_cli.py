@@ -172,8 +172,8 @@ def test_watch_gives_up_when_told_to(here):
         (["export", "jbnone", "out.xlsx"], "out.xlsx ends in none of .csv, .jsonl, .parquet"),
         (["export", "jbnone", "/no/such/folder/out.csv"], "there is no folder /no/such/folder"),
         (["export", "jbnone"], "the following arguments are required: FILE"),
-        (["lst"], "invalid choice: 'lst'"),
-        ([], "COMMAND"),
+        (["lst"], "no command 'lst'; did you mean 'list'?"),
+        (["nonsense"], "no command 'nonsense'; expected one of list, show"),
         (["list", "--all"], "unrecognized arguments: --all"),
         (["demo", "--rows", "0"], "--rows takes a whole number"),
     ],
@@ -185,6 +185,14 @@ def test_bad_input_is_one_sentence_and_exit_2_and_leaves_nothing(empty, words, s
     assert done.stdout == ""
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not empty.home.exists()
+
+
+def test_without_a_command_it_shows_its_help(empty):
+    """`jupyter batch` alone is a question, not an error."""
+    done = empty.batch()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "watch" in done.stdout
     assert not empty.home.exists()
 
 

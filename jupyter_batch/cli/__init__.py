@@ -6,6 +6,7 @@ Start-up is fast: each command imports its own modules.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,14 @@ def parser(chosen: str = "") -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0: done; 1: not done, though the input is right; 2: bad input; 130: interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
+        parser().print_help()
+        return 0
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
+        print(f"jupyter batch: no command {words[0]!r}; {hint}", file=sys.stderr)
+        return 2
     asked = parser(words[0] if words else "").parse_args(words)
     try:
         return int(asked.run(asked))

@@ -23,7 +23,15 @@ def run_list(_asked: argparse.Namespace) -> int:
     """Print the ledger's jobs."""
     from jupyter_batch import jobs
 
-    print(jobs.list_jobs())
+    listed = jobs.list_jobs()
+    if not listed or not sys.stdout.isatty():
+        print(listed)
+        return 0
+    from jupyter_batch.cli.screen import print_list
+    from jupyter_batch.monitor.view import view
+
+    print_list([view(shot) for shot in listed.snapshots()])
+    print(*listed.damaged(), sep="\n", end="")
     return 0
 
 
@@ -52,7 +60,7 @@ def print_job(job: Job) -> None:
         text.line(seen),
         f"  model: {seen.model}",
         *(f"  batch: {batch}" for batch in seen.batches),
-        *(f"  {line}" for line in [*course, *text.details(seen)]),
+        *(f"  {line}" for line in [*course, *text.details(seen), *text.actions(seen)]),
         sep="\n",
     )
 

@@ -10,14 +10,22 @@ import time
 from typing import TYPE_CHECKING
 
 from jupyter_batch.cli.actions import print_job
-from jupyter_batch.core.errors import JobBlockedError, OptionError
+from jupyter_batch.cli.screen import open_screen
+from jupyter_batch.core.errors import OptionError
 
 if TYPE_CHECKING:
     import argparse
 
+    from jupyter_batch.cli.screen import Screen
     from jupyter_batch.jobs import Job
     from jupyter_batch.notices.listener import Listener
     from jupyter_batch.notices.targets import Target
+
+
+TICK = 0.1
+"""Seconds between two looks."""
+RESCAN = 10.0
+"""Seconds after which jobs that were submitted since are looked for."""
 
 
 def run_watch(asked: argparse.Namespace) -> int:
@@ -36,39 +44,61 @@ def run_watch(asked: argparse.Namespace) -> int:
             print("No job is open.")
         if asked.id is None:
             jobs.resume_open()
-        return _watch(chosen, until, to, more=asked.id is None)
+        if asked.id and chosen[0].is_complete:
+            print_job(chosen[0])
+            return 0
+        screen = open_screen(sys.stdout)
+        try:
+            return _watch(screen, chosen, until, to, more=asked.id is None)
+        finally:
+            screen.close()
 
 
-def _watch(chosen: list[Job], until: float | None, to: Target | None, *, more: bool) -> int:
-    """Wait for these jobs, and where `more` for those that are submitted since; return the exit code."""
+def _watch(
+    screen: Screen, jobs: list[Job], until: float | None, to: Target | None, *, more: bool
+) -> int:
+    """Show these jobs until none can continue, and where `more` those that are submitted since; return the exit code."""
+    from jupyter_batch.monitor.view import view
+
+    watched: dict[str, Job] = {}
     blocked: set[str] = set()
-    noticed: set[str] = set()
-    while chosen:
-        for job in chosen:
-            if to is not None and not job.is_complete and job.id not in noticed:
-                noticed.add(job.id)
-                job.on_done(functools.partial(_notify, to))
-        for job in chosen:
-            over = _wait_for(job, until, to)
-            if over is False:
-                return 1
-            if over is None:  # it was tried once and has printed why
-                blocked.add(job.id)
-        chosen = [job for job in _still_open() if job.id not in blocked] if more else []
-    return 1 if blocked else 0
+    looked = time.monotonic()
+    while True:
+        _take_up(watched, jobs, to)
+        screen.update([view(job.snapshot()) for job in watched.values()])
+        moving, jobs = _moving(watched, blocked, to), []
+        now = time.monotonic()
+        if more and (not moving or now - looked > RESCAN):
+            looked = now
+            jobs = [job for job in _still_open() if job.id not in watched]
+        if not moving and not jobs:
+            return 1 if blocked else 0
+        if until is not None and now >= until:
+            return 1
+        time.sleep(TICK)
 
 
-def _wait_for(job: Job, until: float | None, to: Target | None) -> bool | None:
-    """Whether the job is complete; False: out of time, or Ctrl-C; None: it is blocked, and that is reported."""
-    if job.is_complete:
-        print_job(job)
-    try:
-        left = None if until is None else max(0.0, until - time.monotonic())
-        return job.wait(left).is_complete
-    except JobBlockedError as error:
+def _take_up(watched: dict[str, Job], jobs: list[Job], to: Target | None) -> None:
+    for job in jobs:
+        watched[job.id] = job
+        if to is not None and not job.is_complete:
+            job.on_done(functools.partial(_notify, to))
+
+
+def _moving(watched: dict[str, Job], blocked: set[str], to: Target | None) -> list[Job]:
+    """The open jobs that can continue. A blocked one is reported once, and added to `blocked`."""
+    moving = []
+    for name, job in watched.items():
+        if name in blocked or job.is_complete:
+            continue
+        error = job.wait_error()
+        if error is None:
+            moving.append(job)
+            continue
+        blocked.add(name)
         print(f"jupyter batch: {error}", file=sys.stderr)
         _notify(to, job)
-        return None
+    return moving
 
 
 def _still_open() -> list[Job]:

@@ -13,8 +13,10 @@ from typing import Any, Self, TextIO
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.monitor.view import View, clean, view
 
-TITLE = 24
-"""Of a job's name so much stands before its bar: figures come behind it, and 80 columns are soon full."""
+TITLE, SHORT_TITLE = 24, 12
+"""Characters of a job's name before its bar; the second below WIDE columns."""
+WIDE = 100
+"""Columns from which a job takes one line of a table; below, two."""
 
 
 def line(shown: View | Snapshot) -> str:
@@ -38,6 +40,12 @@ def details(seen: View) -> list[str]:
 def actions(seen: View) -> list[str]:
     """The actions that cost money, with their prices: `retry: 36 rows, about $0.02 (at most $0.05)`."""
     return [f"{action}: {price}" for action, price in seen.prices]
+
+
+COLUMNS = 80
+"""The width where a terminal does not report one."""
+BAR = 20
+"""The least columns of a bar."""
 
 
 class Progress:
@@ -109,10 +117,11 @@ class Progress:
         bar = self._bar
         self._state = seen.state
         bar.total, bar.n = seen.total, seen.done
-        bar.set_description_str(f"{clean(seen.title, TITLE)}: {seen.state}", refresh=False)
-        bar.set_postfix_str(
-            ", ".join(filter(None, [*seen.asides, *seen.times, seen.cost])), refresh=False
-        )
+        columns = _size(self._stream) or COLUMNS
+        title = clean(seen.title, TITLE if columns >= WIDE else SHORT_TITLE)
+        bar.set_description_str(f"{title}: {seen.state}", refresh=False)
+        room = columns - len(f"{bar.desc} 100%|| {seen.total}/{seen.total}") - BAR
+        bar.set_postfix_str(_fitting(seen, room), refresh=False)
         for text in self._fresh(seen):  # each redraws the bar below it
             bar.write(f"{seen.title}: {text}", file=self._stream)
         bar.refresh()
@@ -128,7 +137,8 @@ def _bar(stream: TextIO, seen: View) -> Any:
     class Bar(tqdm):  # type: ignore[type-arg]  # generic only in the stubs
         monitor_interval = 0
 
-    size = {"dynamic_ncols": True} if _knows_its_size(stream) else {"ncols": 80, "nrows": 24}
+    known = _size(stream)
+    size = {"dynamic_ncols": True} if known else {"ncols": COLUMNS, "nrows": 24}
     return Bar(
         total=seen.total,
         initial=seen.done,
@@ -140,9 +150,23 @@ def _bar(stream: TextIO, seen: View) -> Any:
     )
 
 
-def _knows_its_size(stream: TextIO) -> bool:
-    """A terminal of CI or of a container may say it is 0 x 0: tqdm would draw nothing there."""
+def _fitting(seen: View, room: int) -> str:
+    """The phrases that leave the bar its columns, the most important first."""
+    quiet = {"reused", "skipped"}
+    loud = [aside for aside in seen.asides if aside.split(" ")[1] not in quiet]
+    first = [*loud, seen.eta.partition(" (")[0].removeprefix("about ")]
+    chosen: list[str] = []
+    for phrase in dict.fromkeys((*first, *seen.times, *seen.asides, seen.cost)):
+        if phrase and len(phrase) + 2 <= room:
+            room -= len(phrase) + 2
+            chosen.append(phrase)
+    return ", ".join(chosen)
+
+
+def _size(stream: TextIO) -> int:
+    """A terminal's columns; 0 where unknown: one of CI or of a container may report 0 x 0, and tqdm draws nothing."""
     try:
-        return min(os.get_terminal_size(stream.fileno())) > 0
+        size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        return False
+        return 0
+    return size.columns if min(size) > 0 else 0
