@@ -197,6 +197,11 @@ class Handle(Holder):
         self._screen().flush()
         self._callbacks.run()
 
+    def follow(self) -> Self:
+        """Have this process move it and report changes; returns at once."""
+        self._follow()
+        return self
+
     def wait_error(self) -> JobBlockedError | None:
         """The error that `wait()` raises once the worker has tried; None where the job can continue."""
         return self._block() if self._idle.is_set() else None

@@ -57,7 +57,7 @@ def run_watch(asked: argparse.Namespace) -> int:
 def _watch(
     screen: Screen, jobs: list[Job], until: float | None, to: Target | None, *, more: bool
 ) -> int:
-    """Show these jobs until none can continue, and where `more` those that are submitted since; return the exit code."""
+    """Show these jobs until none can continue, with later ones where `more`; return the exit code."""
     from jupyter_batch.monitor.view import view
 
     watched: dict[str, Job] = {}
@@ -80,7 +80,7 @@ def _watch(
 
 def _take_up(watched: dict[str, Job], jobs: list[Job], to: Target | None) -> None:
     for job in jobs:
-        watched[job.id] = job
+        watched[job.id] = job.follow()
         if to is not None and not job.is_complete:
             job.on_done(functools.partial(_notify, to))
 
