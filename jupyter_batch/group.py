@@ -22,6 +22,7 @@ from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.planning.one_key import keys_by_job, member_of
+from jupyter_batch.results.agreement import without_suffix
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Group(Handle):
         """Each request's Result, model by model; its `custom_id` begins with the id of its job."""
         for job, model in zip(self.jobs, self.models, strict=True):
             async for result in job:
-                yield msgspec.structs.replace(result, value=_without_suffix(result.value, model))
+                yield msgspec.structs.replace(result, value=without_suffix(result.value, model))
 
     # -- results --------------------------------------------------------------------------------------------
 
@@ -108,29 +109,43 @@ class Group(Handle):
         agreement: the share of equal answers among the rows that this model and another one answered, over all others.
         cost: US dollars, NA where unknown. seconds: from the submission to the end, or to now.
         """
-        import pandas as pd
-
-        from jupyter_batch.results.agreement import agreements
+        from jupyter_batch.results.agreement import comparison
 
         seen = [job.snapshot() for job in self.jobs]
-        columns = {
-            "answered": [one.counts.succeeded + one.counts.reused for one in seen],
-            "failed": [c.failed + c.expired + c.cancelled for c in (one.counts for one in seen)],
-            "agreement": agreements(list(self._answers_by_model().values())),
-            "cost": [one.cost for one in seen],
-            "seconds": [round(one.elapsed, 3) for one in seen],
-            "input_tokens": [one.input_tokens for one in seen],
-            "output_tokens": [one.output_tokens for one in seen],
-        }
-        dtypes = dict.fromkeys(("agreement", "cost"), "Float64")
-        dtypes |= dict.fromkeys(("input_tokens", "output_tokens"), "Int64")
-        index = pd.Index([one.model for one in seen], name="model")
-        return pd.DataFrame(columns, index=index).astype(dtypes)
+        return comparison(seen, list(self._answers_by_model().values()))
+
+    def labels(self) -> dict[str, pd.DataFrame]:
+        """The labelled rows, by model; see Job.labels."""
+        return dict(zip(self.models, (job.labels() for job in self.jobs), strict=True))
+
+    def merge_labels(self, df: pd.DataFrame | None = None) -> Group:
+        """Write the labels of each model's answers into the frame; see Job.merge_labels."""
+        return self._each(lambda job: job.merge_labels(df))
+
+    def examples(self, df: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+        """The labelled rows for `examples=`, by model; see Job.examples."""
+        return dict(zip(self.models, (job.examples(df) for job in self.jobs), strict=True))
+
+    def choose(
+        self, model: str, df: pd.DataFrame | None = None, *, overwrite: bool = False
+    ) -> Group:
+        """Copy a model's answers into the column without its name, in `df` or the submitted frame, by its index.
+
+        Raises InputError for another model, and ColumnError where the column exists, unless overwrite=True.
+        """
+        from jupyter_batch.merging.labelled import chosen, fill_by_index
+
+        if model not in self.models:
+            raise InputError(f"expected one of {', '.join(self.models)}; got {model!r}")
+        job = self.jobs[self.models.index(model)]
+        answers = chosen(job.results(), model)
+        fill_by_index(job._answers.frame(df), answers, overwrite=overwrite)
+        return self
 
     def _answers_by_model(self) -> dict[str, list[Any]]:
-        """The answers by model, None where there is none; fields without the model's suffix."""
+        """The answers by model; None for none."""
         return {
-            model: [_without_suffix(answer, model) for answer in job._answers.outcomes().answers]
+            model: [without_suffix(answer, model) for answer in job._answers.outcomes().answers]
             for job, model in zip(self.jobs, self.models, strict=True)
         }
 
@@ -372,15 +387,6 @@ class Group(Handle):
         notes = [job._retry_by_click() for job in self.jobs if "retry" in job.snapshot().offers]
         self._redraw()
         return " ".join(notes) or "No row of any is left to be sent again."
-
-
-def _without_suffix(answer: Any, model: str) -> Any:
-    """The answer, with its fields' names without the model's suffix."""
-    if type(answer) is list:
-        return [_without_suffix(one, model) for one in answer]
-    if not isinstance(answer, dict):
-        return answer
-    return {name.removesuffix(f"_{model}"): value for name, value in answer.items()}
 
 
 def name_of(jobs: Sequence[str]) -> str:

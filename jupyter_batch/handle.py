@@ -285,7 +285,9 @@ class Handle(Holder):
         """
         from jupyter_batch.viewer.opened import View
 
-        made = View(self._here.ledger, self.id)
+        deeds = buttons.actions(self, self._shards, self._retry_by_click)
+        held = {name: deeds[name] for name in ("retry", "finish", "cancel")}
+        made = View(self._here.ledger, self.id, held)
         return made if kernel.has_frontend() else made.open()
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
+from jupyter_batch.merging.labelled import as_examples, labelled, merge_into
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel
 from jupyter_batch.orders import destination_of
@@ -133,6 +134,19 @@ class Job(JobState):
                 self._report(self._answers.fill(target, by_hand=True))
                 target.merged = last
         return self
+
+    def labels(self) -> pd.DataFrame:
+        """The rows labelled in `view()`, on the source's index: the answers, and the labels as `<out>_human`."""
+        return labelled(self._record(), self._folder, self.results())
+
+    def merge_labels(self, df: pd.DataFrame | None = None) -> Job:
+        """Write the labels into `df`, or the frame that was submitted, as `<out>_human`, by its index."""
+        merge_into(self._answers.frame(df), self.labels())
+        return self
+
+    def examples(self, df: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The labelled rows as a frame for `examples=`: the prompt's columns, and the labels as answers."""
+        return as_examples(self._record(), self._answers.frame(df), self.labels())
 
     def cancel(self) -> Job:
         """Cancel it at the provider; finished rows are kept. Returns at once."""

@@ -28,6 +28,8 @@ allow_unauthenticated = getattr(decorator, "allow_unauthenticated", lambda metho
 
 MOST_BYTES = 1 << 30
 """Of one answer of the row view, an export above all: it is in memory until it is passed on."""
+MOST_BODY = 64_000
+"""Bytes of a POST."""
 PATIENCE = 600.0
 """Seconds for one answer of the row view."""
 PASSED_ON = (
@@ -124,7 +126,10 @@ class WebhookHandler(APIHandler):
 
 
 class RowsHandler(JupyterHandler):
-    """GET: the row view of a job, passed on from the process that serves it. 404, or 503 where it does not start."""
+    """The row view of a job, passed on from the process that serves it. 404, or 503 where it does not start.
+
+    POST: labels and actions; the Jupyter server checks its token against forged requests first.
+    """
 
     auth_resource = "jupyter_batch"
     _track_activity = False
@@ -137,6 +142,20 @@ class RowsHandler(JupyterHandler):
     @authorized
     async def get(self, path: str) -> None:
         """The same file or JSON, with the same headers, above all the page's policy."""
+        await self._pass_on(path)
+
+    @web.authenticated
+    @authorized
+    async def post(self, path: str) -> None:
+        """The same answer to the same body."""
+        if len(self.request.body) > MOST_BODY:
+            raise web.HTTPError(413)
+        kind = self.request.headers.get("Content-Type", "")
+        await self._pass_on(
+            path, method="POST", body=self.request.body, headers={"Content-Type": kind}
+        )
+
+    async def _pass_on(self, path: str, **more: Any) -> None:
         try:
             address = await asyncio.to_thread(self.rows.address)
         except OSError as e:
@@ -148,6 +167,7 @@ class RowsHandler(JupyterHandler):
                 request_timeout=PATIENCE,
                 raise_error=False,
                 decompress_response=False,
+                **more,
             )
         except (HTTPClientError, OSError) as e:
             raise web.HTTPError(503, _literally(e)) from None

@@ -156,6 +156,12 @@ class Answers:
         """Whether a frame waits for answers that are not merged yet."""
         return any(not target.merged for target in self.targets)
 
+    def frame(self, given: pd.DataFrame | None) -> pd.DataFrame:
+        """The given frame, or the last one that was bound. Raises InputError without one."""
+        if given is None and not self.targets:
+            raise InputError("this process has no frame of the job: pass it")
+        return self.targets[-1].frame if given is None else given
+
     def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
         """Make this frame the source, with its order and labels, if it has just the job's rows."""
         from jupyter_batch.merging.merge import in_order, relabelled

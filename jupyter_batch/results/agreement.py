@@ -1,11 +1,16 @@
-"""Agreement of several models on the same rows: arrays of answers in, shares out."""
+"""Agreement of several models on the same rows, and the table that compares them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jupyter_batch.core.status import Snapshot
 
 
 def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
@@ -15,7 +20,7 @@ def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
     without regard to case, anything else as JSON; vectors are not compared. None where there is
     nothing to compare.
     """
-    told = [[_plain(answer) for answer in one] for one in answers]
+    told = [[plain(answer) for answer in one] for one in answers]
     shares: list[float | None] = []
     for at, mine in enumerate(told):
         both = same = 0
@@ -32,9 +37,38 @@ def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
     return shares
 
 
-def _plain(answer: Any) -> Any:
+def comparison(seen: Sequence[Snapshot], answers: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """A row for each model; see `Group.compare`."""
+    import pandas as pd
+
+    columns = {
+        "answered": [one.counts.succeeded + one.counts.reused for one in seen],
+        "failed": [c.failed + c.expired + c.cancelled for c in (one.counts for one in seen)],
+        "agreement": agreements(answers),
+        "cost": [one.cost for one in seen],
+        "seconds": [round(one.elapsed, 3) for one in seen],
+        "input_tokens": [one.input_tokens for one in seen],
+        "output_tokens": [one.output_tokens for one in seen],
+    }
+    dtypes = dict.fromkeys(("agreement", "cost"), "Float64")
+    dtypes |= dict.fromkeys(("input_tokens", "output_tokens"), "Int64")
+    index = pd.Index([one.model for one in seen], name="model")
+    return pd.DataFrame(columns, index=index).astype(dtypes)
+
+
+def plain(answer: Any) -> Any:
+    """An answer as a value to compare; None for none, and for a vector."""
     if answer is None or hasattr(answer, "dtype"):
         return None
     if isinstance(answer, str):
         return answer.strip().casefold()
     return orjson.dumps(answer, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+def without_suffix(answer: Any, model: str) -> Any:
+    """The answer, with its fields' names without the model's suffix."""
+    if type(answer) is list:
+        return [without_suffix(one, model) for one in answer]
+    if not isinstance(answer, dict):
+        return answer
+    return {name.removesuffix(f"_{model}"): value for name, value in answer.items()}

@@ -8,12 +8,14 @@ import os
 import sys
 import threading
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 
 from jupyter_batch.config import settings
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.style import AS_TEXT
+from jupyter_batch.viewer.actions import Deed
 from jupyter_batch.viewer.server import Viewer, job_named
 
 HEIGHT = 640
@@ -37,16 +39,16 @@ def close_all() -> None:
 def serve(name: str, *, port: int = 0, browser: bool = True) -> int:
     """Serve a job's rows until Ctrl-C. Raises JobNotFoundError, OptionError."""
     ledger = Ledger(settings.home())
-    job = job_named(ledger, name)
+    job, page = job_named(ledger, name), page_of(ledger, name)
     try:
         viewer = Viewer(ledger).start(port)
     except OSError as error:
         raise OptionError(f"port {port} can't be used: {error.strerror or error}") from None
     try:
-        sys.stdout.write(f"Rows of {job}: {viewer.address(job)}\nCtrl-C ends it.\n")
+        sys.stdout.write(f"Rows of {job}: {viewer.address(job)}{page}\nCtrl-C ends it.\n")
         sys.stdout.flush()
         if browser:
-            webbrowser.open(viewer.entry(job))
+            webbrowser.open(viewer.entry(job) + page)
         viewer.wait()
     except KeyboardInterrupt:
         pass
@@ -55,21 +57,29 @@ def serve(name: str, *, port: int = 0, browser: bool = True) -> int:
     return 0
 
 
+def page_of(ledger: Ledger, name: str) -> str:
+    """The page that shows a job first: its rows; of a group the comparison of its models."""
+    return "compare.html" if name in ledger.groups() else ""
+
+
 class View:
     """The rows of a job as a page of this process: an output in a notebook, a browser's page elsewhere."""
 
-    def __init__(self, ledger: Ledger, job: str) -> None:
+    def __init__(self, ledger: Ledger, job: str, held: Mapping[str, Deed] | None = None) -> None:
         with _lock:
             if ledger.home not in _running:
                 _running[ledger.home] = Viewer(ledger).start()
             self._viewer = _running[ledger.home]
         self.job = job_named(ledger, job)
-        self.url = self._viewer.address(self.job)
+        if held and self.job == job:
+            self._viewer.hold(self.job, held)
+        self._page = page_of(ledger, job)
+        self.url = self._viewer.address(self.job) + self._page
 
     def open(self) -> View:
         """Open the page in a browser of this machine."""
         with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(self._viewer.entry(self.job))
+            webbrowser.open(self._viewer.entry(self.job) + self._page)
         return self
 
     def __repr__(self) -> str:
@@ -82,7 +92,7 @@ class View:
             f"<code>jupyter batch view {html.escape(self.job)}</code> there behind a tunnel (<code>ssh -L</code>)."
         )
         if hub := os.environ.get(_HUB):  # its server passes the page on, with the user's own login
-            url = html.escape(f"{hub.rstrip('/')}/jupyter-batch/rows/{self.job}/")
+            url = html.escape(f"{hub.rstrip('/')}/jupyter-batch/rows/{self.job}/{self._page}")
             where = ""
         elif any(name in os.environ for name in _REMOTE):
             return (

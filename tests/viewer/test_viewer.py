@@ -47,7 +47,21 @@ def page(ask, **query):
     raise AssertionError(found)
 
 
-@pytest.mark.parametrize("place", ["", "viewer.js", "viewer.css", "state", "page", "row", "export"])
+PLACES = [
+    "viewer.js",
+    "viewer.css",
+    "page.js",
+    "compare.html",
+    "compare.js",
+    "state",
+    "page",
+    "row",
+    "export",
+]
+PLACES += ["labels", "actions", "models", "compared"]
+
+
+@pytest.mark.parametrize("place", ["", *PLACES])
 def test_nothing_without_the_token(viewer, place):
     """A wrong token, or none, is not found, and gives no reason to guess on."""
     for token in ("x", viewer.access.token[:-1], "%00", "é"):
@@ -101,12 +115,19 @@ def test_each_answer_has_the_policy(ask, place):
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_the_page_has_no_inline_script_and_loads_nothing_from_elsewhere(ask):
-    """One HTML, one script, one style sheet."""
-    text = ask("").text
-    assert re.findall(r'(?:src|href)="([^"]+)"', text) == ["viewer.css", "viewer.js"]
+@pytest.mark.parametrize(
+    ("place", "loads"),
+    [
+        ("", ["viewer.css", "viewer.js", "compare.html"]),
+        ("compare.html", ["viewer.css", "compare.js", "./"]),
+    ],
+)
+def test_the_page_has_no_inline_script_and_loads_nothing_from_elsewhere(ask, place, loads):
+    """Two pages, with a script each, one that they share, and one style sheet."""
+    text = ask(place).text
+    assert re.findall(r'(?:src|href)="([^"]+)"', text) == loads
     assert not re.search(r"<script[^>]*>[^<]|\son\w+=|style=|javascript:|https?:", text)
-    script = ask("viewer.js").text
+    script = ask(loads[1]).text + ask("page.js").text
     assert not re.search(
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|import\(|https?:", script
     )

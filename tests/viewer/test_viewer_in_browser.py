@@ -123,7 +123,7 @@ def by_keyboard(page):
     expect(page.locator("#shown")).to_have_text("201–250 of 250 rows")
     page.get_by_role("button", name="Size").press("Enter")
     page.wait_for_selector("th[aria-sort=descending]")
-    page.get_by_role("button", name="Row").press("Enter")
+    page.get_by_role("button", name="Row", exact=True).press("Enter")
     expect(page.locator("tbody button").first).to_have_attribute("data-row", "0")
     page.locator("#search").fill("needle")
     expect(page.locator("#shown")).to_have_text("1–1 of 1 row")
@@ -184,3 +184,83 @@ def looks(page):
         shot(page, f"{width}-{scheme}{'-row' if row else ''}")
     page.emulate_media(color_scheme="dark", forced_colors="active")
     check_with_axe(page)
+
+
+@pytest.fixture
+def models(home):
+    """The comparison of two models over 130 rows of hostile text; they differ in every tenth row."""
+    ledger = None
+    for job in ("jbone", "jbtwo"):
+        lines = []
+        for row in range(130):
+            said = "negative" if row % 10 == 0 and job == "jbtwo" else f"positive {EVIL}"
+            ask = request(job, row, f"{PROMPT}row {row} {EVIL}")
+            lines.append((ask, answer(job, row, said), False))
+        ledger = written(home, job, lines, name=EVIL, model=f"openai/{job}")
+    ledger.keep_group("jgboth", ["jbone", "jbtwo"], 1.0)
+    viewer = Viewer(ledger).start()
+    yield viewer.address("jbone")
+    viewer.stop()
+
+
+def checked_page(chrome, address):
+    """A page, and what went wrong in it: errors, and requests to other places."""
+    page, wrong = chrome.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    page.on("request", lambda sent: sent.url.startswith(address) or wrong.append(sent.url))
+    page.set_viewport_size({"width": 1400, "height": 800})
+    return page, wrong
+
+
+def test_labels_and_actions(address):
+    """A label is stored with the keyboard, its agreement shown; Retry asks once more, with its price."""
+    with browser() as chrome:
+        page, wrong = checked_page(chrome, address)
+        page.goto(f"{address}#row=0")
+        field = page.get_by_label("_human")
+        field.fill("other <b>label</b>")
+        field.press("Enter")
+        expect(page.locator("#labels summary")).to_have_text("1 labelled, 0 % agree")
+        expect(page.locator("tbody .label").first).to_have_text("other <b>label</b>")
+        page.locator("#labels summary").press("Enter")
+        expect(page.get_by_role("cell", name="other <b>label</b>", exact=True)).to_be_visible()
+        check_with_axe(page)
+        shot(page, "labels")
+        page.locator("#labels summary").press("Enter")
+        retry = page.get_by_role("button", name="Retry: 5 rows, about $")
+        retry.press("Enter")
+        expect(page.get_by_role("button", name="Yes, retry: 5 rows, about $")).to_be_focused()
+        check_with_axe(page)
+        shot(page, "retry")
+        page.get_by_role("button", name="No", exact=True).press("Enter")
+        expect(retry).to_be_visible()
+        assert page.evaluate("document.querySelectorAll('b.x, img[src=x]').length") == 0
+        assert wrong == []
+
+
+def test_the_models_side_by_side(models):
+    """Disagreements first, agreement and cost above, one filter, pages, keyboard alone; texts stay texts."""
+    with browser() as chrome:
+        page, wrong = checked_page(chrome, models)
+        page.goto(models)
+        page.get_by_role("link", name="Compare the models").press("Enter")
+        rows = page.locator("#scroll tbody tr")
+        expect(rows).to_have_count(100)
+        assert page.locator("#scroll tbody tr.differs").count() == 13
+        expect(rows.nth(12)).to_have_class("differs")
+        expect(page.locator("#sums tbody tr").first).to_contain_text("90 %")
+        check_with_axe(page)
+        shot(page, "models")
+        page.get_by_role("button", name="Disagreeing 13").press("Enter")
+        expect(rows).to_have_count(13)
+        assert focused(page) == "Disagreeing 13"
+        page.set_viewport_size({"width": 420, "height": 700})
+        check_with_axe(page)
+        shot(page, "models-narrow")
+        page.emulate_media(color_scheme="dark")
+        page.set_viewport_size({"width": 1000, "height": 700})
+        check_with_axe(page)
+        shot(page, "models-dark")
+        assert page.locator("#scroll img, #scroll script").count() == 0
+        assert wrong == []

@@ -23,6 +23,7 @@ from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_preview import words
 from jupyter_batch.results.row import Row
 from jupyter_batch.results.rows.contents import Contents, plain
+from jupyter_batch.results.rows.labels import Agreement, Labels, agreement
 from jupyter_batch.results.rows.lines import Array, Line
 from jupyter_batch.results.rows.search import Search
 from jupyter_batch.row_files.row_sources import NOWHERE
@@ -127,6 +128,26 @@ class Rows:
                 self.close()
                 self._contents, self._stamp = Contents(self._ledger, record, shards), stamp
             return self._contents
+
+    def labels(self) -> Labels:
+        """The corrected labels of its rows."""
+        record, _ = self.standing()
+        return Labels(record, self._ledger.folders.of(record.id))
+
+    def agreements(self) -> dict[str, Agreement]:
+        """The agreement of labels and answers, by column; columns without a label are left out."""
+        contents = self.contents()
+        found = {}
+        for number, (column, labels) in enumerate(self.labels().read().items()):
+            rows = views(contents, sorted(labels), whole=True)
+            pairs = [
+                (said, labels[row.position])
+                for row in rows
+                if (said := answer_in(contents, row, number)) is not None
+            ]
+            if labels:
+                found[column] = agreement(pairs)
+        return found
 
     def close(self) -> None:
         """End what is under way in threads."""
@@ -250,6 +271,14 @@ def views(contents: Contents, positions: list[int], *, whole: bool = False) -> l
     lines = contents.results(positions)
     longest = None if whole else LONGEST
     return [_view(contents, at, prompts.get(at), lines, longest) for at in positions]
+
+
+def answer_in(contents: Contents, row: RowView, number: int) -> str | None:
+    """The answer of a row for the column of this number; None where it has none."""
+    schema = contents.job.schema
+    if schema is None:
+        return row.answer
+    return None if row.fields is None else row.fields.get(schema.fields[number].name)
 
 
 def _view(

@@ -1,4 +1,5 @@
 // The row view. Every text from outside is put in as text, never as HTML (the page's policy forbids that, too).
+import { copy, cost, fetched, make, number, send, shareOf } from "./page.js";
 
 const LIMIT = 100;
 const WAIT = 400; // ms between looks while files are read
@@ -12,23 +13,12 @@ const ALWAYS = new Set(["all", "failed", "cut off", "reused"]);
 const $ = id => document.getElementById(id);
 const head = document.querySelector("thead tr");
 const body = document.querySelector("tbody");
-const number = new Intl.NumberFormat("en-US");
 let job = null; // the answer of /state
 let page = null; // the answer of /page
 let asked = 0; // the number of the last request for a page: answers of earlier ones are dropped
 let again = 0; // the timer of the next look
+let labels = []; // known labels and answers, to choose from
 let at = read();
-
-/** An element with properties, attributes and children; texts become text nodes. */
-function make(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (name in node && typeof value !== "string") node[name] = value;
-    else if (value !== null && value !== false) node.setAttribute(name, value);
-  }
-  node.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== ""));
-  return node;
-}
 
 /** What the address says: filter, search, order, offset, open row. */
 function read() {
@@ -62,15 +52,6 @@ function query() {
   return said;
 }
 
-async function fetched(path) {
-  const answer = await fetch(path, { cache: "no-store" });
-  const said = answer.headers.get("Content-Type")?.startsWith("application/json")
-    ? await answer.json()
-    : { problem: await answer.text() };
-  if (!answer.ok) throw new Error(said.problem || `the server answered ${answer.status}`);
-  return said;
-}
-
 function complain(error) {
   const lost = error instanceof TypeError;
   $("problem").textContent = error && lost
@@ -93,6 +74,7 @@ async function look() {
     $("state").dataset.colour = job.colour;
     $("facts").textContent = job.facts.filter(Boolean).join(" · ");
     if (first) begin();
+    if (first || changed) drawActions();
     if (changed) load();
     if (!job.final) setTimeout(look, LOOK);
   } catch (error) {
@@ -105,7 +87,7 @@ function begin() {
   const list = $("export").querySelector("ul");
   list.replaceChildren(...job.formats.map(form => make("li", {}, make("a", { "data-form": form }, form))));
   if (job.group.length > 1) {
-    $("models").hidden = false;
+    $("models").hidden = $("compare").hidden = false;
     const options = job.group.map(one => make("option", { value: one.id }, one.model));
     $("model").replaceChildren(...options);
     $("model").value = job.id;
@@ -152,6 +134,7 @@ async function load() {
     }
     drawChips();
     drawRows();
+    if (mine === 1) drawAgreement();
     drawPager();
     if (!page.problem && (!page.ready || !page.complete)) again = setTimeout(load, WAIT);
   } catch (error) {
@@ -200,6 +183,7 @@ function drawRow(row) {
   const cells = answers.map((text, n) => make(
     "td", { class: "answer" }, make("div", { class: "clamp", dir: "auto" },
       missing ? n ? "" : make("span", { class: "bad" }, row.error) : marked(text)),
+    labelOf(row, n) && make("span", { class: "label", title: "Corrected label", dir: "auto" }, labelOf(row, n)),
   ));
   const name = row.label + (job.samples > 1 ? ` / ${row.sample + 1}` : "");
   const opener = make("button", { type: "button", "data-row": String(row.position) }, name);
@@ -219,6 +203,9 @@ function drawRow(row) {
     make("td", { class: "figure" }, cost(row.cost)),
   );
 }
+
+/** The corrected label of a row for the column of this number. */
+const labelOf = (row, n) => page.labels[job.columns[n]]?.[row.position] ?? null;
 
 function drawPager() {
   const last = Math.min(page.found, at.offset + LIMIT);
@@ -258,13 +245,6 @@ function marked(text) {
 function tokens(row) {
   if (row.input_tokens === null && row.output_tokens === null) return "";
   return `${number.format(row.input_tokens ?? 0)} → ${number.format(row.output_tokens ?? 0)}`;
-}
-
-/** Two digits that count, however small; four places of more than a cent. */
-function cost(dollars) {
-  if (dollars === null) return "";
-  const places = dollars > 0 && dollars < 0.01 ? Math.min(12, 1 - Math.floor(Math.log10(dollars))) : 4;
-  return dollars === 0 ? "$0" : `$${dollars.toFixed(places)}`;
 }
 
 function bytes(size) {
@@ -321,6 +301,7 @@ function drawWhole(row) {
     row.error && make("p", { class: "error" }, row.error),
     part("Prompt", turns.map(drawTurn), turns.length ? JSON.stringify(row.prompt, null, 2) : null),
     row.answer !== null && part(calls ? "Tool calls" : "Answer", drawValue(row.answer), text(row.answer)),
+    part("Label", job.columns.map(name => drawLabel(row, name)), null),
     row.reasoning && part("Reasoning", drawValue(row.reasoning), text(row.reasoning)),
     row.transcript && part("Transcript", drawValue(row.transcript), text(row.transcript)),
     row.citations && part("Citations", drawValue(row.citations), text(row.citations)),
@@ -335,6 +316,28 @@ function part(title, content, copied) {
   const copy = copied !== null && make("button", { type: "button", class: "copy", "aria-label": `Copy: ${title}` }, "Copy");
   if (copy) copy.copied = copied;
   return make("section", { class: "part" }, make("div", { class: "named" }, make("h3", {}, title), copy || null), content);
+}
+
+/** A field for the right answer; Enter stores it, an empty one takes it back. */
+function drawLabel(row, name) {
+  const known = page?.labels[name]?.[row.position] ?? "";
+  const id = `label-${job.columns.indexOf(name)}`;
+  const field = make("input", { id, list: `${id}-known`, maxlength: "1000", autocomplete: "off", value: known, dir: "auto" });
+  const said = make("span", { role: "status", class: "dim" });
+  const form = make("form", { class: "labelled" }, make("label", { for: id }, `${name}_human`), field,
+    make("datalist", { id: `${id}-known` }, labels.map(one => make("option", { value: one }))),
+    make("button", { type: "submit" }, "Save"), said);
+  form.addEventListener("submit", async event => {
+    event.preventDefault();
+    try {
+      const { label } = await send("label", { row: row.position, column: name, label: field.value || null });
+      said.textContent = label === null ? "Taken back" : "Saved";
+      await Promise.all([drawAgreement(), load()]);
+    } catch (error) {
+      said.textContent = error.message;
+    }
+  });
+  return form;
 }
 
 function folded(title, value) {
@@ -410,24 +413,70 @@ function drawFigures(row) {
   ]));
 }
 
-// -- clicks and keys --------------------------------------------------------------------------------------------------
+// -- labels and actions -----------------------------------------------------------------------------------------------
 
-async function copy(control) {
-  let done = true;
-  try {
-    await navigator.clipboard.writeText(control.copied);
-  } catch {
-    const field = make("textarea", { class: "hidden", "aria-hidden": "true" });
-    field.value = control.copied;
-    document.body.append(field);
-    field.select();
-    done = document.execCommand("copy");
-    field.remove();
-    control.focus();
-  }
-  control.textContent = done ? "Copied" : "Not copied";
-  setTimeout(() => { control.textContent = "Copy"; }, 1500);
+/** Labels against answers: how many agree, the confusion table, and what to do with them. */
+async function drawAgreement() {
+  const found = await fetched("labels");
+  const columns = Object.entries(found);
+  labels = [...new Set(columns.flatMap(([, one]) => one.table.flatMap(([answer, label]) => [label, answer])))].slice(0, 50);
+  const fold = $("labels");
+  fold.hidden = !columns.length;
+  if (!columns.length) return;
+  const [[, { labelled, agreed }]] = columns;
+  fold.querySelector("summary").textContent = `${number.format(labelled)} labelled, ${shareOf(agreed, labelled)} agree`;
+  fold.querySelector("div").replaceChildren(
+    ...columns.flatMap(([name, { table }]) => [make("table", {},
+      make("caption", {}, name),
+      make("thead", {}, make("tr", {}, ["Answer", "Label", "Rows"].map(title => make("th", { scope: "col" }, title)))),
+      make("tbody", {}, table.map(([answer, label, rows]) => make(
+        "tr", { class: answer.toLowerCase() === label.toLowerCase() ? null : "differs" },
+        make("td", { dir: "auto" }, answer), make("td", { dir: "auto" }, label),
+        make("td", { class: "figure" }, number.format(rows))))))]),
+    make("div", { class: "codes" },
+      code("Into the frame", `jupyter_batch.open("${job.id}").merge_labels(df)`),
+      code("Use as examples", `examples = jupyter_batch.open("${job.id}").examples(df)`)));
 }
+
+function code(title, line) {
+  const button = make("button", { type: "button", class: "copy", title: line }, `${title}: copy the code`);
+  button.copied = `import jupyter_batch; ${line}`;
+  return button;
+}
+
+const DEEDS = { retry: "Retry", finish: "Finish now", cancel: "Cancel" };
+
+async function drawActions() {
+  const offered = await fetched("actions").catch(() => []);
+  $("actions").replaceChildren(...offered.filter(({ name }) => DEEDS[name]).map(({ name, price }) =>
+    make("button", { type: "button", "data-act": name, "data-price": price },
+      [DEEDS[name], price && ` ${price}`].filter(Boolean).join(":"))));
+}
+
+/** An action is asked once more, with its price, before it is done. */
+function ask(button) {
+  const { act, price } = button.dataset;
+  const yes = make("button", { type: "button", class: "danger", "data-do-it": act },
+    `Yes, ${DEEDS[act].toLowerCase()}${price ? `: ${price}` : ""}`);
+  const no = make("button", { type: "button", "data-do-it": "" }, "No");
+  $("actions").replaceChildren(yes, no);
+  yes.focus();
+}
+
+async function carryOut(act) {
+  if (act) {
+    $("actions").replaceChildren(make("span", { role: "status" }, "…"));
+    try {
+      const { message } = await send("action", { name: act });
+      $("done").textContent = message;
+    } catch (error) {
+      $("done").textContent = error.message;
+    }
+  }
+  await Promise.all([drawActions(), act ? look() : null]);
+}
+
+// -- clicks and keys --------------------------------------------------------------------------------------------------
 
 function choose(changes) {
   at = { ...at, offset: 0, ...changes };
@@ -447,8 +496,10 @@ async function step(way) {
 document.addEventListener("click", event => {
   const hit = event.target.closest("button, tr[data-row]");
   if (!hit) return;
-  const { chip, sort, page: turn, row, do: act } = hit.dataset;
+  const { chip, sort, page: turn, row, do: act, act: asks, doIt } = hit.dataset;
   if (hit.copied !== undefined) copy(hit);
+  else if (asks) ask(hit);
+  else if (doIt !== undefined) carryOut(doIt);
   else if (chip) choose({ chip });
   else if (sort) choose({ sort, descending: at.sort === sort ? !at.descending : sort !== "row" });
   else if (turn) {
