@@ -85,15 +85,9 @@ class Group(Handle):
 
     def results(self) -> pd.DataFrame:
         """The answers of all models side by side, then each one's _status, _error, _cost and tokens, by model."""
-        import pandas as pd
+        from jupyter_batch.results.agreement import side_by_side
 
-        answers, rest = [], []
-        for job, model in zip(self.jobs, self.models, strict=True):
-            table = job.results()
-            own = [column for column in table.columns if not str(column).startswith("_")]
-            answers.append(table[own])
-            rest.append(table.drop(columns=own).add_suffix(f"_{model}"))
-        return pd.concat([*answers, *rest], axis=1)
+        return side_by_side(self._by_model(Job.results))
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -116,7 +110,7 @@ class Group(Handle):
 
     def labels(self) -> dict[str, pd.DataFrame]:
         """The labelled rows, by model; see Job.labels."""
-        return dict(zip(self.models, (job.labels() for job in self.jobs), strict=True))
+        return self._by_model(Job.labels)
 
     def merge_labels(self, df: pd.DataFrame | None = None) -> Group:
         """Write the labels of each model's answers into the frame; see Job.merge_labels."""
@@ -124,7 +118,7 @@ class Group(Handle):
 
     def examples(self, df: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
         """The labelled rows for `examples=`, by model; see Job.examples."""
-        return dict(zip(self.models, (job.examples(df) for job in self.jobs), strict=True))
+        return self._by_model(lambda job: job.examples(df))
 
     def choose(
         self, model: str, df: pd.DataFrame | None = None, *, overwrite: bool = False
@@ -138,8 +132,7 @@ class Group(Handle):
         if model not in self.models:
             raise InputError(f"expected one of {', '.join(self.models)}; got {model!r}")
         job = self.jobs[self.models.index(model)]
-        answers = chosen(job.results(), model)
-        fill_by_index(job._answers.frame(df), answers, overwrite=overwrite)
+        fill_by_index(job._answers.frame(df), chosen(job.results(), model), overwrite=overwrite)
         return self
 
     def _answers_by_model(self) -> dict[str, list[Any]]:
@@ -150,7 +143,7 @@ class Group(Handle):
         }
 
     def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Group:
-        """Write the answers so far into `df`, or into the frame that was submitted."""
+        """Write the answers so far into `df`, or into the submitted frame."""
         return self._each(lambda job: job.merge(df, overwrite=overwrite))
 
     def cancel(self) -> Group:
@@ -221,12 +214,11 @@ class Group(Handle):
 
     def row(self, label: Any = None, *, position: int | None = None) -> dict[str, Row]:
         """All of one row, by model; see Job.row."""
-        rows = [job.row(label, position=position) for job in self.jobs]
-        return dict(zip(self.models, rows, strict=True))
+        return self._by_model(lambda job: job.row(label, position=position))
 
     def vectors(self) -> dict[str, np.ndarray[Any, Any]]:
         """The vectors of each model; see Job.vectors. Raises InputError for jobs that asked for text."""
-        return {model: job.vectors() for model, job in zip(self.models, self.jobs, strict=True)}
+        return self._by_model(Job.vectors)
 
     def run_tools(
         self,
@@ -293,6 +285,9 @@ class Group(Handle):
         if not retried:
             raise NothingToRetryError(f"in group {self.id} no row is left to be sent again")
         return self if again == list(self.jobs) else keep(self._here, again)
+
+    def _by_model(self, read: Callable[[Job], Any]) -> dict[str, Any]:
+        return dict(zip(self.models, map(read, self.jobs), strict=True))
 
     def _each(self, act: Callable[[Job], object]) -> Group:
         """Act on each job, even after an error; then raise the first error."""

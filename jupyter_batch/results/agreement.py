@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -54,6 +54,18 @@ def comparison(seen: Sequence[Snapshot], answers: Sequence[Sequence[Any]]) -> pd
     dtypes |= dict.fromkeys(("input_tokens", "output_tokens"), "Int64")
     index = pd.Index([one.model for one in seen], name="model")
     return pd.DataFrame(columns, index=index).astype(dtypes)
+
+
+def side_by_side(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The answers of each model, then each one's other columns with the model's name."""
+    import pandas as pd
+
+    answers, rest = [], []
+    for model, table in results.items():
+        own = [column for column in table.columns if not str(column).startswith("_")]
+        answers.append(table[own])
+        rest.append(table.drop(columns=own).add_suffix(f"_{model}"))
+    return pd.concat([*answers, *rest], axis=1)
 
 
 def plain(answer: Any) -> Any:
