@@ -193,7 +193,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     (planning/known_frame.py). price: of its model, at planning. before, used: the cost and the tokens of
     the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
     dollars that it may cost. keep: further content of answers with a column of its own
-    (core/kept.py). most: the highest cost of its requests in US dollars, as estimated at planning.
+    (core/kept.py). lax: the schema is a Pydantic class's (schema/models.py). most: the highest cost of
+    its requests in US dollars, as estimated at planning.
     changes: the chat parameters of a retry that differ from its parent's. tools: the names of those
     that its model may call. round: how many rounds of tool calls were answered before it: above 0,
     `parent` is the job whose calls it answers, or, if that has the same round, the job whose missed
@@ -242,6 +243,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     frame_digest: str = ""
     schema: Schema | None = None
+    lax: bool = False
     keep: dict[str, str] = {}
     samples: int = 1
     changes: dict[str, Any] = {}

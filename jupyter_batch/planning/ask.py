@@ -31,6 +31,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     taken: tuple[str, ...] = ()
     schema: Schema | None = None
+    lax: bool = False
     keep: dict[str, str] = {}
     samples: int = 1
     cache: str | None = None

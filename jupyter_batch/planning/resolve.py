@@ -53,6 +53,7 @@ from jupyter_batch.providers.table import (
 )
 from jupyter_batch.realtime.provider import realtime_facts
 from jupyter_batch.schema import read as read_schema
+from jupyter_batch.schema.models import ModelSchema
 from jupyter_batch.wire.openai import RESPONSES
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def order(
         prompt=form,
         params=params,
         schema=schema,
+        lax=isinstance(schema, ModelSchema),
         keep=opts.keep or {},
         samples=opts.n,
         cache=marks(target.provider, target.endpoint, opts.cache),

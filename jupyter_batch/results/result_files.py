@@ -25,6 +25,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.results.columns import Builder, Columns, Texts
 from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.schema import Parser
+from jupyter_batch.schema.models import mark_of, model_of
 from jupyter_batch.wire.dialects import OPENAI, decode_lines
 from jupyter_batch.wire.openai import (
     BLOCK_BYTES,
@@ -59,7 +60,7 @@ def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iter
     the final one.
     """
     results = decode_lines(dialect or job.dialect, block, job.endpoint, job.tool_names)
-    parser = None if job.schema is None else _parser(msgspec.json.encode(job.schema))
+    parser = _parser_of(job)
     if job.tools:
         return (
             msgspec.structs.replace(result, value=result.calls)
@@ -72,9 +73,20 @@ def results_in(block: bytes, job: JobRecord, dialect: str | None = None) -> Iter
     return results if parser is None else parser.read(results)
 
 
+def _parser_of(job: JobRecord) -> Parser | None:
+    if job.schema is None:
+        return None
+    return _parser(msgspec.json.encode(job.schema), job.lax, class_of(job))
+
+
+def class_of(job: JobRecord) -> Any:
+    """The Pydantic class by which a job's answers are validated; None where this process has none."""
+    return model_of(job.schema) if job.lax and job.schema is not None else None
+
+
 @lru_cache(maxsize=64)
-def _parser(schema: bytes) -> Parser:
-    return Parser(msgspec.json.decode(schema, type=Schema))
+def _parser(schema: bytes, lax: bool, model: Any) -> Parser:
+    return Parser(msgspec.json.decode(schema, type=Schema), lax=lax, model=model)
 
 
 def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Columns]:
@@ -101,8 +113,8 @@ def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterat
         if is_kept and isinstance(found.values, Texts):
             with contextlib.suppress(LedgerError), written(kept_at(path)) as target:  # a full disk
                 target.writelines(found.to_bytes(mark))
-    if job.schema is not None:
-        found.parse = _parser(msgspec.json.encode(job.schema)).values
+    if (parser := _parser_of(job)) is not None:
+        found.parse = parser.values
     yield found
 
 
@@ -113,14 +125,24 @@ def kept_at(path: Path) -> Path:
 
 def _mark(path: Path, job: JobRecord, dialect: str) -> bytes:
     """A hash of all that the columns depend on: the file, and how it is read."""
-    how = (VERSION, job.id, dialect, job.endpoint, job.schema, job.tool_names)
+    how: tuple[Any, ...] = (
+        VERSION,
+        job.id,
+        dialect,
+        job.endpoint,
+        job.schema,
+        job.tool_names,
+    )
+    if job.lax:
+        model = class_of(job)
+        how = (*how, "" if model is None else mark_of(model))
     return blake2b(msgspec.json.encode((file_sum(path), how)), digest_size=16).digest()
 
 
 def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     """Decode a file. With a schema the values are the answers' texts, which are parsed on access."""
     made = Builder(job.id)
-    parser = None if job.schema is None else _parser(msgspec.json.encode(job.schema))
+    parser = _parser_of(job)
     is_chat = dialect == OPENAI and job.endpoint == CHAT and parser is None
     for block in _blocks(path):
         for found in (

@@ -1,7 +1,8 @@
 """Parsing of an answer's text into its fields' values, or the reason for a failure.
 
 Accepted: JSON; JSON in a fence; JSON surrounded by text, if it is the only object. Nothing is
-guessed: a number in quotes is a text, and a truncated object is invalid.
+guessed: a truncated object is invalid, and a number in quotes is a text, but for the schema of a
+Pydantic class, whose own validation decides.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.schema.adapters import reader_of
 from jupyter_batch.schema.check import Misfit, compiled
+from jupyter_batch.schema.models import checked_by, validated_by
 
 REASON_CHARS = 500
 
@@ -46,10 +48,17 @@ _PLAIN = json.JSONDecoder(strict=False, parse_constant=_no_number)
 
 
 class Parser:
-    """Parses the answers of a job."""
+    """Parses the answers of a job.
 
-    def __init__(self, schema: Schema) -> None:
-        self._check = compiled(schema.json)
+    lax: the schema is a Pydantic class's. model: the class, where this process has it.
+    """
+
+    def __init__(self, schema: Schema, *, lax: bool = False, model: Any = None) -> None:
+        self._checked = (
+            checked_by(compiled(schema.json), schema, lax=lax)
+            if model is None
+            else validated_by(model, schema)
+        )
         self._fields = tuple(
             (field.name, field.key, field, _CONVERT.get(field.kind)) for field in schema.fields
         )
@@ -94,7 +103,7 @@ class Parser:
             and isinstance(found["values"], dict)
         ):
             found = found["values"]  # some Anthropic models wrap the input of litellm's JSON tool
-        self._check(found)
+        found = self._checked(found)
         for field in self._defaults:
             if found.get(field.key) is None and (
                 field.key not in found or field.key not in self._nullable

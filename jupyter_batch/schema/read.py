@@ -1,7 +1,7 @@
 """Conversion to Schema of a Pydantic model, a TypedDict, {name: type}, or a JSON schema.
 
-Pydantic generates the JSON schema of types, so all its types are supported; it is not used to read
-answers. Raises OptionError for an invalid schema.
+Pydantic generates the JSON schema of types, so all its types are supported; answers are read by a
+Pydantic class alone (models.py). Raises OptionError for an invalid schema.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.schema.check import compiled, resolved, shown
+from jupyter_batch.schema.models import aliases, remember
 
 TAKES = "a Pydantic model, a TypedDict, {name: type}, or a JSON schema"
 
@@ -59,7 +60,7 @@ def read(given: Any) -> Schema:
         what = f"{given.__name__} alone" if isinstance(given, type) else f"a {name}"
         raise OptionError(f"`schema` takes {TAKES}, not {what}{hint}")
     if hasattr(given, "model_json_schema"):
-        return _typed(given, given.__name__)
+        return remember(_typed(given, given.__name__), given)
     if typing.is_typeddict(given) or _is_typed_dict(given):
         return _typed(_own(given, set()), given.__name__)
     if dataclasses.is_dataclass(given):
@@ -234,23 +235,12 @@ def _typed(made: Any, name: str) -> Schema:
     described = schema.get("description")
     if described and not (made.__doc__ or "").strip():
         schema.pop("description")
-    names, factories = _aliases(made), _factories(made)
+    names, factories = aliases(made), _factories(made)
     for key, part in schema.get("properties", {}).items():
         empty = _EMPTY.get(factories.get(names.get(key, key)))
         if empty is not None and isinstance(part, dict):
             part.setdefault("default", empty)
     return _schema(schema, name, names)
-
-
-def _aliases(made: Any) -> dict[str, str]:
-    """Return a Pydantic model's field names by their JSON names."""
-    names: dict[str, str] = {}
-    for name, info in getattr(made, "model_fields", {}).items():
-        alias = info.validation_alias or info.alias
-        first = getattr(alias, "choices", [alias])[0]
-        if isinstance(first, str):
-            names[first] = name
-    return names
 
 
 def _factories(made: Any) -> dict[str, Any]:
