@@ -31,7 +31,13 @@ _MODELS: dict[bytes, Any] = {}
 
 
 class ModelSchema(Schema, frozen=True):
-    """A schema that was read from a Pydantic class."""
+    """A schema that was read from a Pydantic class; it equals the same schema as it is stored."""
+
+    def __eq__(self, other: object) -> bool:
+        same = msgspec.structs.astuple
+        return isinstance(other, Schema) and same(self) == same(other)
+
+    __hash__ = Schema.__hash__
 
 
 def remember(schema: Schema, model: Any) -> ModelSchema:
