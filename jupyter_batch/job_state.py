@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from jupyter_batch.core.errors import LedgerReadOnlyError
+from jupyter_batch.core.history import Wait
 from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.handle import Handle
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import History, snapshot_of
+from jupyter_batch.ledger.usual_waits import wait_like
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
@@ -51,6 +53,7 @@ class JobState(Handle):
         self._preview = ResultPreview()
         self._history = History()
         self._prices = ActionPrices()
+        self._waits: tuple[str, Wait | None] | None = None
         self._next: Self | None = None  # the retry that a click made
         self._before: Self | None = None  # the job it continues, kept alive for its frames
 
@@ -128,6 +131,7 @@ class JobState(Handle):
             again=() if again is None else (again,),
             offers=offered,
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
+            usual=self._usual(record, shards),
         )
 
     def _offers(self, record: JobRecord, seen: Snapshot, again: Snapshot | None) -> tuple[str, ...]:
@@ -151,6 +155,15 @@ class JobState(Handle):
             return msgspec.structs.replace(seen, prices=again.prices)
         prices = self._prices.look(self._here.ledger, record, shards)
         return with_prices(seen, prices, offered)
+
+    def _usual(self, record: JobRecord, shards: list[ShardRecord]) -> Wait | None:
+        """The usual wait for its largest batch, read once; None for a complete job."""
+        if self._salvaged is not None or record.finished_at:
+            return None
+        if self._waits is None or self._waits[0] != record.id:
+            largest = max((shard.requests for shard in shards), default=0)
+            self._waits = record.id, wait_like(self._here.ledger, record, largest)
+        return self._waits[1]
 
     def _is_unbound(self, record: JobRecord, seen: Snapshot) -> bool:
         """Whether its answers are for a frame that this process lacks; `adopt` reports that itself."""

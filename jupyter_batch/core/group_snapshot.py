@@ -68,6 +68,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "examples": every("examples"),
         "offers": tuple(dict.fromkeys(every("offers"))),
         "history": added(each("history")),
+        "usual": max(filter(None, each("usual")), key=lambda wait: wait.high, default=None),
         "attach": reopen(group),
     }
     return msgspec.structs.replace(seen[0], **fields)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from math import floor, log2
 
+import msgspec
+
 Points = tuple[tuple[float, int], ...]
 
 MOST = 64
@@ -105,3 +107,33 @@ def pace_of(points: Points, now: float, done: int, given: int) -> tuple[float, i
         if at >= began and there - base <= gained / 2 and now - at >= RECENT * (now - began):
             since, rows = at, there
     return (done - given - rows) / (now - since), done - given - rows
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """The usual time from sending a batch to its end, in seconds. batches: how many it is known from."""
+
+    low: float
+    high: float
+    batches: int
+
+
+LEAST_BATCHES = 3
+"""Fewer batches are no history."""
+ALIKE = 4
+"""Batches of up to so many times more or fewer requests are of the same size, where there are enough of them."""
+OUTSIDE = 0.1
+"""The share of the batches that took less than `low`, and of those that took more than `high`."""
+
+
+def usual_wait(took: Sequence[tuple[int, float]], requests: int) -> Wait | None:
+    """The usual wait for a batch of so many requests, from (requests, seconds) of earlier ones, the newest first."""
+    alike = [
+        seconds for size, seconds in took if requests / ALIKE <= size <= max(1, requests) * ALIKE
+    ]
+    if len(alike) < LEAST_BATCHES:
+        alike = [seconds for _, seconds in took]
+    times = sorted(max(0.0, seconds) for seconds in alike)
+    if len(times) < LEAST_BATCHES:
+        return None
+    aside = int(len(times) * OUTSIDE)
+    return Wait(low=times[aside], high=times[-1 - aside], batches=len(times))

@@ -9,7 +9,7 @@ import msgspec
 
 from jupyter_batch.core.cost import Bill, Spend
 from jupyter_batch.core.finish import Cuts
-from jupyter_batch.core.history import Points, pace_of
+from jupyter_batch.core.history import Points, Wait, pace_of
 
 
 class State(StrEnum):
@@ -173,7 +173,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     path, where known. equal: the reused rows with the same request as another row of the job.
     samples: answers requested for each row; counts are of answers then. cuts: truncated answers by
     finish reason, which count as succeeded or reused. history: (time, rows done from then on), a
-    few dozen points; () where unknown. blocks: current blocks, each cause once. blocked: the cause
+    few dozen points; () where unknown. usual: the usual wait
+    for its largest batch. blocks: current blocks, each cause once. blocked: the cause
     where no open shard can continue without the user; `state` is `waiting` then. Of a group: of the
     first blocked job, whatever the others do. message: about the job as a whole, such as why
     its provider can't be connected to.
@@ -216,6 +217,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     equal: int = 0
     samples: int = 1
     history: Points = ()
+    usual: Wait | None = None
 
     @property
     def is_complete(self) -> bool:

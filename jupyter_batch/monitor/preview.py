@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from jupyter_batch.core.cost import Range, money
+from jupyter_batch.core.history import Wait
 from jupyter_batch.monitor import style
 from jupyter_batch.monitor.html import esc
 from jupyter_batch.monitor.view import clean
+from jupyter_batch.monitor.words import usually
 
 STYLE = f"<style>\n{style.CARD}{style.FACTS}</style>"
 CHARS = 600
 """Of each message so much is shown."""
+
+BODY_CHARS = 1000
+"""Characters shown of a request's body."""
 
 Prompt = Sequence[tuple[str, str]]
 
@@ -48,6 +56,20 @@ def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
     )
     table = f'<table class="jb-facts">{rows}</table>'
     return f'{STYLE}<div class="jb jb-card jb-static {style.AS_TEXT}">{table}{first}</div>'
+
+
+def wait(usual: Wait | None) -> list[tuple[str, str]]:
+    """The line about the usual wait, if it is known: `ready: usually 4 to 20 min (12 earlier batches)`."""
+    if usual is None:
+        return []
+    return [("ready", f"{usually(usual.low, usual.high)} ({usual.batches} earlier batches)")]
+
+
+def body(sent: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The line with the first request's body, if there is one."""
+    shown = orjson.dumps(sent).decode()
+    short = shown if len(shown) <= BODY_CHARS else f"{shown[:BODY_CHARS]}..."
+    return [("body", short)] if sent else []
 
 
 def dollars(cost: Range) -> str:

@@ -15,7 +15,7 @@ from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor import phrases
 from jupyter_batch.monitor.blocked import blocks, limits, note_of
 from jupyter_batch.monitor.progress_curve import curve
-from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span
+from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span, usually
 
 __all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]
 
@@ -259,6 +259,14 @@ def _spread(eta: float, answered: int) -> str:
     return f" ({number if high.endswith(f' {unit}') else low} to {high})"
 
 
+def _usual(shot: Snapshot) -> str:
+    """`usually 4 to 20 min`, of earlier batches like its own, until it has a pace; "" once that has passed."""
+    wait = shot.usual
+    if wait is None or shot.state.is_ending or shot.blocked or shot.elapsed > wait.high:
+        return ""
+    return usually(wait.low, wait.high)
+
+
 def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
     def at(when: float) -> str:
         return clock(when, shot.now, tz)
@@ -271,7 +279,7 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
             *([f"the provider deletes its copy on {at(shot.keeps_until or 0.0)}"] if kept else []),
         )
     spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
-    parts = [f"{spent}since {at(shot.created_at)}", eta]
+    parts = [f"{spent}since {at(shot.created_at)}", eta or _usual(shot)]
     if shot.deadline is not None:
         parts.append(f"the rest in real time from {at(shot.deadline)} on")
     if shot.expires_at is not None and not shot.state.is_ending:

@@ -68,3 +68,13 @@ def clock(when: float, now: float, tz: tzinfo | None, *, year: bool = False) -> 
 
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
+
+
+def usually(low: float, high: float) -> str:
+    """The usual range of a wait: `usually 4 to 20 min`, `usually under a minute`, `usually 50 min to 3 h`."""
+    ends = roughly(low), roughly(high)
+    if ends[0] == ends[1]:
+        return f"usually {ends[0]}"
+    first, last = (one.removeprefix("about ") for one in ends)
+    number, _, unit = first.partition(" ")
+    return f"usually {number if last.endswith(f' {unit}') else first} to {last}"

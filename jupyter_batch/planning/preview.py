@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,12 +20,14 @@ from jupyter_batch.core.cost import (
     money,
     pricer,
 )
+from jupyter_batch.core.history import Wait
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.ledger.usual_waits import wait_like
 from jupyter_batch.monitor import preview as screens
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (
@@ -50,8 +52,6 @@ TYPICAL = 200
 """Tokens of an answer that are assumed where no earlier answer is known."""
 PROMPTS = 3
 """The number of rendered prompts stored in a preview."""
-BODY_CHARS = 1000
-"""Characters shown of a request's body; `body` has all of it."""
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +61,11 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     `joined` (in progress in another job), `same` (duplicate of another row), `skipped` (a missing
     value) or `unsendable`. shards: batches to send. tokens: of the input. output: tokens of all
     answers, at most. usual: tokens of an earlier answer of such a job. unlimited: some request has no
-    max_tokens. cost: in the job's `mode`,
-    from empty to longest answers; likely: with usual ones; batch, realtime: in either mode.
+    max_tokens. cost: in the job's `mode`, from empty to longest answers; likely: with usual ones; batch,
+    realtime: in either mode.
     reuse_saves: the cost of the rows that need not be sent. prompts: the first rendered requests,
-    messages or input. body: of the first request, as sent. limits: those that apply. job: the
-    existing job for the same call, whose answers would be used.
+    messages or input. body: of the first request, as sent. limits: those that apply. caveats: of the
+    provider's batches. wait: the usual one for its largest batch. job: the existing job for the same call.
     """
 
     model: str
@@ -93,6 +93,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     prompts: tuple[Any, ...]
     body: dict[str, Any]
     limits: tuple[str, ...]
+    caveats: str
+    wait: Wait | None
     job: str | None
 
     @property
@@ -139,9 +141,11 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         told += _max_cost(self.max_cost, self.fits)
         return [
             *told,
+            *screens.wait(self.wait),
             ("price", self.price.source or "unknown"),
             ("limits", "; ".join(self.limits)),
-            *([("body", _json(self.body))] if self.body else []),
+            *([("caveats", self.caveats)] if self.caveats else []),
+            *screens.body(self.body),
         ]
 
     def _saved(self) -> str:
@@ -245,12 +249,6 @@ class Previews(list[Preview]):
         return "".join(one._repr_html_() for one in self) + screens.html(self.facts(), [])
 
 
-def _json(body: Mapping[str, Any]) -> str:
-    """A request's body for display."""
-    text = orjson.dumps(body).decode()
-    return text if len(text) <= BODY_CHARS else f"{text[:BODY_CHARS]}..."
-
-
 def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
     known = [one for one in most if one is not None]
     return None if limit is None or len(known) < len(most) else math.fsum(known) <= limit
@@ -297,6 +295,8 @@ def _preview(
     same = sum(shard.followers for shard in made.shards) if made.existing is None else 0
     reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
     prompts, body = _first(made)
+    largest = max((shard.requests for shard in own), default=0)
+    facts = RECORDS.get(order.ask.provider) if record.mode == BATCH else None
     return Preview(
         model=record.model,
         mode=record.mode,
@@ -323,6 +323,8 @@ def _preview(
         prompts=prompts,
         body=body,
         limits=_limits(order, own),
+        caveats="" if facts is None else facts.caveats,
+        wait=wait_like(ledger, record, largest) if largest else None,
         job=made.existing.id if made.existing is not None else None,
     )
 

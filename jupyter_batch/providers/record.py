@@ -39,6 +39,17 @@ class Metadata(NamedTuple):
     takes: str
 
 
+class Proof(NamedTuple):
+    """A proof by the tests: the part that was tested, against which counterpart, and when it last passed (a month)."""
+
+    part: str
+    against: str
+    month: str
+
+    def __str__(self) -> str:
+        return f"{self.part}, against {self.against}, {self.month}"
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments of a provider's `connect`, for one job.
 
@@ -77,8 +88,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The function from a Connection to the Provider."""
     embedded: bool = False
     """Whether it is the embedded server, which the runner starts."""
-    proven: str = ""
-    """What its batches were tested against; "" where none are sent."""
+    proven: Proof | None = None
+    """The proof that its batches work; None where none are sent."""
     carried: str = ""
     """How its batches are called."""
     otel: str = ""
@@ -204,6 +215,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     """Names of models that completion offers first."""
     note: str = ""
+    caveats: str = ""
+    """What may surprise a user of its batches: what is lost, billed, refused or late."""
 
     def limits(self) -> Limits | None:
         """The limits of one request file; None if unknown."""

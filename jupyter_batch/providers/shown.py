@@ -75,8 +75,10 @@ def _notes(record: Record) -> str:
     said = [record.note] if record.note else []
     if record.minimum is not None and record.minimum > 1:
         said.append(f"at least {record.minimum:,} requests")
+    if record.caveats:
+        said.append(record.caveats)
     if record.proven:
-        said.append(f"tested against {record.proven}")
+        said.append(f"tested: {record.proven}")
     if record.carried:
         said.append(f"called with {record.carried}")
     if record.instead:

@@ -21,7 +21,9 @@ def test_a_record_is_whole(record):
         assert record.limits() is not None
         assert record.files in (1, 2)
         assert record.carried
-        assert record.proven
+        assert record.embedded or record.caveats
+        assert all(record.proven)
+        assert re.fullmatch(r"[A-Z][a-z]+ 20\d\d", record.proven.month)
         assert record.embedded or callable(load(record.connect))
     else:
         assert record.instead
@@ -52,6 +54,16 @@ def test_what_is_not_known_is_a_question_mark():
         if line.startswith("hosted_vllm")
     )
     assert row.split()[2:] == ["?"] * 8
+
+
+def test_the_table_has_caveats_and_what_was_proven_against_what_and_when():
+    """In the notes below the table: each provider that batches are sent to."""
+    shown = table(list(Providers()))
+    for record in Providers():
+        if record.batch:
+            proof = record.proven
+            assert record.caveats in shown
+            assert f"tested: {proof.part}, against {proof.against}, {proof.month}" in shown
 
 
 def test_the_table_has_a_row_for_each():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -12,7 +12,11 @@ RECORDS = (
         models=("claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-6"),
         dialect="anthropic",
         litellm="anthropic",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         carried="httpx, translated by litellm",
         source="Claude docs: batch processing",
         key=("ANTHROPIC_API_KEY",),
@@ -37,6 +41,7 @@ RECORDS = (
         files=1,
         tells_all=True,  # batch processing: the results list every request, with its result type
         note="no request file: the requests are the create's body",
+        caveats="a batch ends after 24 h: rows without an answer expire, and are not billed",
         connect="jupyter_batch.providers.anthropic.batches:connect",
         schema_as_tool=True,
         limited_schemas=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -10,9 +10,13 @@ RECORDS = (
         otel="azure.ai.openai",
         title="Azure OpenAI",
         litellm="azure",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         carried="httpx",
-        source="Microsoft Learn: batch how-to, quotas, REST reference 2024-10-21",
+        source="Microsoft Learn: batch how-to, quotas, create batch (v1), REST reference 2024-10-21",
         key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),
         base=("AZURE_API_BASE",),  # litellm's own order
         version=("AZURE_API_VERSION",),
@@ -23,8 +27,8 @@ RECORDS = (
             r"[a-z0-9-]+\.services\.ai\.azure\.com",
         ),
         chat="/chat/completions",  # batch how-to: no /v1 in the lines
-        requests=100_000,
-        bytes=200_000_000,  # quotas: 100,000 requests, 200 MB
+        requests=50_000,  # create batch, v1; the quotas page has 100,000: the smaller is taken by both
+        bytes=200_000_000,
         windows=("24h",),
         keeps="until deleted",  # batch how-to: 500 input files, 10,000 where they expire
         discount="50% of global standard",
@@ -34,7 +38,8 @@ RECORDS = (
         tagged=True,
         files=2,  # REST reference
         checks_file=True,  # batch how-to: a create is refused until the file is processed
-        note="the model is the name of a batch deployment; 24 h is a target, late batches are not ended",
+        note="the model is the name of a batch deployment",
+        caveats="24 h is a target: late batches are not ended",
         connect="jupyter_batch.providers.azure.batches:connect",
         responses_names=True,
         bridged=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Metadata, Record, Setting
+from jupyter_batch.providers.record import Metadata, Proof, Record, Setting
 
 RECORDS = (
     Record(
@@ -11,7 +11,7 @@ RECORDS = (
         title="Amazon Bedrock",
         dialect="bedrock",
         litellm="bedrock",
-        proven="a server written from its API reference",
+        proven=Proof("whole cycle", "a server written from its API reference", "November 2026"),
         carried="boto3, translated by litellm",
         login="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         base=("AWS_ENDPOINT_URL_BEDROCK", "AWS_ENDPOINT_URL"),
@@ -33,6 +33,7 @@ RECORDS = (
         windows=("24h", "7d"),
         window_hours=(24, 168),  # API reference: timeoutDurationInHours, 24 to 168
         files=1,
+        caveats="a batch has at least 100 requests: fewer are refused",
         note="needs aws_region_name=, s3_bucket_name=, aws_batch_role_arn=, and "
         "`pip install 'jupyter_batch[bedrock]'`",
         connect="jupyter_batch.providers.bedrock.batches:connect",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 
 def _server(
@@ -19,10 +19,15 @@ def _server(
         connect="jupyter_batch.providers.openai.batches:connect",
         litellm=named or "openai",
         carried="httpx",
-        proven="AIBrix, OGX, a litellm proxy and the embedded server",
+        proven=Proof(
+            "whole cycle",
+            "the embedded server (and AIBrix, OGX and a litellm proxy where they are installed)",
+            "November 2026",
+        ),
         key=(f"{upper}_API_KEY",) if named else ("OPENAI_API_KEY",),
         base=(f"{upper}_API_BASE",) if named else ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         pack=Limits(requests=50_000, bytes=200_000_000),  # OpenAI's, since it is the same API
+        caveats="limits, window, price and storage are the server's own: none of them is known here",
         files=2,
         any_window=True,
         responses=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -21,11 +21,15 @@ RECORDS = (
         discount="50%",
         price=0.5,
         serves=("qwen",),
-        note="models differ by region (China: api_base=https://dashscope.aliyuncs.com/compatible-mode/v1); "
-        "a model without batches fails after the upload",
+        note="models differ by region (China: api_base=https://dashscope.aliyuncs.com/compatible-mode/v1)",
+        caveats="a model without batches fails after the upload",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         compatible=True,
         files=2,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -22,9 +22,14 @@ RECORDS = (
         cancel=True,
         listed=True,
         note="one model a file",
+        caveats="the discount is 20%, less than elsewhere",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         compatible=True,
         files=2,
     ),

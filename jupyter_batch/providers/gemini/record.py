@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -13,7 +13,11 @@ RECORDS = (
         models=("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-3-flash-preview"),
         dialect="gemini",
         litellm="gemini",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         carried="httpx, translated by litellm",
         source="ai.google.dev: Batch API, Files API, limits; google-genai",
         key=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -32,7 +36,8 @@ RECORDS = (
         files=1,
         checks_file=True,  # Files API: a file may be PROCESSING
         vectors=True,  # Batch API: asyncBatchEmbedContent
-        note="24 h are a target: a batch expires after 48 h, without results; needs a paid tier",
+        note="needs a paid tier",
+        caveats="24 h are a target: a batch expires after 48 h, and an expired batch has no results",
         connect="jupyter_batch.providers.gemini.batches:connect",
         realtime_base="jupyter_batch.providers.gemini.address:versioned",
         bare="gemini-|gemma-",

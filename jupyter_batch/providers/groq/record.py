@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -26,10 +26,15 @@ RECORDS = (
         listed=True,
         tagged=True,
         serves=("qwen", "kimi-", "llama", "gpt-oss"),
-        note="batches are not in its free plan (403 not_available_for_plan); chat alone",
+        note="chat alone",
+        caveats="batches are not in its free plan (403 not_available_for_plan)",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         compatible=True,
         files=2,
     ),

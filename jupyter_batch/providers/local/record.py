@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -12,7 +12,7 @@ RECORDS = (
         shown=False,
         embedded=True,
         source="docs/server.md",
-        proven="itself",
+        proven=Proof("whole cycle", "itself", "November 2026"),
         carried="httpx",
         pack=Limits(requests=50_000, bytes=200_000_000),
         files=2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -12,7 +12,11 @@ RECORDS = (
         title="Mistral",
         models=("mistral-small-latest", "mistral-medium-latest", "mistral-large-latest"),
         litellm="mistral",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         carried="httpx",
         source="docs.mistral.ai: batch inference, API reference",
         key=("MISTRAL_API_KEY",),
@@ -33,6 +37,7 @@ RECORDS = (
         tagged=True,
         files=2,
         note="one model a batch; completion_window: any number of hours or days, up to 7d",
+        caveats="without billing set up, a create is refused with 402",
         connect="jupyter_batch.providers.mistral.batches:connect",
         vectors=True,  # API reference: batch jobs
         renamed={"dimensions": "output_dimension"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -19,10 +19,14 @@ RECORDS = (
         any_window=True,
         listed=True,
         serves=("kimi-",),
-        note="whether batches are at api.moonshot.ai, too, is not known: api_base= names it",
+        caveats="whether batches are at api.moonshot.ai, too, is not known: api_base= names it",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         compatible=True,
         files=2,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -10,7 +10,11 @@ RECORDS = (
         title="OpenAI",
         models=("gpt-5.4-mini", "gpt-5.4-nano", "gpt-4.1-mini", "gpt-5.4", "gpt-4o-mini"),
         litellm="openai",
-        proven="a server written from its API reference, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its API reference",
+            "November 2026",
+        ),
         carried="httpx",
         source="OpenAI: batch guide, API reference, help FAQ",
         key=("OPENAI_API_KEY",),
@@ -28,8 +32,8 @@ RECORDS = (
         listed=True,
         tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters
         files=2,  # batch guide: output_file_id, error_file_id
-        note="one model and one endpoint a file; tokens enqueued are limited per model; "
-        "an expired batch keeps, and bills, what finished",
+        note="one model and one endpoint a file; tokens enqueued are limited per model",
+        caveats="an expired or cancelled batch keeps, and bills, what finished",
         connect="jupyter_batch.providers.openai.batches:connect",
         litellm_keys=("api_key", "openai_key"),
         litellm_base=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -24,9 +24,14 @@ RECORDS = (
         price=0.5,
         plain_params=True,
         note="one model a file",
+        caveats="at most 5,000 requests a file; which models take batches is in its documentation alone",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         compatible=True,
         files=2,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -12,7 +12,11 @@ RECORDS = (
         source="docs.together.ai: batch inference; its SDK 3.1",
         connect="jupyter_batch.providers.together_ai.batches:connect",
         carried="httpx",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
         base=("TOGETHERAI_API_BASE",),
         default_base="https://api.together.xyz/v1",
@@ -26,6 +30,7 @@ RECORDS = (
         tagged=False,  # no metadata: found by the request file
         files=2,
         serves=("deepseek", "qwen", "kimi-", "llama", "meta-llama", "gpt-oss"),
-        note="24h is a target; a batch has no counts of its rows",
+        note="a batch has no counts of its rows",
+        caveats="24h is a target; only selected models have a discount, so that the cost is unknown",
     ),
 )

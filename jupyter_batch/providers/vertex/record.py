@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Metadata, Record, Setting
+from jupyter_batch.providers.record import Metadata, Proof, Record, Setting
 
 RECORDS = (
     Record(
@@ -12,7 +12,7 @@ RECORDS = (
         title="Vertex AI (Gemini)",
         dialect="vertex",
         litellm="vertex_ai",
-        proven="a server written from its REST reference",
+        proven=Proof("whole cycle", "a server written from its REST reference", "November 2026"),
         carried="httpx and google-auth, translated by litellm",
         login="GOOGLE_APPLICATION_CREDENTIALS",
         base=("VERTEXAI_API_BASE", "VERTEX_API_BASE"),
@@ -32,6 +32,7 @@ RECORDS = (
         tagged=True,  # REST reference: labels, and a filter by them
         windows=("24h",),  # 24 h once it runs, up to 72 h in the queue
         files=1,
+        caveats="a batch may be queued for 72 h; a cancelled one keeps, and bills, what finished",
         note="Gemini models; needs vertex_project=, vertex_location=, gcs_bucket_name=, and "
         "`pip install 'jupyter_batch[vertex]'`",
         connect="jupyter_batch.providers.vertex.batches:connect",

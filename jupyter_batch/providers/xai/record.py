@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Record
+from jupyter_batch.providers.record import Proof, Record
 
 RECORDS = (
     Record(
@@ -12,7 +12,11 @@ RECORDS = (
         title="xAI",
         models=("grok-4.3",),
         litellm="xai",
-        proven="a server written from its documentation, with every ending",
+        proven=Proof(
+            "whole cycle and every ending",
+            "a server written from its documentation",
+            "November 2026",
+        ),
         carried="httpx",
         source="docs.x.ai: batch API, REST reference",
         key=("XAI_API_KEY",),
@@ -28,7 +32,8 @@ RECORDS = (
         listed=True,
         tagged=True,  # by the batch's name
         files=1,
-        note="no window to choose: most end within 24 h; results are paged, not a file",
+        note="results are paged, not a file",
+        caveats="no window to choose: most end within 24 h; the discount differs by model",
         connect="jupyter_batch.providers.xai.batches:connect",
         responses=True,  # docs.x.ai: a line's url selects its endpoint
         responses_names=True,
