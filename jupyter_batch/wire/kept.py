@@ -5,8 +5,10 @@ Based on a line's shape. Never raises: an unreadable line has none.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from jupyter_batch.wire import tolerant
@@ -14,6 +16,7 @@ from jupyter_batch.wire.translated import mapping
 
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>", re.DOTALL)
 _APART = "\n\n"
+_JSON = json.JSONDecoder(strict=False)
 
 
 def kept(line: bytes) -> dict[str, Any]:
@@ -72,6 +75,58 @@ def _first(*values: Any) -> Any:
     return next((value for value in values if value), None)
 
 
+# --- citations of a structured answer ---------------------------------------------------------
+
+
+def _placed(text: Any, annotations: Any) -> Any:
+    """Annotations with start and end, with their field where the text is an object in JSON."""
+    if not isinstance(text, str) or not _dicts(annotations) or not text.lstrip().startswith("{"):
+        return annotations
+    return _by_field(text, [(*_span(one), one) for one in annotations])
+
+
+def _span(annotation: Any) -> tuple[int, int]:
+    held = mapping(annotation)
+    held = mapping(held.get(str(held.get("type")))) or held  # chat nests it, Responses does not
+    start, end = held.get("start_index"), held.get("end_index")
+    return (start, end) if isinstance(start, int) and isinstance(end, int) else (-1, -1)
+
+
+def _by_field(text: str, cited: list[tuple[int, int, Any]]) -> list[Any]:
+    """Citations in order; those of a structured answer with `field`: the key whose value they are in."""
+    members = _members(text) if cited else []
+    made = []
+    for start, end, citation in cited:
+        field = next((key for key, first, last in members if start < last and end > first), None)
+        placed = field is not None and isinstance(citation, dict)
+        made.append({**citation, "field": field} if placed else citation)
+    return made
+
+
+def _members(text: str) -> list[tuple[str, int, int]]:
+    """(key, start, end of its value) of an object in JSON; none for any other text."""
+    found: list[tuple[str, int, int]] = []
+    at = len(text) - len(text.lstrip())
+    if text[at : at + 1] != "{":
+        return found
+    try:
+        while text[at] in "{,":
+            key, at = _JSON.raw_decode(text, _skip(text, at + 1))
+            start = _skip(text, _skip(text, at) + 1)  # behind the colon
+            _, end = _JSON.raw_decode(text, start)
+            found.append((str(key), start, end))
+            at = _skip(text, end)
+    except (ValueError, IndexError, RecursionError):  # empty, or cut off
+        pass
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at].isspace():
+        at += 1
+    return at
+
+
 # --- chat completions -----------------------------------------------------------------------------------------------
 
 
@@ -83,7 +138,7 @@ def _chat(body: Mapping[str, Any]) -> dict[str, Any]:
     )
     message = mapping(choice.get("message"))
     more = mapping(message.get("provider_specific_fields"))
-    annotations = _first(message.get("annotations"))
+    annotations = _placed(message.get("content"), message.get("annotations"))
     citations = _first(
         annotations,
         message.get("citations"),
@@ -167,7 +222,7 @@ def _response(body: Mapping[str, Any]) -> dict[str, Any]:
             for text in _texts(item.get("content")) or _texts(item.get("summary"))
         ],
         logprobs=_flat(part.get("logprobs") for part in parts),
-        citations=_flat(part.get("annotations") for part in parts),
+        citations=_flat(_placed(part.get("text"), part.get("annotations")) for part in parts),
         transcript=_joined(spoken),
     )
 
@@ -181,9 +236,13 @@ def _texts(parts: Any) -> list[Any]:
 
 def _anthropic(message: Mapping[str, Any]) -> dict[str, Any]:
     blocks = _dicts(message.get("content"))
+    texts = [str(block.get("text") or "") for block in blocks]
+    spans: list[tuple[int, int, Any]] = []
+    for block, text, end in zip(blocks, texts, accumulate(map(len, texts)), strict=True):
+        spans += [(end - len(text), end, one) for one in block.get("citations") or ()]
     return _made(
         reasoning=[block.get("thinking") for block in blocks if block.get("type") == "thinking"],
-        citations=_flat(block.get("citations") for block in blocks),
+        citations=_by_field("".join(texts), spans),
     )
 
 
