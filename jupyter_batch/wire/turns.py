@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.anthropic.results import JSON_TOOL
+from jupyter_batch.wire.translated import JSON_TOOL
 
 
 class Told(NamedTuple):
@@ -151,16 +151,6 @@ def responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
 def anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
     """Append Claude's answer and the results."""
     params = data["params"]
-    content = [] if answer is None else answer["result"]["message"]["content"]
-    blocks = [
-        _block(block) for block in content if block.get("type") != "text" or block.get("text")
-    ]
-    if answer is None:
-        blocks = [{"type": "text", "text": calls.text}] if calls.text else []
-        blocks += [
-            {"type": "tool_use", "id": one.id, "name": call["name"], "input": _input(call)}
-            for call, one in zip(calls, told, strict=True)
-        ]
     results = [
         {
             "type": "tool_result",
@@ -172,19 +162,31 @@ def anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
     ]
     params["messages"] = [
         *params["messages"],
-        {"role": "assistant", "content": blocks},
+        {"role": "assistant", "content": _blocks(answer, calls, told)},
         {"role": "user", "content": results},
     ]
     choice = params.get("tool_choice")
-    if (
-        isinstance(choice, Mapping)
-        and choice.get("type") in ("any", "tool")
-        and choice.get("name") != JSON_TOOL
-    ):
+    if not isinstance(choice, Mapping) or choice.get("name") == JSON_TOOL:
+        return
+    if choice.get("type") in ("any", "tool"):
         params["tool_choice"] = {
             "type": "auto",
             **{key: value for key, value in choice.items() if key == "disable_parallel_tool_use"},
         }
+
+
+def _blocks(answer: Any, calls: ToolCalls, told: Sequence[Told]) -> list[dict[str, Any]]:
+    """The blocks of the answer; made from its calls where the answer is not here."""
+    if answer is not None:
+        content = answer["result"]["message"]["content"]
+        return [_block(each) for each in content if each.get("type") != "text" or each.get("text")]
+    return [
+        *([{"type": "text", "text": calls.text}] if calls.text else []),
+        *(
+            {"type": "tool_use", "id": one.id, "name": call["name"], "input": _input(call)}
+            for call, one in zip(calls, told, strict=True)
+        ),
+    ]
 
 
 def _block(block: Mapping[str, Any]) -> dict[str, Any]:

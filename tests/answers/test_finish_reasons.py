@@ -13,6 +13,7 @@ from jupyter_batch.wire.anthropic import results
 from jupyter_batch.wire.clouds import bedrock
 from jupyter_batch.wire.clouds import gemini as generate_content
 from jupyter_batch.wire.dialects import decode_lines
+from jupyter_batch.wire.translated import JSON_TOOL
 
 
 def chat(finish, text="half an", **message):
@@ -144,7 +145,7 @@ def test_json_that_was_asked_for_as_a_tool_is_whole():
     """The JSON tool of litellm ends with `tool_use`; the answer is its input, and no call is left open."""
     line = messages("tool_use")
     line["result"]["message"]["content"] = [
-        {"type": "tool_use", "name": results.JSON_TOOL, "input": {"a": 1}}
+        {"type": "tool_use", "name": JSON_TOOL, "input": {"a": 1}}
     ]
     result = results.decode(json.dumps(line).encode())
     assert (json.loads(result.value), result.finish) == ({"a": 1}, "stop")

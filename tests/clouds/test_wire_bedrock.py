@@ -266,7 +266,7 @@ DECODED = {
     "an error that is a text": ({"error": "no"}, None, "no"),
     "neither": ({}, None, "neither an answer nor an error"),
     "odd": ({"modelOutput": {"output": [], "usage": 3}}, None, "no content (stopReason: none)"),
-    "odder": ({"modelOutput": {"output": {"message": {"content": 7}}}}, None, "can't be read"),
+    "odder": ({"modelOutput": {"output": {"message": {"content": 7}}}}, None, "no content"),
 }
 
 

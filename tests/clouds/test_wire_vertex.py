@@ -208,7 +208,7 @@ DECODED = {
     ),
     "an error": ({"error": {"code": 3, "message": "bad"}}, None, "INVALID_ARGUMENT: bad"),
     "odd": ({"response": {"candidates": [7]}}, None, "no candidates"),
-    "odder": ({"response": {"candidates": [{"content": {"parts": 7}}]}}, None, "can't be read"),
+    "odder": ({"response": {"candidates": [{"content": {"parts": 7}}]}}, None, "no content"),
 }
 
 

@@ -6,8 +6,7 @@ and a tolerant one, which takes any bytes and never raises, for the rest.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +19,11 @@ from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic.requests import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder
 from jupyter_batch.wire.row_error import code_of, cut, reason_of
+from jupyter_batch.wire.translated import StopWords, calls_of, dicts_in, json_of, mapping, value_of
 
 __all__ = ["MAX_TOKENS", "MAX_TOKENS_THINKING", "Encoder", "decode", "decode_lines", "read_batch"]
 
-JSON_TOOL = "json_tool_call"
-"""The tool that litellm requests where a model has no JSON mode: its input is the answer."""
-
+_STOP_WORDS = StopWords("stop_reason", "max_tokens", ("end_turn", "stop_sequence"))
 _SILENT = ("thinking", "redacted_thinking")
 _SUCCEEDED = Status.SUCCEEDED
 
@@ -84,38 +82,32 @@ def _typed(line: _Line) -> Result | None:
     message = line.result.message
     if line.result.type != "succeeded" or message is None or not is_whole(message.stop_reason):
         return None
-    texts = []
-    for block in message.content:
-        if block.type == "text":
-            texts.append(block.text)
-        elif block.type not in _SILENT:
-            return None
-    value = "".join(texts)
+    if not all(block.type == "text" or block.type in _SILENT for block in message.content):
+        return None
+    value = "".join(block.text for block in message.content if block.type == "text")
     if not value:
         return None
     used = message.usage
-    if used is None:
-        return Result(line.custom_id, _SUCCEEDED, value, finish=finish_of(message.stop_reason))
-    if used.iterations:
+    if used is not None and used.iterations:
         return None
+    usage = None if used is None else _typed_usage(used)
+    return Result(
+        line.custom_id, _SUCCEEDED, value, usage=usage, finish=finish_of(message.stop_reason)
+    )
+
+
+def _typed_usage(used: _Used) -> Usage:
     read, thought = used.cache_read_input_tokens or 0, used.output_tokens_details
     age = used.cache_creation or _NO_AGE
     longer = age.ephemeral_1h_input_tokens or 0
-    put = used.cache_creation_input_tokens or longer + (age.ephemeral_5m_input_tokens or 0)
-    return Result(
-        line.custom_id,
-        _SUCCEEDED,
-        value,
-        None,
-        Usage(
-            used.input_tokens + read + put,
-            used.output_tokens,
-            read,
-            (thought.thinking_tokens if thought else None) or 0,
-            put,
-            cache_write_1h_tokens=longer,
-        ),
-        finish_of(message.stop_reason),
+    written = used.cache_creation_input_tokens or longer + (age.ephemeral_5m_input_tokens or 0)
+    return Usage(
+        used.input_tokens + read + written,
+        used.output_tokens,
+        read,
+        (thought.thinking_tokens if thought else None) or 0,
+        written,
+        cache_write_1h_tokens=longer,
     )
 
 
@@ -225,74 +217,51 @@ def _reason(error: Any) -> str:
 
 def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any, str]:
     """Return (value, "") or (None, reason)."""
-    stop = message.get("stop_reason")
     content = message.get("content")
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    blocks = (
-        [block for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
-    )
-    texts = [str(block.get("text") or "") for block in blocks if block.get("type") == "text"]
+    blocks = dicts_in([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    text = "".join(str(each.get("text") or "") for each in blocks if each.get("type") == "text")
+    if message.get("stop_reason") == "refusal":
+        why = mapping(message.get("stop_details")).get("explanation")
+        return None, f"refusal: {why or text or 'the model refused to answer'}"
     calls = [block for block in blocks if block.get("type") == "tool_use"]
-    if stop == "refusal":
-        details = message.get("stop_details")
-        why = details.get("explanation") if isinstance(details, dict) else None
-        return None, f"refusal: {why or ''.join(texts) or 'the model refused to answer'}"
-    asked = [call for call in calls if call.get("name") == JSON_TOOL]
-    if asked:
-        return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
-    if calls:
-        return ToolCalls(
-            [
-                {
-                    "id": call.get("id"),
-                    "name": tool_names.get(str(call.get("name")), call.get("name")),
-                    "arguments": tolerant.arguments_of(call.get("input")),
-                }
-                for call in calls
-            ],
-            "".join(texts),
-        ), ""
-    if any(texts):
-        return "".join(texts), ""
-    if stop == "max_tokens":
-        return (
-            None,
-            "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)",
-        )
-    if stop in ("end_turn", "stop_sequence"):
-        return "", ""  # the model had no output: an empty text is an answer
-    return None, f"the answer has no content (stop_reason: {stop})"
+    if (value := json_of(calls)) is not None:
+        return value, ""
+    stop = str(message.get("stop_reason"))
+    return value_of(text, calls_of(calls, "id", tool_names), stop, _STOP_WORDS)
 
 
 def _usage(usage: Any) -> Usage | None:
     """All input tokens, including cache reads and writes, which Anthropic counts separately."""
-    if not isinstance(usage, Mapping) or all(
-        usage.get(key) is None for key in ("input_tokens", "output_tokens")
-    ):
+    if not isinstance(usage, Mapping) or {
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+    } == {None}:
         return None
-    rounds = [each for each in usage.get("iterations") or () if isinstance(each, Mapping)] or [
-        usage
-    ]
+    rounds: list[Mapping[str, Any]] = [*dicts_in(usage.get("iterations"))] or [usage]
 
     def of(key: str) -> int:
         return sum(tolerant.count(each.get(key)) for each in rounds)
 
-    written = of("cache_creation_input_tokens")
-    ages = [age for each in rounds if isinstance(age := each.get("cache_creation"), Mapping)]
-    ages = ages or [age for age in [usage.get("cache_creation")] if isinstance(age, Mapping)]
-    written = written or sum(tolerant.count(tokens) for age in ages for tokens in age.values())
-    longer = sum(tolerant.count(age.get("ephemeral_1h_input_tokens")) for age in ages)
-    details = usage.get("output_tokens_details")
-    thought = tolerant.count(details.get("thinking_tokens")) if isinstance(details, Mapping) else 0
+    written, longer = _cache_writes(usage, rounds)
     read = of("cache_read_input_tokens")
     return Usage(
         of("input_tokens") + read + written,
         of("output_tokens"),
         read,
-        thought,
+        tolerant.count(mapping(usage.get("output_tokens_details")).get("thinking_tokens")),
         written,
         cache_write_1h_tokens=longer,
     )
+
+
+def _cache_writes(usage: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Tokens that were written to the cache, and how many of them for an hour."""
+    ages = dicts_in([each.get("cache_creation") for each in rounds])
+    ages = ages or dicts_in([usage.get("cache_creation")])
+    written = sum(tolerant.count(each.get("cache_creation_input_tokens")) for each in rounds)
+    by_age = sum(tolerant.count(tokens) for age in ages for tokens in age.values())
+    longer = sum(tolerant.count(age.get("ephemeral_1h_input_tokens")) for age in ages)
+    return written or by_age, longer
 
 
 # --- batch objects --------------------------------------------------------------------------------------------------

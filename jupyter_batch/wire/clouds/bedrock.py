@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -23,14 +22,24 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.refusals.sentence import short
-from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
+from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.anthropic.requests import Translation
-from jupyter_batch.wire.anthropic.results import JSON_TOOL
 from jupyter_batch.wire.row_error import code_of, cut, reason_of
-from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads, time_of
+from jupyter_batch.wire.translated import (
+    StopWords,
+    answered,
+    calls_of,
+    dicts_in,
+    failed,
+    json_of,
+    mapping,
+    refuse_downloads,
+    time_of,
+    value_of,
+)
 from jupyter_batch.wire.whole import Refused, refused, sentence, unsupported
 
 MODEL_INVOCATION = "Converse"
@@ -39,6 +48,7 @@ _FILTERS = {
     "content_filtered": "content_filter: the provider's filter held the answer back",
     _GUARDRAIL: "content_filter: a guardrail held the answer back",
 }
+_STOP_WORDS = StopWords("stopReason", "max_tokens", ("end_turn", "stop_sequence"))
 _DASH = b"Z"  # in a recordId; job ids have no capital letters
 
 
@@ -236,39 +246,15 @@ def _wrong(custom_id: str | None, error: Any) -> Result:
 def _answer(output: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any, str]:
     """Return (value, "") or (None, reason)."""
     stop = str(output.get("stopReason") or "")
-    told = output.get("output")
-    message = told.get("message") if isinstance(told, dict) else None
-    content = message.get("content") if isinstance(message, dict) else None
-    blocks = [block for block in content or [] if isinstance(block, dict)]
+    message = mapping(mapping(output.get("output")).get("message"))
+    blocks = dicts_in(message.get("content"))
     text = "".join(map(_text, blocks))
     if stop in _FILTERS and (stop == _GUARDRAIL or not text):
         return None, _FILTERS[stop]
-    calls = [block["toolUse"] for block in blocks if isinstance(block.get("toolUse"), dict)]
-    asked = [call for call in calls if call.get("name") == JSON_TOOL]
-    if asked:  # the tool that litellm requests where a model has no JSON mode
-        return json.dumps(asked[0].get("input"), ensure_ascii=False), ""
-    if calls:
-        return ToolCalls(
-            [
-                {
-                    "id": call.get("toolUseId"),
-                    "arguments": tolerant.arguments_of(call.get("input")),
-                    "name": tool_names.get(str(call.get("name")), call.get("name")),
-                }
-                for call in calls
-            ],
-            text,
-        ), ""
-    if text:
-        return text, ""
-    if stop == "max_tokens":
-        return (
-            None,
-            "max_tokens: all the tokens were used up before any text came; allow more (max_tokens)",
-        )
-    if stop in ("end_turn", "stop_sequence"):
-        return "", ""  # the model had no output: an empty text is an answer
-    return None, f"the answer has no content (stopReason: {stop or 'none'})"
+    calls = dicts_in([block.get("toolUse") for block in blocks])
+    if (value := json_of(calls)) is not None:
+        return value, ""
+    return value_of(text, calls_of(calls, "toolUseId", tool_names), stop, _STOP_WORDS)
 
 
 def _text(block: Mapping[str, Any]) -> str:

@@ -15,11 +15,19 @@ from urllib.parse import urlsplit
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.finish import Finish
-from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
+from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic.requests import Translation
 from jupyter_batch.wire.row_error import code_of, reason_of
-from jupyter_batch.wire.translated import answered, failed, mapping, refuse_downloads
+from jupyter_batch.wire.translated import (
+    StopWords,
+    answered,
+    dicts_in,
+    failed,
+    mapping,
+    refuse_downloads,
+    value_of,
+)
 from jupyter_batch.wire.whole import Refused, refused, sentence, unsupported
 
 _FILTERS = (
@@ -32,6 +40,7 @@ _FILTERS = (
     "LANGUAGE",
     "MODEL_ARMOR",
 )
+_STOP_WORDS = StopWords("finishReason", "MAX_TOKENS", ("STOP",))
 _CODES = {
     "1": "CANCELLED",
     "3": "INVALID_ARGUMENT",
@@ -185,50 +194,29 @@ def _reason(status: Any) -> str:
 def _answer(response: dict[str, Any]) -> tuple[Any, str]:
     """Return (value, "") or (None, reason)."""
     candidates = response.get("candidates")
-    first = (
-        candidates[0]
-        if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict)
-        else None
-    )
-    if first is None:
-        feedback = response.get("promptFeedback")
-        blocked = feedback.get("blockReason") if isinstance(feedback, dict) else None
-        if blocked:
-            more = feedback.get("blockReasonMessage") if isinstance(feedback, dict) else None
-            return (
-                None,
-                f"content_filter: the prompt was blocked ({blocked}){f': {more}' if more else ''}",
-            )
-        return None, "the answer has no candidates"
-    content, finish = first.get("content"), str(first.get("finishReason") or "")
-    parts = content.get("parts") if isinstance(content, dict) else None
-    parts = [part for part in parts or [] if isinstance(part, dict) and not part.get("thought")]
+    if not isinstance(candidates, list) or not candidates or not isinstance(candidates[0], dict):
+        return None, _no_candidate(mapping(response.get("promptFeedback")))
+    first = candidates[0]
+    stop = str(first.get("finishReason") or "")
+    parts = dicts_in(mapping(first.get("content")).get("parts"))
+    parts = [part for part in parts if not part.get("thought")]
     text = "".join(str(part["text"]) for part in parts if isinstance(part.get("text"), str))
-    calls = [part["functionCall"] for part in parts if isinstance(part.get("functionCall"), dict)]
-    if finish in _FILTERS and not text:
-        return None, f"content_filter: the answer was held back ({finish}){_more(first)}"
-    if calls:
-        return ToolCalls(
-            [
-                {
-                    "id": call.get("id"),
-                    "name": call.get("name"),
-                    "arguments": call.get("args") or {},
-                }
-                for call in calls
-            ],
-            text,
-        ), ""
-    if text:
-        return text, ""
-    if finish == "MAX_TOKENS":
-        return (
-            None,
-            "MAX_TOKENS: all the tokens were used up before any text came; allow more (max_tokens)",
-        )
-    if finish == "STOP":
-        return "", ""  # the model had no output: an empty text is an answer
-    return None, f"the answer has no content (finishReason: {finish or 'none'}){_more(first)}"
+    if stop in _FILTERS and not text:
+        return None, f"content_filter: the answer was held back ({stop}){_more(first)}"
+    calls = [
+        {"id": call.get("id"), "name": call.get("name"), "arguments": call.get("args") or {}}
+        for call in dicts_in([part.get("functionCall") for part in parts])
+    ]
+    value, reason = value_of(text, calls, stop, _STOP_WORDS)
+    return value, f"{reason}{_more(first)}" if reason else ""
+
+
+def _no_candidate(feedback: Mapping[str, Any]) -> str:
+    """The reason of an answer without candidates."""
+    blocked, more = feedback.get("blockReason"), feedback.get("blockReasonMessage")
+    if not blocked:
+        return "the answer has no candidates"
+    return f"content_filter: the prompt was blocked ({blocked}){f': {more}' if more else ''}"
 
 
 def _more(candidate: Mapping[str, Any]) -> str:
