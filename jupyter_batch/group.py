@@ -89,6 +89,9 @@ class Group(Handle):
 
         return side_by_side(self._by_model(Job.results))
 
+    def _source_frame(self) -> pd.DataFrame | None:
+        return self.jobs[0]._source_frame()
+
     @property
     def errors(self) -> pd.DataFrame:
         """The rows that ended without an answer, with the model and the reason."""
@@ -161,29 +164,28 @@ class Group(Handle):
     def retry(
         self,
         *,
+        model: str | None = None,
+        invalid: bool = False,
         api_key: str | None = None,
+        api_base: str | None = None,
         max_cost: float | None = None,
         **params: Unpack[RetryParams],
     ) -> Group:
         """Resend the unanswered rows of each job, as linked jobs; return a group of these and the other jobs.
 
-        params: as for `Job.retry`, for all. max_cost: US dollars that the retries may cost together; default: the rest
-        of each job's own share. Raises InputError where no row is left, and OptionError where it may cost more;
-        nothing is sent then.
+        As `Job.retry`, for all. max_cost: US dollars that the retries may cost together (in equal shares with model= or
+        invalid=); default: the rest of each job's own share. Raises as that does; nothing is sent then.
         """
-        keys = self._keys(api_key)
-        if max_cost is not None:
-            from jupyter_batch.planning.resent_lines import changes_of
+        keys = self._keys(api_key) if model is None else dict.fromkeys(self._keys(None), api_key)
+        more: dict[str, Any] = {"model": model, "invalid": invalid, "api_base": api_base, **params}
+        share = self._share(max_cost)
+        if max_cost is not None and model is None and not invalid:
             from jupyter_batch.planning.retry import plan_all_again
 
-            plan_all_again(
-                self._here.ledger,
-                [job._record() for job in self.jobs],
-                now=time.time(),
-                max_cost=max_cost,
-                changes=changes_of(params),
-            )
-        return self._retried(lambda job: job.retry(api_key=keys[job.id], **params))
+            now, records = time.time(), [job._record() for job in self.jobs]
+            plan_all_again(self._here.ledger, records, now=now, max_cost=max_cost, params=params)
+            share = None
+        return self._retried(lambda job: job.retry(api_key=keys[job.id], max_cost=share, **more))
 
     def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
         """Ask the open rows of each job in real time, at the full price; complete jobs ask their unanswered rows.

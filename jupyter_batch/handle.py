@@ -6,6 +6,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
@@ -21,6 +22,8 @@ from jupyter_batch.notices.callbacks import Callbacks
 from jupyter_batch.notices.subscriptions import announce
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from jupyter_batch.results.timeline import JobEvents
     from jupyter_batch.runner.process import Session
     from jupyter_batch.viewer.opened import View
@@ -263,6 +266,28 @@ class Handle(Holder):
         self._callbacks.add(f, at_end=False)
         self._follow()
         return self
+
+    # -- as a frame -----------------------------------------------------------------------------------------
+
+    def frame(self) -> pd.DataFrame:
+        """The source's rows with the columns of the answers; those columns alone where this process lacks the source.
+
+        A new frame, at any time; rows without an answer (yet) have a missing value.
+        """
+        found = self.results()
+        answers = list(takewhile(lambda name: not str(name).startswith("_status"), found.columns))
+        source = self._source_frame()
+        if source is None or not source.index.equals(found.index):
+            return found[answers]
+        return source.assign(**{str(name): found[name].array for name in answers})
+
+    @abstractmethod
+    def results(self) -> pd.DataFrame:
+        """A row for each row of the source, on its index."""
+
+    @abstractmethod
+    def _source_frame(self) -> pd.DataFrame | None:
+        """The frame that its answers fill, or None."""
 
     # -- display --------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ from jupyter_batch.results.result_preview import ResultPreview
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from jupyter_batch.results import timeline
 
 _OPEN: weakref.WeakValueDictionary[tuple[str, str], Any] = weakref.WeakValueDictionary()
@@ -100,6 +102,10 @@ class JobState(Handle):
         if following:
             self._follow(self._here.lend_key(was.id, child.id))
         return child
+
+    def _source_frame(self) -> pd.DataFrame | None:
+        targets = self._answers.targets
+        return targets[-1].frame if targets else None
 
     def _shards(self, job: str | None = None) -> list[ShardRecord]:
         return self._salvaged[1] if self._salvaged else self._here.ledger.shards(job or self.id)

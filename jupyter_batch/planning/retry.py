@@ -27,7 +27,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
 from jupyter_batch.planning.escalation import Destination, EscalatedLines
 from jupyter_batch.planning.max_cost import Priced, all_within, left_of, spent
-from jupyter_batch.planning.resent_lines import ChangedLines, unchanged
+from jupyter_batch.planning.resent_lines import ChangedLines, changes_of, unchanged
 from jupyter_batch.providers.table import REALTIME, facts_of
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import of_job
@@ -125,13 +125,14 @@ def plan_all_again(
     *,
     now: float,
     max_cost: float,
-    changes: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any],
 ) -> None:
     """Retry each of several jobs with missed rows.
 
-    max_cost: of all together, else none is stored.
+    max_cost: of all together, else none is stored. params: chat parameters to change. Raises OptionError.
     """
-    way = Way(now=now, changes=changes or {}, max_cost=max_cost)
+    changes = changes_of(params)
+    way = Way(now=now, changes=changes, max_cost=max_cost)
     with contextlib.ExitStack() as stack:
         drafts = []
         for first in jobs:

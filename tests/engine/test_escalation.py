@@ -8,6 +8,7 @@ import time
 import pandas as pd
 import pytest
 
+import jupyter_batch
 from jupyter_batch.core.errors import NothingToRetryError, OptionError
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.ledgers import forget
@@ -163,3 +164,20 @@ def test_what_a_retry_refuses(server, call, home, tmp_path):
     with pytest.raises(OptionError, match="only chat requests"):
         vectors.retry(model="openai/better")
     assert server.stats()["batches_created"] == 2
+
+
+def test_a_group_and_its_frame(server, call, home):
+    """The failed rows of each job of a group go to the other model; frame() has the source and all columns."""
+    server.set_faults("row_errors=0.5,seed=3")
+    df = numbered(4)
+    group = df.llm.batch("{text}", out="said", **{**call, "model": [call["model"]]}).wait(60)
+    (column,) = [name for name in df.columns if name.startswith("said")]
+    assert group.frame()[column].isna().any()
+    server.set_faults("")
+    again = group.retry(model=call["model"], max_cost=None).wait(60)
+    assert again.frame().columns.tolist() == ["text", column]
+    assert again.frame()[column].tolist() == df["text"].tolist()
+    (job,) = again.jobs
+    assert job.frame().equals(again.frame())
+    forget(home)
+    assert jupyter_batch.open(job.id).frame().columns.tolist() == [job._record().out]
