@@ -27,6 +27,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     first and last request. attempts: failures in a row, 0 after a success.
     billed: rows that were answered and billed, whether their answer is usable or not. missing: rows
     that the provider counted, but that its result files lacked when last fetched.
+    reported: the tokens of the batch as a whole, by the provider; usage: the sum of its lines.
     kept: the files with its results on this disk: (name, bytes, CRC-32). refetch: a file is fetched
     although one is here, since that one lacks rows or is damaged; lost: the name of the file that
     was missing or damaged.
@@ -81,6 +82,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     counts: Counts | None = None
     usage: Usage | None = None
+    reported: Usage | None = None
     reasons: tuple[tuple[str, int], ...] = ()
     examples: tuple[tuple[str, int], ...] = ()
     note: str = ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
+from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Step
 from jupyter_batch.file_checks import contents, json_documents, stored
 from jupyter_batch.file_checks.contents import Contents, Missing
@@ -156,6 +157,7 @@ async def _counted(
         fields["note"] = _short_by(shard, lacks)
         if lacks.nothing and output.odd:
             fields["note"] += f": {output.odd!r}"
+    fields["note"] = fields["note"] or _differing(fields["usage"], shard.reported)
     return context.put(
         shard,
         Step.COLLECTED,
@@ -169,6 +171,19 @@ async def _counted(
         fetched_at=context.clock(),
         lost=shard.lost,
         **fields,
+    )
+
+
+def _differing(lines: Usage | None, batch: Usage | None) -> str:
+    """The message where the provider's total for the batch is not the sum of its lines; "" else."""
+    if lines is None or batch is None:
+        return ""
+    ours, theirs = ((used.input_tokens, used.output_tokens) for used in (lines, batch))
+    if ours == theirs or not any(theirs):  # some servers report zeros
+        return ""
+    return (
+        f"the provider counts {theirs[0]:,} input and {theirs[1]:,} output tokens for the batch, its result lines "
+        f"{ours[0]:,} and {ours[1]:,}: the cost here is that of the lines; compare it with the bill"
     )
 
 

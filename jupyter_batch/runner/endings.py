@@ -125,6 +125,7 @@ def close(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRe
         ending=view.ending,
         provider_status=view.status,
         bad_lines=view.bad_lines,
+        reported=view.usage,
         output_file_id=view.output_file_id,
         error_file_id=view.error_file_id,
         completed=view.completed,

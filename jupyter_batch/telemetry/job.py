@@ -56,6 +56,8 @@ def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
 
     A run in real time has no usage here: each of its calls has a span.
     """
+    if not spans.is_imported():
+        return
     counts, usage, bill = shard.counts, shard.usage, shard.bill
     rows = {} if counts is None else msgspec.to_builtins(counts)
     tokens = {} if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens}

@@ -36,6 +36,11 @@ class Traced(NamedTuple):
 _job: ContextVar[Traced | None] = ContextVar("jupyter_batch_traced", default=None)
 
 
+def is_imported() -> bool:
+    """Whether the user has imported OpenTelemetry: without it no provider is configured."""
+    return "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
+
+
 def api() -> Any:
     """The module `opentelemetry.trace`, where a provider is configured; else None."""
     module = sys.modules.get("opentelemetry.trace")
