@@ -28,6 +28,8 @@ from jupyter_batch.monitor.view import clean, view
 
 FINISHED = 100
 """How many finished jobs are shown, those that ended last; open ones all are."""
+BATCHES = 5
+"""Ids of batches in a job's details."""
 FRESH_SECONDS, STALE_SECONDS = 5.0, 60.0
 """How long a list is good though nothing was written, with a job that is open, and without: it tells of durations."""
 
@@ -209,5 +211,10 @@ def _words(shot: Snapshot) -> dict[str, Any]:
         "segments": [(part.kind, part.count, part.word) for part in seen.segments],
         "lines": seen.lines,
         "reasons": [f"{count:,} x {why}" for why, count in seen.reasons],
-        "attach": seen.attach,
+        "attach": f'df.llm.attach("{seen.id}")',
+        "usd": shot.bill.known if shot.bill is not None else 0.0,
+        "saved": (shot.bill.saved or 0.0) if shot.bill is not None else 0.0,
+        "lost": shot.counts.failed + shot.counts.expired + shot.counts.cancelled,
+        "blocked": str(shot.blocked or ""),
+        "batches": seen.batches[:BATCHES],
     }

@@ -79,12 +79,15 @@ def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_
             lab.page.wait_for_selector(".jp-Notebook .jp-Cell")
             lab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             job.get_by_role("button", name="Copy the line").click()
-            line = f'import jupyter_batch; jupyter_batch.open("{job.get_attribute("data-id")}")'
+            line = f'df.llm.attach("{job.get_attribute("data-id")}")'
             lab.until(
                 lambda: lab.page.evaluate("navigator.clipboard.readText()") == line,
                 "the line to be copied",
             )
             lab.shot("panel-running.png")
+            lab.page.evaluate(
+                "Document.prototype.hasFocus = () => false"
+            )  # another window is in front
             toast = lab.page.locator(TOAST)
             toast.wait_for()
             lab.until(lambda: "200 succeeded" in toast.inner_text(), "the counts")
@@ -157,7 +160,9 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
     """The pauses; a job that ended while no page was open is told at the next visit; keyboard alone; axe-core."""
     with open_lab(notebook_of("1 + 1"), alone=True) as lab:
         ledger = Ledger(lab.home)
-        plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
+        other = lab.path.with_name("other.ipynb")  # not the one in front
+        other.write_bytes(lab.path.read_bytes())
+        plan(ledger, "jbaaa", done=10, notebook=str(other))
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
         pauses = lab.page.evaluate(PAUSES, lab.served.extension("page/jobs.js"))
@@ -179,7 +184,7 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         lab.page.keyboard.press("Tab")
         assert lab.page.evaluate("document.activeElement.title") == "Show the rows"
         lab.page.keyboard.press("Tab")
-        line = 'import jupyter_batch; jupyter_batch.open("jbaaa")'
+        line = 'df.llm.attach("jbaaa")'
         assert lab.page.evaluate("document.activeElement.title") == f"Copy: {line}"
         lab.page.keyboard.press("Enter")
         lab.until(
@@ -222,10 +227,77 @@ def test_the_rows_of_a_job_open_in_a_tab(open_lab):
         ledger.close()
 
 
-def test_axe_finds_nothing_in_the_panel(open_lab):
+def test_the_panel_is_a_workplace(open_lab):
+    """A title opens details with prices; search, order and totals; a retry names its price; long errors fold."""
+    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
+        why = "the content was refused because " + "it is long, " * 30
+        lines = [
+            (made.request("jbx", n, f"{n}"), made.answer("jbx", n, f"said {n}"), False)
+            for n in range(3)
+        ]
+        lines.append((made.request("jbx", 3, "3"), made.failure("jbx", 3, why), True))
+        ledger = made.written(lab.home, "jbx", lines, name="four rows")
+        lines = [(made.request("jby", 0, "0"), made.answer("jby", 0, "yes"), False)]
+        made.written(lab.home, "jby", lines, name="another")
+        lab.command("jupyter_batch:show")
+        job = job_in(lab, "four rows")
+        job.wait_for()
+        lab.page.get_by_label("Search jobs").fill("four")
+        lab.until(lambda: lab.page.locator(".jb-job").count() == 1, "the one that fits")
+        lab.page.get_by_label("Search jobs").fill("")
+        lab.page.get_by_label("Order").select_option("title")
+        lab.until(
+            lambda: lab.page.locator(".jb-job-title").first.inner_text() == "another", "by name"
+        )
+        lab.page.get_by_label("Which jobs").select_option("lost")
+        lab.until(lambda: lab.page.locator(".jb-job").count() == 1, "the one that lost a row")
+        sums = lab.page.locator(".jb-side-sums")
+        sums.locator("summary").click()
+        assert "in all" in sums.inner_text()
+        assert "By notebook" in sums.inner_text()
+        title = job.get_by_role("button", name="four rows", exact=True)
+        title.focus()
+        lab.page.keyboard.press("Enter")
+        assert title.get_attribute("aria-expanded") == "true"
+        retry = job.get_by_role("button", name="Retry: 1 row, about $")
+        retry.wait_for()
+        lab.shot("panel-workplace.png")
+        check_panel_with_axe(lab)
+        retry.click()
+        dialog = lab.page.locator(".jp-Dialog")
+        assert "1 row, about $" in dialog.inner_text()
+        dialog.get_by_role("button", name="No").click()
+        with lab.page.expect_download() as download:
+            job.get_by_role("button", name="Export CSV").click()
+        assert download.value.suggested_filename == "jbx.csv"
+        job.get_by_role("button", name="Forget").click()
+        dialog.get_by_role("button", name="Forget").click()
+        lab.until(
+            lambda: lab.page.locator(".jb-side-say").inner_text() == "jbx is forgotten.", "its end"
+        )
+        lab.until(lambda: lab.page.locator(".jb-job").count() == 0, "the list without it")
+        assert lab.errors() == []
+        ledger.close()
+
+
+def check_panel_with_axe(lab):
     """No violation in the panel's own parts and the status bar's item, in both themes."""
     pytest.importorskip("axe_playwright_python", reason="axe-core is not here")
-    axe = (resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+    lab.page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text("utf-8"))
+    for theme in ("Light", "Dark"):
+        lab.theme(f"JupyterLab {theme}")
+        found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-line'],
+          ['.jb-status'], ['.jb-bell']]})""")
+        told = [
+            (one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
+            for one in found["violations"]
+            for node in one["nodes"]
+        ]
+        assert told == [], json.dumps(told, indent=1)
+
+
+def test_axe_finds_nothing_in_the_panel(open_lab):
+    """No violation in the panel's own parts and the status bar's item, in both themes."""
     with open_lab(notebook_of("1 + 1"), alone=True) as lab:
         ledger = Ledger(lab.home)
         plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
@@ -233,15 +305,5 @@ def test_axe_finds_nothing_in_the_panel(open_lab):
         plan(ledger, "jbaac", done=900, ended=State.EXPIRED)
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
-        lab.page.evaluate(axe)
-        for theme in ("Light", "Dark"):
-            lab.theme(f"JupyterLab {theme}")
-            found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-line'],
-              ['.jb-status'], ['.jb-bell']]})""")
-            told = [
-                (one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
-                for one in found["violations"]
-                for node in one["nodes"]
-            ]
-            assert told == [], json.dumps(told, indent=1)
+        check_panel_with_axe(lab)
         ledger.close()

@@ -9,10 +9,10 @@ HEIGHTS = "() => [...document.querySelectorAll('.jb-side-section')].map(one => o
 
 
 def test_many_ends_are_one_notification(open_lab):
-    """Jobs that end together, and one that ends while that still stands, are told in one; then a new one comes."""
+    """Jobs that end together are in one notification; none is for the notebook in front."""
     with open_lab(notebook_of("1 + 1"), alone=True) as lab:
         ledger = Ledger(lab.home)
-        names = [f"jb{number}" for number in range(6)]
+        names = [f"jb{number}" for number in range(7)]
         for name in names:
             plan(ledger, name, done=10, notebook=str(lab.path))
         lab.command("jupyter_batch:show")
@@ -22,6 +22,11 @@ def test_many_ends_are_one_notification(open_lab):
             "an empty list to have little room",
         )
         toast = lab.page.locator(TOAST)
+        end(ledger, "jb6", failed=0)
+        ended = lab.page.locator("[aria-label='Ended LLM batches'] .jb-job")
+        lab.until(lambda: ended.count() == 1, "its end to be listed")
+        assert toast.count() == 0, "its notebook is in front"
+        lab.page.evaluate("Document.prototype.hasFocus = () => false")  # another window is
 
         for name in names[:4]:
             end(ledger, name, failed=3)

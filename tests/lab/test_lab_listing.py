@@ -45,7 +45,7 @@ def test_a_job_is_told_in_words_that_are_clean_text(ledger):
     assert job["title"] == "<img src=x onerror=alert(1)> javascript:alert(1)"
     assert job["notebook"] == "<b>.ipynb"
     assert (job["state"], job["done"], job["total"], job["percent"]) == ("running", 40, 100, 40)
-    assert job["attach"] == 'import jupyter_batch; jupyter_batch.open("jbaaa")'
+    assert job["attach"] == 'df.llm.attach("jbaaa")'
     assert not job["final"]
     assert job["cancel"]
 
@@ -82,7 +82,7 @@ def test_jobs_of_one_call_are_one(ledger):
         200,
         "openai/jbaaa, openai/jbaab",
     )
-    assert job["attach"] == 'import jupyter_batch; jupyter_batch.open("jg1")'
+    assert job["attach"] == 'df.llm.attach("jg1")'
     assert Listing(ledger).cancel("jg1") == ["jbaaa", "jbaab"]
     assert all(record.cancel_at for record in ledger.jobs())
 

@@ -3,6 +3,7 @@
  * `lab` holds JupyterLab's own parts. It knows the list (jobs.js) and the rows (row.js), and no kernel: all comes from
  * the server, which reads the ledger.
  */
+import { chosen, ORDERS, totals } from "./selection.js";
 import { fill, Row } from "./row.js";
 
 export function panelClass(lab) {
@@ -21,7 +22,7 @@ export function panelClass(lab) {
       this.place = text("p", "jb-side-place");
       this.place.title = "What a kernel with another JUPYTER_BATCH_HOME sends is not in this list";
       header.addClass("jb-side-line");
-      header.node.append(this.problem);
+      header.node.append(this.problem, this.tools());
       this.fillToolbar();
       this.sections = [this.section("Open", job => !job.final, "Nothing is running."),
         this.section("Ended", job => job.final, "Nothing has ended yet.")];
@@ -30,6 +31,45 @@ export function panelClass(lab) {
       foot.node.append(this.said, this.place);
       this.layout.addWidget(foot);
       jobs.on("change", () => this.draw());
+      new ResizeObserver(() => this.content.update()).observe(this.content.node); // the totals above it may be unfolded
+    }
+
+    /** Search, filter, order, and the totals of cost. */
+    tools() {
+      const node = text("div", "jb-side-tools");
+      this.wanted = { text: "", only: "all", order: "newest" };
+      const search = Object.assign(document.createElement("input"), { type: "search", placeholder: "Search", maxLength: 200 });
+      search.setAttribute("aria-label", "Search jobs");
+      search.addEventListener("input", () => this.want({ text: search.value.trim() }));
+      const only = choice("Which jobs", { all: "All jobs", lost: "With failed rows", blocked: "Waiting for you" });
+      only.addEventListener("change", () => this.want({ only: only.value }));
+      const order = choice("Order", ORDERS);
+      order.addEventListener("change", () => this.want({ order: order.value }));
+      this.sums = Object.assign(document.createElement("details"), { className: "jb-side-sums" });
+      this.sums.append(document.createElement("summary"), document.createElement("div"));
+      node.append(search, only, order, this.sums);
+      return node;
+    }
+
+    want(changes) {
+      Object.assign(this.wanted, changes);
+      this.draw();
+    }
+
+    drawSums() {
+      const { whole, parts } = totals(this.jobs.jobs);
+      this.sums.hidden = !whole;
+      this.sums.firstChild.textContent = whole;
+      this.sums.lastChild.replaceChildren(...parts.map(([title, lines]) => {
+        const table = document.createElement("table");
+        table.createCaption().textContent = title;
+        for (const [name, sum] of lines) {
+          const row = table.insertRow();
+          row.insertCell().textContent = name;
+          row.insertCell().textContent = sum;
+        }
+        return table;
+      }));
     }
 
     fillToolbar() {
@@ -65,8 +105,10 @@ export function panelClass(lab) {
       this.problem.textContent = this.jobs.problem;
       this.place.textContent = this.jobs.home ? `Ledger: ${this.jobs.home}` : "";
       this.share();
+      this.drawSums();
+      const listed = chosen(this.jobs.jobs, this.wanted);
       for (const { label, mine, widget, list, empty, more, rows } of this.sections) {
-        const here = this.jobs.jobs.filter(mine);
+        const here = listed.filter(mine);
         fill(list, rows, here, job => new Row(job, this, lab.rowIcons));
         list.hidden = here.length === 0;
         empty.hidden = here.length > 0 || !this.jobs.asked || Boolean(this.jobs.problem);
@@ -95,7 +137,8 @@ export function panelClass(lab) {
       const id = `jupyter-batch-rows-${job.id}`;
       if (![...this.app.shell.widgets("main")].some(widget => widget.id === id)) {
         const frame = Object.assign(document.createElement("iframe"), { className: "jb-rows", title: `Rows of ${job.title}`,
-          src: lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id), "/"), allow: "clipboard-write" });
+          src: lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id),
+            job.id.startsWith("jg") ? "compare.html" : "/"), allow: "clipboard-write" });
         const widget = Object.assign(new lab.Widget({ node: frame }), { id });
         Object.assign(widget.title, { label: job.title, caption: frame.title, icon: lab.rowIcons.rows, closable: true });
         this.app.shell.add(widget, "main");
@@ -108,14 +151,56 @@ export function panelClass(lab) {
       this.say(`Copied: ${job.attach}`);
     }
 
+    /** The actions that are possible now, with their prices, from the process that serves the rows. */
+    async offered(job) {
+      try {
+        const answer = await this.request(`rows/${encodeURIComponent(job.id)}/actions`);
+        return answer.status === 200 ? (await answer.json()).filter(({ name }) => name !== "cancel" || job.cancel) : [];
+      } catch {
+        return [];
+      }
+    }
+
+    async act(job, name, price) {
+      if (name === "cancel") return this.cancel(job);
+      const { title, body, yes } = QUESTIONS[name];
+      const { button } = await lab.showDialog({
+        title: title.replace("%", job.title), body: [body, price].filter(Boolean).join(" "),
+        buttons: [lab.Dialog.cancelButton({ label: "No" }), lab.Dialog.warnButton({ label: yes })], defaultButton: 0,
+      });
+      if (!button.accept) return undefined;
+      this.say("…");
+      try {
+        const answer = await this.request(`rows/${encodeURIComponent(job.id)}/action`,
+          { method: "POST", body: JSON.stringify({ name }), headers: { "Content-Type": "application/json" } });
+        const { message, problem } = await answer.json();
+        this.say(message ?? problem ?? `The server answered ${answer.status}.`);
+      } catch {
+        this.say(`${job.title}: the server does not answer.`);
+      }
+      return this.jobs.refresh();
+    }
+
+    exported(job, form) {
+      const href = lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id), `export?format=${form}`);
+      const link = Object.assign(document.createElement("a"), { href, download: "" });
+      document.body.append(link);
+      link.click();
+      link.remove();
+    }
+
     async cancel(job) {
+      if (job.blocked === "key" && !job.batches.length) return this.cancelled(job); // nothing was sent: nothing to lose
       const { button } = await lab.showDialog({
         title: `Cancel ${job.title}?`,
         body: `${job.share}. Rows that are finished by then are kept; the others are not asked.`,
         buttons: [lab.Dialog.cancelButton({ label: "Keep it" }), lab.Dialog.warnButton({ label: "Cancel the job" })],
         defaultButton: 0,
       });
-      if (!button.accept) return;
+      return button.accept ? this.cancelled(job) : undefined;
+    }
+
+    async cancelled(job) {
       this.say(`Cancelling ${job.title} …`);
       try {
         const answer = await this.request(`jobs/${encodeURIComponent(job.id)}/cancel`, { method: "POST" });
@@ -149,6 +234,20 @@ export function panelClass(lab) {
       this.bell.setAttribute("aria-pressed", String(on));
     }
   };
+}
+
+const QUESTIONS = {
+  retry: { title: "Retry %?", body: "The rows without an answer are sent again.", yes: "Retry" },
+  finish: { title: "Finish % now?", body: "What is open is cancelled and asked in real time.", yes: "Finish now" },
+  forget: { title: "Forget %?", body: "Its answers are removed from this disk; asking the same again is paid again.", yes: "Forget" },
+};
+
+function choice(label, options) {
+  const made = document.createElement("select");
+  made.setAttribute("aria-label", label);
+  made.append(...Object.entries(options).map(([value, title]) => Object.assign(document.createElement("option"),
+    { value, textContent: title })));
+  return made;
 }
 
 function text(tag, name, role = "") {

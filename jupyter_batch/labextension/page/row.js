@@ -7,11 +7,16 @@ import { cost } from "./jobs.js";
 const make = (tag, name, props = {}) => Object.assign(document.createElement(tag), { className: name, ...props });
 
 export class Row {
-  /** does: {open, look, copy, cancel}(job); icons: LabIcons {notebook, rows, copy, cancel}. */
+  /** does: {open, look, copy, cancel, offered, act, exported}(job); icons: LabIcons {notebook, rows, copy, cancel}. */
   constructor(job, does, icons) {
     this.node = make("li", "jb-job");
+    this.does = does;
+    this.offered = [];
     this.state = make("span", "jb-job-state");
-    this.title = make("span", "jb-job-title", { dir: "auto" });
+    this.title = make("button", "jb-job-title", { dir: "auto", type: "button" });
+    this.title.addEventListener("click", () => this.unfold());
+    this.title.setAttribute("aria-expanded", "false");
+    this.details = make("div", "jb-job-details", { hidden: true });
     this.head = make("div", "jb-job-head");
     this.head.append(this.title, this.state);
     this.bar = make("div", "jb-job-bar");
@@ -29,7 +34,7 @@ export class Row {
     this.cancel = this.button("jb-job-button", icons.cancel, () => does.cancel(this.job));
     this.rows = this.button("jb-job-button", icons.rows, () => does.look(this.job));
     this.foot.append(this.notebook, this.rows, this.copy, this.cancel);
-    this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.foot);
+    this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.details, this.foot);
     this.show(job);
   }
 
@@ -54,16 +59,40 @@ export class Row {
     line(this.counts, job.final ? job.share : `${job.share}${lost(job)}`, job.counts);
     line(this.times, job.times.slice(0, 2).reverse().join(" · "), job.times.join("\n"));
     line(this.model, [job.model, cost(job)].filter(Boolean).join(" · "));
-    const said = [...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
+    const said = [...(job.blocked === "key" ? ["Waits for a key; Cancel gives it up at once."] : []), ...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
     if (!job.followed) said.push("No kernel follows it. Open its notebook, or run: jupyter batch watch");
-    this.say.replaceChildren(...said.map(line => make("div", "", { textContent: line })));
+    this.say.replaceChildren(...said.map(sentence));
+    if (!this.details.hidden) this.drawDetails();
     this.where.textContent = job.notebook || "no notebook";
     this.notebook.disabled = !job.path;
     this.notebook.title = job.path ? `Open ${job.path}` : job.notebook ? `${job.notebook} is not on this server` : "";
     name(this.rows, `Show the rows of ${job.title}`, "Show the rows");
-    name(this.copy, `Copy the line that re-attaches ${job.title}`, `Copy: ${job.attach}`);
+    name(this.copy, `Copy the line that fills a frame from ${job.title}`, `Copy: ${job.attach}`);
     name(this.cancel, `Cancel ${job.title}`, "Cancel");
     this.cancel.hidden = !job.cancel;
+  }
+
+  /** A click on the title: facts, ids, actions with their prices, exports. */
+  async unfold() {
+    this.details.hidden = !this.details.hidden;
+    this.title.setAttribute("aria-expanded", String(!this.details.hidden));
+    this.offered = [];
+    if (this.details.hidden) return;
+    this.drawDetails();
+    this.offered = await this.does.offered(this.job);
+    if (!this.details.hidden) this.drawDetails();
+  }
+
+  drawDetails() {
+    const { job, does } = this, held = this.details.contains(document.activeElement) && document.activeElement.textContent;
+    const facts = [job.counts, ...job.times, job.cost, ...job.batches.map(id => `batch ${id}`), `job ${job.id}`];
+    const actions = this.offered.map(({ name, price }) => act(`${LABELS[name]}${price ? `: ${price}` : ""}`,
+      () => does.act(job, name, price)));
+    const exports = ["csv", "jsonl", "parquet"].map(form => act(`Export ${form.toUpperCase()}`, () => does.exported(job, form)));
+    this.details.replaceChildren(
+      ...facts.filter(Boolean).map(fact => make("div", "", { textContent: fact })),
+      group(...actions), group(act("Rows", () => does.look(job)), ...exports));
+    if (held) [...this.details.querySelectorAll("button")].find(one => one.textContent === held)?.focus();
   }
 
   draw(job) {
@@ -79,6 +108,29 @@ export class Row {
       return part;
     }));
   }
+}
+
+const LABELS = { retry: "Retry", finish: "Finish now", cancel: "Cancel", forget: "Forget" };
+const LONG = 140; // characters of a sentence that is not folded
+
+/** A sentence; a long one is folded behind its beginning. */
+function sentence(text) {
+  if (text.length <= LONG) return make("div", "", { textContent: text });
+  const fold = make("details", ""), whole = make("div", "", { textContent: text });
+  fold.append(make("summary", "", { textContent: `${text.slice(0, LONG - 20).trimEnd()}…` }), whole);
+  return fold;
+}
+
+function act(label, deed) {
+  const button = make("button", "jb-job-act", { type: "button", textContent: label });
+  button.addEventListener("click", deed);
+  return button;
+}
+
+function group(...buttons) {
+  const node = make("div", "jb-job-acts");
+  node.append(...buttons);
+  return node;
 }
 
 function line(node, said, whole = said) {
