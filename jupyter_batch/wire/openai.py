@@ -276,20 +276,24 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
             usage.completion_tokens,
             usage.prompt_cache_hit_tokens,
         )
-        read, written = usage.prompt_tokens_details, usage.completion_tokens_details
+        details = usage.prompt_tokens_details, usage.completion_tokens_details
     else:
         into, out, hits = usage.input_tokens, usage.output_tokens, None
-        read, written = usage.input_tokens_details, usage.output_tokens_details
+        details = usage.input_tokens_details, usage.output_tokens_details
     if into is None and out is None:
         return None
-    cached = (read.cached_tokens if read is not None else None) or hits
-    read, written = read or _NO_DETAILS, written or _NO_DETAILS
-    into, thought = into or 0, written.reasoning_tokens or 0
-    out = tolerant.whole_output(into, out or 0, thought, usage.total_tokens)
+    read, written = (each or _NO_DETAILS for each in details)
+    return _with_details(into or 0, out or 0, hits, read, written, usage.total_tokens)
+
+
+def _with_details(
+    into: int, out: int, hits: int | None, read: _Details, written: _Details, total: int | None
+) -> Usage:
+    thought = written.reasoning_tokens or 0
     return Usage(
         into,
-        out,
-        cached or 0,
+        tolerant.whole_output(into, out, thought, total),
+        read.cached_tokens or hits or 0,
         thought,
         read.cache_write_tokens or read.cache_creation_tokens or 0,
         read.audio_tokens or 0,

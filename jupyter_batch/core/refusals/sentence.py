@@ -296,6 +296,12 @@ def _placed(value: Mapping[str, Any], found: str) -> str:
     return f"{'.'.join(map(str, loc))}: {found}"
 
 
+def _kind(held: Any) -> str:
+    if isinstance(held, str):
+        return held.strip().rpartition("#")[2]
+    return str(held) if isinstance(held, int) and not isinstance(held, bool) else ""
+
+
 def _kinds(value: Any, deep: int = 0) -> Iterator[str]:
     """Yield the names and codes of an error's kind, including nested objects'."""
     if deep > _DEEP:
@@ -307,12 +313,7 @@ def _kinds(value: Any, deep: int = 0) -> Iterator[str]:
             yield from _kinds(item, deep + 1)
     if not isinstance(value, Mapping):
         return
-    for name in _KINDS:
-        held = value.get(name)
-        if isinstance(held, str) and held.strip():
-            yield held.strip().rpartition("#")[2]
-        elif isinstance(held, int) and not isinstance(held, bool):
-            yield str(held)
+    yield from filter(None, (_kind(value.get(name)) for name in _KINDS))
     if isinstance(value.get("error"), str) and any(name in value for name in _SENTENCES):
         yield value["error"]
     for name in (*_INNER, "message"):

@@ -149,17 +149,12 @@ class ViaXai(TaggedList, Direct):
     def _view(self, batch: Mapping[str, Any]) -> BatchView:
         """Derive a batch's state from its counters."""
         state = batch.get("state")
-        count = (
-            {key: tolerant.count(value) for key, value in state.items()}
-            if isinstance(state, Mapping)
-            else {}
+        state = state if isinstance(state, Mapping) else {}
+        total, pending, done, errors, cancelled = (
+            tolerant.count(state.get(f"num_{name}"))
+            for name in ("requests", "pending", "success", "error", "cancelled")
         )
-        total, pending, done = (
-            count.get("num_requests", 0),
-            count.get("num_pending", 0),
-            count.get("num_success", 0),
-        )
-        failed = count.get("num_error", 0) + count.get("num_cancelled", 0)
+        failed = errors + cancelled
         batch_id, reason, name = (
             batch.get("batch_id"),
             batch.get("cancel_by_xai_message"),
@@ -177,34 +172,31 @@ class ViaXai(TaggedList, Direct):
         )
         if not view.id:
             raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
-        now = self._clock()
+        view = msgspec.structs.replace(view, total=total, completed=done, failed=failed)
         if batch.get("cancel_time") or reason:
-            ending = State.FAILED if reason else State.CANCELLED
-            if pending and now - self._cancelled.setdefault(view.id, now) < CANCEL_SECONDS:
-                return msgspec.structs.replace(
-                    view, status="cancelling", total=total, completed=done, failed=failed
-                )
-        elif total and not pending:
-            ending = State.COMPLETED
-        elif view.expires_at and now > view.expires_at + DAY:
-            ending = State.EXPIRED
-        else:
-            return msgspec.structs.replace(
-                view,
-                status="in_progress" if total else "validating",
-                total=total,
-                completed=done,
-                failed=failed,
-            )
-        return msgspec.structs.replace(
-            view,
-            status=str(ending),
-            ending=ending,
-            total=total,
-            completed=done,
-            failed=failed,
-            output_file_id=view.id if done + failed else None,
-        )
+            return self._cancelled_view(view, pending, State.FAILED if reason else State.CANCELLED)
+        if total and not pending:
+            return _ended(view, State.COMPLETED)
+        if view.expires_at and self._clock() > view.expires_at + DAY:
+            return _ended(view, State.EXPIRED)
+        return msgspec.structs.replace(view, status="in_progress" if total else "validating")
+
+    def _cancelled_view(self, view: BatchView, pending: int, ending: State) -> BatchView:
+        """A cancelled batch; it has ended when nothing is pending, or after CANCEL_SECONDS."""
+        now = self._clock()
+        if pending and now - self._cancelled.setdefault(view.id, now) < CANCEL_SECONDS:
+            return msgspec.structs.replace(view, status="cancelling")
+        return _ended(view, ending)
+
+
+def _ended(view: BatchView, ending: State) -> BatchView:
+    has_results = bool(view.completed + view.failed)
+    return msgspec.structs.replace(
+        view,
+        status=str(ending),
+        ending=ending,
+        output_file_id=view.id if has_results else None,
+    )
 
 
 def _tag(name: str) -> dict[str, str]:
