@@ -18,8 +18,7 @@ from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
 from jupyter_batch.notebook import kernel, terminal
-from jupyter_batch.notices.callbacks import Callbacks
-from jupyter_batch.notices.subscriptions import announce
+from jupyter_batch.notices.callbacks import Callbacks, announce
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.snapshots import Overview
 from jupyter_batch.monitor import table
-from jupyter_batch.notices.subscriptions import subscribe, unsubscribe
+from jupyter_batch.notices.callbacks import subscribe, unsubscribe
 from jupyter_batch.orders import full_names
 from jupyter_batch.runner.process import session
 

@@ -15,8 +15,7 @@ from jupyter_batch.core.history import Wait
 from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.handle import Handle
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.snapshots import History, snapshot_of
-from jupyter_batch.ledger.usual_waits import wait_like
+from jupyter_batch.ledger.snapshots import History, snapshot_of, wait_like
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices

@@ -9,8 +9,8 @@ import pytest
 from jupyter_batch.core.history import Wait, usual_wait
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.snapshots import wait_like
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.ledger.usual_waits import wait_like
 from jupyter_batch.monitor.view import view
 from jupyter_batch.monitor.words import usually
 from jupyter_batch.server.embedded import Embedded

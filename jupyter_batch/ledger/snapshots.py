@@ -1,16 +1,17 @@
-"""Snapshots of jobs: of one from its records, of all in a ledger, and the progress over time."""
+"""Snapshots of jobs: of one from its records, of all in a ledger, the progress over time, and the usual wait."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 
 from jupyter_batch.core.finish import added
 from jupyter_batch.core.group_snapshot import group_snapshot
-from jupyter_batch.core.history import Curve, Points
+from jupyter_batch.core.history import Curve, Points, Wait, usual_wait
 from jupyter_batch.core.schema import listed
 from jupyter_batch.core.status import Block, Counts, Snapshot, State, Step, job_state
 from jupyter_batch.ledger.linked_jobs import Lines
@@ -151,3 +152,28 @@ class Overview:
         """The snapshot, with history for the remaining time where any remains."""
         history = History().look(self._ledger, record) if with_history else ()
         return snapshot_of(record, self._shards.get(record.id, []), self._now, history=history)
+
+
+JOBS = 100
+"""The most jobs that are read, the newest first."""
+
+
+def wait_like(ledger: Ledger, job: JobRecord, requests: int) -> Wait | None:
+    """The usual wait for a batch of so many requests of a job's model; None without history. Raises LedgerError."""
+    if job.mode != "batch":
+        return None
+    like = (
+        other
+        for other in ledger.jobs()
+        if other.finished_at
+        and other.mode == job.mode
+        and (other.provider, other.body_model, other.api_base, other.endpoint)
+        == (job.provider, job.body_model, job.api_base, job.endpoint)
+    )
+    took = [
+        (shard.requests, (shard.over_at or shard.ended_at) - shard.sent_at)
+        for other in islice(like, JOBS)
+        for shard in ledger.shards(other.id)
+        if shard.ending is State.COMPLETED and shard.batch_id and shard.sent_at
+    ]
+    return usual_wait(took, requests)

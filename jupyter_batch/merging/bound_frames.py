@@ -17,8 +17,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.notebook import kernel
-from jupyter_batch.telemetry.job import traced
-from jupyter_batch.telemetry.spans import of_job, span
+from jupyter_batch.telemetry.spans import of_job, span, traced
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""Callbacks of a job or a group: functions that are called once at its end, or at its progress.
+"""Callbacks of a job or a group, called once at its end or at its progress; and the targets of `%llm_batch notify`.
 
 In a kernel they run on the main thread between two cells, after the answers are merged; elsewhere in a thread of their
 own, so that a slow one delays no job. Whoever waits for the job runs them before the wait returns.
@@ -10,11 +10,15 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.notebook import kernel
 from jupyter_batch.process.log import logger
+
+if TYPE_CHECKING:
+    from jupyter_batch.core.status import Snapshot
+    from jupyter_batch.notices.targets import Target
 
 _log = logger()
 
@@ -86,3 +90,30 @@ class Callbacks:
             self._failed.add(call)
             name = getattr(call, "__qualname__", type(call).__name__)
             _log.exception("jupyter_batch: the callback %s failed; the job is not affected", name)
+
+
+# -- notices of a kernel ------------------------------------------------------------------------------
+
+_targets: dict[str, Target] = {}
+
+
+def subscribe(to: Target) -> None:
+    """Add a target; the same one twice is one."""
+    _targets[str(to)] = to
+
+
+def unsubscribe() -> None:
+    """Remove all targets."""
+    _targets.clear()
+
+
+def announce(snapshot: Callable[[], Snapshot]) -> None:
+    """Send a notice of a job's end to each target, without waiting."""
+    if not _targets:
+        return
+    from jupyter_batch.notices.message import message_of
+    from jupyter_batch.notices.targets import deliver_soon
+
+    message = message_of(snapshot())
+    for to in list(_targets.values()):
+        deliver_soon(to, message)

@@ -35,8 +35,7 @@ from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of
-from jupyter_batch.telemetry.job import attributes_of
-from jupyter_batch.telemetry.spans import here, span
+from jupyter_batch.telemetry.spans import attributes_of, here, span
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,8 +26,8 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.snapshots import wait_like
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.ledger.usual_waits import wait_like
 from jupyter_batch.monitor import preview as screens
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (

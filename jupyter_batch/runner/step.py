@@ -30,8 +30,8 @@ from jupyter_batch.runner.endings import Ending, Policy, on_ending
 from jupyter_batch.runner.refusals import blocking, cutting, quota
 from jupyter_batch.runner.refusals.same_file import Next, about_file, next_try
 from jupyter_batch.runner.submit import adopt, send, sending
-from jupyter_batch.telemetry.job import batch_ended, of_shard, traced
-from jupyter_batch.telemetry.spans import of_job, span
+from jupyter_batch.telemetry.job import batch_ended
+from jupyter_batch.telemetry.spans import is_imported, of_job, of_shard, span, traced
 
 DISK_SECONDS = 30.0
 ENDING_SECONDS = 1.0
@@ -113,7 +113,7 @@ class Mover(ShardContext):
     async def _collect(self, shard: ShardRecord) -> ShardRecord:
         with span("jupyter_batch.fetch", of_shard(shard), client=True):
             collected = await collect(self, shard)
-        if shard.counts is None and collected.step is Step.COLLECTED:
+        if is_imported() and shard.counts is None and collected.step is Step.COLLECTED:
             batch_ended(self.job, collected)
         spend_guard.release(self)
         return collected

@@ -33,6 +33,7 @@ from jupyter_batch.runner.late_files import LateFiles
 from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
 from jupyter_batch.runner.watchers import Watcher, Watchers
 from jupyter_batch.telemetry.job import job_ended
+from jupyter_batch.telemetry.spans import is_imported
 
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
@@ -243,7 +244,8 @@ class Worker(LoopThread):
         self._leased.discard(job.id)
         self._retire(job.id)
         finished = self.ledger.job(job.id)
-        job_ended(finished)
+        if is_imported():
+            job_ended(finished)
         return finished
 
     def _shards_of(self, job: JobRecord, *, is_new: bool) -> list[ShardRecord]:

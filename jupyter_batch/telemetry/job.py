@@ -1,54 +1,15 @@
-"""Telemetry of a job: the attributes of its spans, the life of each batch, and what it answered."""
+"""Telemetry of ends: the life of a batch, the rows that it answered, and the whole job."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.providers.registry import record_of
 from jupyter_batch.telemetry import meters, spans
-from jupyter_batch.telemetry.spans import Traced
-
-
-class _Asked(Protocol):
-    """The fields that a job and its order have in common."""
-
-    @property
-    def provider(self) -> str:
-        """The provider's name in models."""
-
-    @property
-    def body_model(self) -> str:
-        """The model's name there."""
-
-    @property
-    def endpoint(self) -> str:
-        """The url of its requests."""
-
-
-def attributes_of(asked: _Asked, job: str) -> dict[str, Any]:
-    """The attributes of each span of a job."""
-    record = record_of(asked.provider)
-    return {
-        "gen_ai.operation.name": "embeddings" if asked.endpoint.endswith("embeddings") else "chat",
-        "gen_ai.provider.name": (record.otel if record is not None else "") or asked.provider,
-        "gen_ai.request.model": asked.body_model,
-        "jupyter_batch.job.id": job,
-    }
-
-
-def traced(job: JobRecord) -> Traced:
-    """The job's trace, for `spans.of_job`."""
-    return Traced(job.id, job.trace, attributes_of(job, job.id))
-
-
-def of_shard(shard: ShardRecord) -> dict[str, Any]:
-    """The attributes of a span about one batch."""
-    about = {"jupyter_batch.shard": shard.number, "jupyter_batch.requests": shard.requests}
-    return {**about, **({"jupyter_batch.batch.id": shard.batch_id} if shard.batch_id else {})}
+from jupyter_batch.telemetry.spans import of_shard, traced
 
 
 def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
@@ -56,8 +17,6 @@ def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
 
     A run in real time has no usage here: each of its calls has a span.
     """
-    if not spans.is_imported():
-        return
     counts, usage, bill = shard.counts, shard.usage, shard.bill
     rows = {} if counts is None else msgspec.to_builtins(counts)
     tokens = {} if usage is None else {"input": usage.input_tokens, "output": usage.output_tokens}

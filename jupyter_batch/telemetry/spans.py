@@ -14,9 +14,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from jupyter_batch.core.version import VERSION
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.providers.registry import record_of
 
 NAME = "jupyter_batch"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -31,6 +33,44 @@ class Traced(NamedTuple):
     job: str
     trace: str
     attributes: Mapping[str, Any]
+
+
+class _Asked(Protocol):
+    """The fields that a job and its order have in common."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in models."""
+
+    @property
+    def body_model(self) -> str:
+        """The model's name there."""
+
+    @property
+    def endpoint(self) -> str:
+        """The url of its requests."""
+
+
+def attributes_of(asked: _Asked, job: str) -> dict[str, Any]:
+    """The attributes of each span of a job."""
+    record = record_of(asked.provider)
+    return {
+        "gen_ai.operation.name": "embeddings" if asked.endpoint.endswith("embeddings") else "chat",
+        "gen_ai.provider.name": (record.otel if record is not None else "") or asked.provider,
+        "gen_ai.request.model": asked.body_model,
+        "jupyter_batch.job.id": job,
+    }
+
+
+def traced(job: JobRecord) -> Traced:
+    """The job's trace, for `of_job`."""
+    return Traced(job.id, job.trace, attributes_of(job, job.id))
+
+
+def of_shard(shard: ShardRecord) -> dict[str, Any]:
+    """The attributes of a span about one batch."""
+    about = {"jupyter_batch.shard": shard.number, "jupyter_batch.requests": shard.requests}
+    return {**about, **({"jupyter_batch.batch.id": shard.batch_id} if shard.batch_id else {})}
 
 
 _job: ContextVar[Traced | None] = ContextVar("jupyter_batch_traced", default=None)

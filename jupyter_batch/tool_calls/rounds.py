@@ -16,8 +16,7 @@ from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.retry import limits_of
 from jupyter_batch.process.locks import FileLock
 from jupyter_batch.providers.table import BATCH
-from jupyter_batch.telemetry.job import traced
-from jupyter_batch.telemetry.spans import of_job, span
+from jupyter_batch.telemetry.spans import of_job, span, traced
 from jupyter_batch.tool_calls.execute import Runner
 from jupyter_batch.tool_calls.follow_up import Waiting, plan_round
 

@@ -14,8 +14,8 @@ from jupyter_batch.cli import main
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.job_list import notify
+from jupyter_batch.notices.callbacks import unsubscribe
 from jupyter_batch.notices.message import Message
-from jupyter_batch.notices.subscriptions import unsubscribe
 from jupyter_batch.notices.targets import deliver, target
 
 MESSAGE = Message(title="job: completed", text="job: completed, 3 of 3 rows", fields={"job": "jb1"})
