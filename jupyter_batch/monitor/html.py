@@ -1,14 +1,16 @@
-"""View -> HTML: the parts of the live panel, and the static card that stays in a notebook.
+"""View -> nodes: the parts of the live panel and of the static card, and the card's HTML.
 
-The only module that escapes. No script, no image, nothing fetched; the text is readable without the
-style sheet, too (an untrusted notebook, GitHub).
+A node is text, or a list `[tag, attributes, *nodes]`. The card is written from nodes here, with all
+text escaped; the panel sends them as JSON, and its script in the page makes elements of them. No
+script, no image, nothing fetched; the text is readable without the style sheet, too (an untrusted
+notebook, GitHub).
 """
 
 from __future__ import annotations
 
 import html
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.monitor import style, text
 from jupyter_batch.monitor.view import Part, Segment, Sight, View
@@ -16,16 +18,13 @@ from jupyter_batch.monitor.view import Part, Segment, Sight, View
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SEPARATOR, ARROW, SUCH_AS = (
-    f'<span class="jb-sep">{word} </span>' for word in (",", "→", "such as")
-)
-"""Read where the style sheet is gone; with it, dots of colour, gaps and columns tell things apart."""
+    Node = str | list[Any]
+
 FEW_PARTS = 2
 """So many batches are named by their ids; more are a list that unfolds."""
 KEPT_PARTS = 20
 """So many batches are listed in a card, those first that lost rows: it is saved with the notebook and stays small."""
 STYLE = f"<style>\n{style.CARD}</style>"
-STYLE_LIVE = f"<style>\n{style.CARD}{style.LIVE}</style>"
 STYLE_PAIRED = f"<style>\n{style.CARD}{style.PAIRED}</style>"
 
 
@@ -34,68 +33,94 @@ def esc(value: str) -> str:
     return html.escape(value, quote=True)
 
 
-def top(seen: View) -> str:
-    """State, title, model: what changes only with the state, so that a screen reader hears it once."""
-    return (
-        f'<div class="jb jb-head">'
-        f'<span class="jb-pill" data-c="{esc(seen.colour)}" role="status">{esc(seen.state)}</span> '
-        f'<span class="jb-title" dir="auto">{esc(seen.title)}</span> '
-        f'<span class="jb-dim">{esc(seen.model)}</span></div>'
+def el(tag: str, names: str, *inner: Node, **attributes: str) -> list[Any]:
+    """An element. names: its classes. An attribute's `_` stands for `-`; `flex` is a part of the bar's width."""
+    named = {name.replace("_", "-"): value for name, value in attributes.items()}
+    return [tag, {"class": names, **named} if names else named, *inner]
+
+
+def markup(nodes: Iterable[Node]) -> str:
+    """HTML of the nodes."""
+    return "".join(esc(node) if isinstance(node, str) else _element(*node) for node in nodes)
+
+
+def _element(tag: str, attributes: dict[str, str], *inner: Node) -> str:
+    pairs = "".join(
+        f' style="flex:{esc(value)} 0 0"' if name == "flex" else f' {name}="{esc(value)}"'
+        for name, value in attributes.items()
     )
+    return f"<{tag}{pairs}>{markup(inner)}</{tag}>"
 
 
-def body(seen: View) -> str:
+def top(seen: View) -> list[Node]:
+    """State, title, model: what changes only with the state, so that a screen reader hears it once."""
+    state = el("span", "jb-pill", seen.state, data_c=seen.colour, role="status")
+    title = el("span", "jb-title", seen.title, dir="auto")
+    return [el("div", "jb jb-head", state, " ", title, " ", el("span", "jb-dim", seen.model))]
+
+
+def body(seen: View) -> list[Node]:
     """The bar, the counts, the times, the course so far: what changes with each look at the provider."""
-    words = f"{_counts(seen)}{_times(seen)}"
+    words = [_counts(seen), _times(seen)]
     if seen.curve:
-        words = f'<div class="jb-now"><div>{words}</div>{_curve(seen)}</div>'
-    return f'<div class="jb">{_bar(seen)}{words}</div>'
+        words = [el("div", "jb-now", el("div", "", *words), _curve(seen))]
+    return [el("div", "jb", _bar(seen), *words)]
 
 
-def facts(seen: View) -> str:
+def facts(seen: View) -> list[Node]:
     """The cost and the ids."""
     parts = [
-        f"<span>{esc(phrase)}</span>"
-        for phrase in (seen.cost, seen.estimate, seen.tokens)
-        if phrase
+        el("span", "", phrase) for phrase in (seen.cost, seen.estimate, seen.tokens) if phrase
     ]
     if seen.batches:
-        shown = ", ".join(_code(batch) for batch in seen.batches[:FEW_PARTS])
+        shown = _joined([_code(batch) for batch in seen.batches[:FEW_PARTS]], ", ")
         more = len(seen.batches) - FEW_PARTS
-        tail = f" and {more} more" if more > 0 else ""
-        parts.append(
-            f"<span>{'batch' if len(seen.batches) == 1 else 'batches'} {shown}{tail}</span>"
-        )
-    parts.append(f"<span>job {_code(seen.id)}</span>")
-    return f'<div class="jb jb-foot">{SEPARATOR.join(parts)}</div>'
+        word = "batch " if len(seen.batches) == 1 else "batches "
+        parts.append(el("span", "", word, *shown, f" and {more} more" if more > 0 else ""))
+    parts.append(el("span", "", "job ", _code(seen.id)))
+    return [el("div", "jb jb-foot", *_joined(parts, _separator(",")))]
 
 
-def peek(seen: View) -> str:
-    """Return the first answers with their rows, and the reasons of failures; "" without both."""
-    inner = _answers(seen.answers) + _reasons(seen)
-    return f'<div class="jb">{inner}</div>' if inner else ""
+def peek(seen: View) -> list[Node]:
+    """Return the first answers with their rows, and the reasons of failures; [] without both."""
+    inner = [*_answers(seen.answers), *_reasons(seen)]
+    return [el("div", "jb", *inner)] if inner else []
 
 
-def parts(seen: View) -> str:
+def parts(seen: View) -> list[Node]:
     """All batches: their states, counts, what they wait for, and their ids, which a click selects."""
     return _listed(seen.parts, seen.more_parts)
 
 
-def messages(lines: Iterable[str]) -> str:
-    """What there is to say, one line each, polite to a screen reader."""
-    said = "".join(f"<div>{esc(line)}</div>" for line in lines)
-    return f'<div class="jb jb-say" role="status">{said}</div>' if said else ""
+def messages(lines: Iterable[str]) -> list[Node]:
+    """Messages, a line each."""
+    return [el("div", "", line) for line in lines]
 
 
-def card(seen: View, *, paired: bool = False) -> dict[str, str]:
+def attach(seen: View) -> list[Node]:
+    """The code that opens the job in another process; [] without it."""
+    return ["Come back to it with ", _code(seen.attach)] if seen.attach else []
+
+
+def card(seen: View, *, panel: str = "") -> dict[str, str]:
     """The bundle that stays in the notebook: what every later reader gets, without kernel, script or network.
 
-    paired: a live panel is displayed right below it; of the two, the page then shows one.
+    panel: the id of the live panel that is displayed right below it; of the two, the page then shows one.
     """
-    again = f" Come back to it with {_code(seen.attach)}" if seen.attach else ""
-    back = f'<div class="jb-back">As of {esc(seen.as_of)}.{again}</div>'
-    names = f"jb jb-card jb-static {'jb-paired ' if paired else ''}{style.AS_TEXT}"
-    inner = f"{top(seen)}{body(seen)}{facts(seen)}{peek(seen)}{_folded(seen)}{messages(seen.lines)}{back}"
+    again = attach(seen)
+    back = el("div", "jb-back", f"As of {seen.as_of}.", *([" ", *again] if again else []))
+    lines = messages(seen.lines)
+    inner = [
+        *top(seen),
+        *body(seen),
+        *facts(seen),
+        *peek(seen),
+        *_folded(seen),
+        *([el("div", "jb jb-say", *lines, role="status")] if lines else []),
+        back,
+    ]
+    paired = {"data_panel": panel} if panel else {}
+    names = f"jb jb-card jb-static {'jb-paired ' if panel else ''}{style.AS_TEXT}"
     plain = [
         f"{text.line(seen)}, as of {seen.as_of}",
         seen.curve_words,
@@ -104,28 +129,43 @@ def card(seen: View, *, paired: bool = False) -> dict[str, str]:
     ]
     return {
         "text/plain": "\n".join(line for line in plain if line),
-        "text/html": f'{STYLE_PAIRED if paired else STYLE}<div class="{names}">{inner}</div>',
+        "text/html": (STYLE_PAIRED if panel else STYLE)
+        + markup([el("div", names, *inner, **paired)]),
     }
 
 
-def _code(value: str) -> str:
-    return f'<code class="jb-id">{esc(value)}</code>'
+def _code(value: str) -> list[Any]:
+    return el("code", "jb-id", value)
 
 
-def _bar(seen: View) -> str:
-    parts = "".join(
-        f'<span data-c="{_kind(part)}" style="flex:{part.count} 0 0"></span>'
-        for part in seen.segments
+def _separator(word: str) -> list[Any]:
+    """Read where the style sheet is gone; with it, dots of colour, gaps and columns tell things apart."""
+    return el("span", "jb-sep", f"{word} ")
+
+
+def _joined(nodes: Sequence[Node], separator: Node) -> list[Node]:
+    return [part for node in nodes for part in (separator, node)][1:]
+
+
+def _bar(seen: View) -> list[Any]:
+    parts = [
+        el("span", "", data_c=_kind(part), flex=str(part.count)) for part in seen.segments
+    ]
+    bar = el(
+        "div",
+        "jb-bar",
+        *parts,
+        role="progressbar",
+        aria_label=seen.title,
+        aria_valuemin="0",
+        aria_valuemax=str(seen.total),
+        aria_valuenow=str(seen.done),
+        aria_valuetext=seen.progress,
     )
-    aria = (
-        f'role="progressbar" aria-label="{esc(seen.title)}" aria-valuemin="0" aria-valuemax="{seen.total}" '
-        f'aria-valuenow="{seen.done}" aria-valuetext="{esc(seen.progress)}"'
-    )
-    share = f'<span class="jb-share">{esc(seen.share)}</span>'
-    return f'<div class="jb-row"><div class="jb-bar" {aria}>{parts}</div> {share}</div>'
+    return el("div", "jb-row", bar, " ", el("span", "jb-share", seen.share))
 
 
-def _curve(seen: View) -> str:
+def _curve(seen: View) -> list[Any]:
     """Where drawings are taken out (an untrusted notebook), what it shows is read as words, as it is by a reader."""
     last = len(seen.curve) - 1
     line = "".join(
@@ -134,10 +174,16 @@ def _curve(seen: View) -> str:
         if rows != was
     )
     path = f"M-2 {100 - seen.curve[0]}{line}H{last + 2}V120H-2Z"  # closed outside of what is seen
-    return (
-        f'<div class="jb-curve" data-c="{esc(seen.colour)}"><svg role="img" viewBox="0 -5 {last} 105" '
-        f'preserveAspectRatio="none"><title>{esc(seen.curve_words)}</title><path d="{path}"/></svg></div>'
+    drawing = el(
+        "svg",
+        "",
+        el("title", "", seen.curve_words),
+        el("path", "", d=path),
+        role="img",
+        viewBox=f"0 -5 {last} 105",
+        preserveAspectRatio="none",
     )
+    return el("div", "jb-curve", drawing, data_c=seen.colour)
 
 
 def _kind(part: Segment) -> str:
@@ -145,82 +191,103 @@ def _kind(part: Segment) -> str:
     return part.word if part.kind == "running" else part.kind
 
 
-def _counts(seen: View) -> str:
+def _counts(seen: View) -> list[Any]:
     keys = [
-        f'<span class="jb-key" data-c="{_kind(part)}">{part.count:,} {esc(part.word)}</span>'
+        el("span", "jb-key", f"{part.count:,} {part.word}", data_c=_kind(part))
         for part in seen.segments
     ]
     if seen.cut_off:
-        keys.append(f'<span class="jb-key" data-c="warn">{esc(seen.cut_off)}</span>')
-    return f'<div class="jb-keys">{SEPARATOR.join(keys)}</div>'
+        keys.append(el("span", "jb-key", seen.cut_off, data_c="warn"))
+    return el("div", "jb-keys", *_joined(keys, _separator(",")))
 
 
-def _times(seen: View) -> str:
+def _times(seen: View) -> list[Any]:
     phrases = [*seen.times, *([] if seen.is_final else [f"as of {seen.as_of.rpartition(', ')[2]}"])]
-    return f'<div class="jb-foot">{SEPARATOR.join(f"<span>{esc(phrase)}</span>" for phrase in phrases)}</div>'
+    spans = [el("span", "", phrase) for phrase in phrases]
+    return el("div", "jb-foot", *_joined(spans, _separator(",")))
 
 
-def _answers(answers: tuple[Sight, ...]) -> str:
+def _answers(answers: tuple[Sight, ...]) -> list[Node]:
     if not answers:
-        return ""
-    rows = "".join(
-        f'<div role="listitem"><span>row {one.row:,}</span> <span class="jb-what" dir="auto">{esc(one.asked)}</span> '
-        f'<span>{ARROW}{esc(f"{one.of}: " if one.of else "")}<span dir="auto">{esc(one.answer)}</span></span></div>'
+        return []
+    rows = [
+        el(
+            "div",
+            "",
+            el("span", "", f"row {one.row:,}"),
+            " ",
+            el("span", "jb-what", one.asked, dir="auto"),
+            " ",
+            el(
+                "span",
+                "",
+                _separator("→"),
+                f"{one.of}: " if one.of else "",
+                el("span", "", one.answer, dir="auto"),
+            ),
+            role="listitem",
+        )
         for one in answers
-    )
-    return f'<div class="jb-peek" role="list" aria-label="First answers">{rows}</div>'
+    ]
+    return [el("div", "jb-peek", *rows, role="list", aria_label="First answers")]
 
 
-def _part(part: Part) -> str:
-    pill = f'<span class="jb-pill" data-c="{esc(part.colour)}">{esc(part.state)}</span>'
+def _part(part: Part) -> list[Node]:
     rows = part.progress + (f", {part.failed:,} failed" if part.failed else "")
-    note = f'<div class="jb-dim">{esc(part.note)}</div>' if part.note else ""
-    return (
-        f"<span>{part.number + 1}</span> {pill} <span>{esc(rows)}</span> "
-        f"<span>{_code(part.batch) if part.batch else ''}{note}</span>"
-    )
+    batch = [_code(part.batch)] if part.batch else []
+    note = [el("div", "jb-dim", part.note)] if part.note else []
+    return [
+        el("span", "", str(part.number + 1)),
+        " ",
+        el("span", "jb-pill", part.state, data_c=part.colour),
+        " ",
+        el("span", "", rows),
+        " ",
+        el("span", "", *batch, *note),
+    ]
 
 
-def _folded(seen: View) -> str:
+def _folded(seen: View) -> list[Node]:
     """The batches of a job that is over: nothing has to run to unfold them."""
     if not seen.is_final or len(seen.parts) <= FEW_PARTS:
-        return ""
+        return []
     lost_first = sorted(seen.parts, key=lambda part: part.colour == "good" and not part.failed)[
         :KEPT_PARTS
     ]
     listed = sorted(lost_first, key=lambda part: part.number)
     more = len(seen.parts) + seen.more_parts - len(listed)
     which = f"{len(listed)} of {len(listed) + more:,}" if more else f"All {len(listed)}"
-    return f'<details class="jb-fold"><summary>{which} batches</summary>{_listed(listed, more)}</details>'
+    summary = el("summary", "", f"{which} batches")
+    return [el("details", "jb-fold", summary, *_listed(listed, more))]
 
 
-def _listed(some: Sequence[Part], more: int) -> str:
-    rows = "".join(f'<div role="listitem">{_part(part)}</div>' for part in some)
-    tail = (
-        f'<div class="jb jb-dim">and {more:,} more: {_code("job.snapshot().shards")}</div>'
-        if more
-        else ""
-    )
-    return f'<div class="jb jb-parts" role="list" aria-label="Batches">{rows}</div>{tail}'
+def _listed(some: Sequence[Part], more: int) -> list[Node]:
+    rows = [el("div", "", *_part(part), role="listitem") for part in some]
+    listed = el("div", "jb jb-parts", *rows, role="list", aria_label="Batches")
+    if not more:
+        return [listed]
+    return [listed, el("div", "jb jb-dim", f"and {more:,} more: ", _code("job.snapshot().shards"))]
 
 
-def _reasons(seen: View) -> str:
+def _reasons(seen: View) -> list[Node]:
     if not seen.reasons:
-        return ""
-    more = (
-        f'<li class="jb-dim">and {seen.more_reasons} more reasons in job.errors</li>'
-        if seen.more_reasons
-        else ""
-    )
-    told = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
-    items = "".join(
-        f'<li><b>{count:,}</b> <span dir="auto">{esc(why)}</span>'
-        + (
-            f' {SUCH_AS}<span class="jb-dim" dir="auto">{esc(example.words)}</span>'
-            if example
-            else ""
-        )
-        + "</li>"
-        for (why, count), example in zip(seen.reasons, told, strict=True)
-    )
-    return f'<ul class="jb-why" aria-label="Why rows failed">{items}{more}</ul>'
+        return []
+    examples = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
+    items = [
+        _reason(count, why, example)
+        for (why, count), example in zip(seen.reasons, examples, strict=True)
+    ]
+    if seen.more_reasons:
+        items.append(el("li", "jb-dim", f"and {seen.more_reasons} more reasons in job.errors"))
+    return [el("ul", "jb-why", *items, aria_label="Why rows failed")]
+
+
+def _reason(count: int, why: str, example: Sight | None) -> list[Any]:
+    inner: list[Node] = [el("b", "", f"{count:,}"), " ", el("span", "", why, dir="auto")]
+    if example is not None:
+        inner += [
+            " ",
+            _separator("such as"),
+            el("span", "jb-dim", example.words, dir="auto"),
+        ]
+    return el("li", "", *inner)

@@ -11,6 +11,7 @@ import contextvars
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 from jupyter_batch.monitor import html
@@ -33,7 +34,12 @@ HURRY = 10.0
 CARDS = 20
 """Of all the cards of a job those that were displayed last are kept up to date: a cell may display it in a loop."""
 
+FEW = 4
+"""So many jobs are drawn at once at each change of state; of more only the ends are."""
+
 _log = logger()
+_open: weakref.WeakSet[LiveMonitor] = weakref.WeakSet()
+"""The monitors of jobs that were displayed, and are not at their end."""
 
 
 class Monitor(Protocol):
@@ -109,7 +115,9 @@ class LiveMonitor:
         self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(4.0), Pace(2.0)
         self._clicked, self._waits = -HURRY, False
         self._handles: dict[object, Any] = {}
-        self._panel: Panel = self._run(Panel, self._seen, actions, within=self._on_click)
+        self._panel: Panel = self._run(
+            Panel, self._seen, actions, within=self._on_click, run=self._run
+        )
 
     def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
         """Display card and panel in the cell that runs."""
@@ -120,9 +128,12 @@ class LiveMonitor:
                 return
             if snapshot is not None and not _late(snapshot, self._as_of):
                 self._seen, self._as_of, self._age = view(snapshot), snapshot.now, snapshot.elapsed
+            if not self._seen.is_final:
+                _open.add(self)
             self._draw()
-            handle = display(html.card(self._seen, paired=True), raw=True, display_id=True)
-            display(self._panel.bundle(), raw=True)
+            handle = display(self._paired_card(), raw=True, display_id=True)
+            bundle, metadata = self._panel.bundle()
+            display(bundle, raw=True, metadata=metadata)
             self._handles[cell if cell is not None else object()] = handle
             if len(self._handles) > CARDS:
                 del self._handles[next(iter(self._handles))]
@@ -148,9 +159,14 @@ class LiveMonitor:
         """The card as of now."""
         return html.card(self._seen)
 
+    def _paired_card(self) -> dict[str, str]:
+        return html.card(self._seen, panel=self._panel.id)
+
     @contextlib.contextmanager
-    def attended(self, cell: object = None) -> Iterator[None]:  # noqa: ARG002  # it is where it is
-        """A live panel needs nobody's attention."""
+    def attended(self, cell: object = None) -> Iterator[None]:
+        """Display it in the cell that waits, if there is anything to wait for."""
+        if not self._seen.is_final:
+            self.show(cell)
         yield
 
     def flush(self) -> None:
@@ -159,14 +175,16 @@ class LiveMonitor:
     def _left(self) -> float:
         """Seconds until what is new may be drawn: an end or a change of state at once, words sooner than figures."""
         seen, was = self._seen, self._drawn
-        if (
-            seen == was
-            or self._hurries()
-            or (seen.state, seen.is_final) != (was.state, was.is_final)
-        ):
+        if seen == was or self._hurries() or self._turned():
             return 0.0
-        news = (seen.lines, seen.offers, seen.answers) != (was.lines, was.offers, was.answers)
+        before = (was.state, was.lines, was.offers, was.answers)
+        news = (seen.state, seen.lines, seen.offers, seen.answers) != before
         return (self._news if news else self._body).left(self._as_of)
+
+    def _turned(self) -> bool:
+        """Whether it has reached its end since it was drawn or, of few jobs, another state."""
+        seen, was = self._seen, self._drawn
+        return seen.is_final != was.is_final or (len(_open) <= FEW and seen.state != was.state)
 
     def _hurries(self) -> bool:
         return time.monotonic() - self._clicked < HURRY
@@ -182,23 +200,25 @@ class LiveMonitor:
 
     def _draw(self) -> None:
         seen, now = self._seen, self._as_of
-        at_once = self._hurries() or seen.is_final
+        at_once, turned, jobs = self._hurries() or seen.is_final, self._turned(), len(_open)
         if seen != self._drawn:
             sent, listed = self._run(
                 self._panel.draw, seen, parts=at_once or not self._parts.left(now)
             )
-            self._body.drawn(now, self._age, sent)
-            self._news.drawn(now, self._age, sent)
+            self._body.drawn(now, self._age, sent, jobs)
+            self._news.drawn(now, self._age, sent, jobs)
             if listed:
-                self._parts.drawn(now, self._age, listed)
-        ended = (seen.state, seen.is_final) != (self._drawn.state, self._drawn.is_final)
+                self._parts.drawn(now, self._age, listed, jobs)
         self._drawn = seen
+        if seen.is_final:
+            _open.discard(self)
         if _milestone(seen) != self._on_card and (
-            ended or seen.is_final or not self._card.left(now)
+            turned or seen.is_final or not self._card.left(now)
         ):
             self._on_card = _milestone(seen)
-            bundle = html.card(seen, paired=True)
-            self._card.drawn(now, self._age, sum(map(len, bundle.values())) * len(self._handles))
+            bundle = self._paired_card()
+            size = sum(map(len, bundle.values())) * len(self._handles)
+            self._card.drawn(now, self._age, size, jobs)
             for handle in self._handles.values():
                 self._run(handle.update, bundle, raw=True)
 

@@ -2,7 +2,7 @@
 
 A Jupyter server stores all messages for a closed page, and sends them to the page that is opened
 next. So an older job is drawn less often, as it is polled less often, and a long message makes a
-longer pause.
+longer pause; and jobs on one page share what a single one may send.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 SHARE = 25
 """A pause is this part of the job's age: two seconds at the first minute, two minutes at the first hour."""
 SHORTEST, LONGEST = 0.5, 900.0
-USUAL = 1000
+USUAL = 1200
 """Characters of an ordinary drawing. One of twice as many makes twice the pause."""
 
 
@@ -26,7 +26,10 @@ class Pace:
         left = self._next - now
         return left if 0 < left <= LONGEST * self._slower * 10 else 0.0
 
-    def drawn(self, now: float, age: float, size: int) -> None:
-        """It was drawn at `now`, `age` seconds after the job began, with so many characters."""
-        pause = min(max(SHORTEST, age / SHARE), LONGEST)
+    def drawn(self, now: float, age: float, size: int, jobs: int = 1) -> None:
+        """It was drawn at `now`, `age` seconds after the job began, with so many characters.
+
+        jobs: how many are drawn in this process.
+        """
+        pause = min(max(SHORTEST * jobs, age / SHARE), LONGEST)
         self._next = now + pause * self._slower * max(1.0, size / USUAL)

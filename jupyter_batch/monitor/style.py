@@ -112,48 +112,38 @@ FACTS = """\
 """
 """Styles of a preview: a table of pairs, with sentences of several lines."""
 
-LIVE = """.jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
+LIVE = """.jb-place{container-type:inline-size}
+.jb-place.jb-place::before{content:none}
+.jb-live [hidden]{display:none!important}
+.jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}
+.jb-gone .jb-pill[data-c=busy]::before{animation:none}
 @keyframes jb-breathe{50%{opacity:.3}}
 @media (prefers-reduced-motion:reduce){.jb *,.jb *::before{animation:none!important;transition:none!important}}
-.jb-live.jb-live{--jb-dim-live:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 75%,transparent);
-display:flex;flex-flow:row wrap;align-items:flex-start;gap:0 12px;overflow:visible}
-.jb-live .widget-html,.jb-live .widget-html-content{margin:0;height:auto;min-height:0;line-height:inherit;
-overflow:visible;width:auto}
-.jb-live>.jb-top{flex:1 1 220px}.jb-live>.jb-rest-of-it{flex:1 1 100%}
-.jp-OutputArea-output:has(> .jb-live){container-type:inline-size}
-@container (max-width:440px){.jb-live>.jb-buttons.jb-buttons{order:1;margin:8px 0 0 auto;
-max-width:100%;justify-content:flex-end;row-gap:4px}
-.jb-live>.jb-below,.jb-live>.jb-unfold{order:2}}
-.jb-live>.jb-buttons{flex:none;width:auto;margin:-2px -4px 0 auto;overflow:visible;flex-wrap:wrap}
-.jb-live .jupyter-button{height:26px;line-height:24px;padding:0 10px;margin:0 0 0 4px;border-radius:5px;
-border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent);background:transparent;
-color:var(--jp-ui-font-color1,inherit);box-shadow:none}
-.jb-live .jupyter-button:hover:enabled{box-shadow:none;
-background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparent)}
-.jb-live .jupyter-button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
-.jb-live .jupyter-button.mod-danger{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
-.jb-live .jupyter-button.mod-danger:hover:enabled{background:var(--jp-error-color0,#b71c1c)}
-@container (max-width:440px){.jb-live .jupyter-button{padding:0 7px}}
+.jb-live{--jb-dim-live:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 75%,transparent);
+display:flex;flex-flow:row wrap;align-items:flex-start;gap:0 12px}
+.jb-live>.jb-top{flex:1 1 220px}.jb-live>.jb-line{flex:1 1 100%;min-width:0}.jb-live>.jb-line:empty{display:none}
+.jb-live>.jb-buttons{flex:none;display:flex;flex-wrap:wrap;margin:-2px -4px 0 auto}
+.jb-live button{font:inherit;cursor:pointer;color:var(--jp-ui-font-color1,inherit);background:transparent}
+.jb-buttons>button{height:26px;line-height:24px;padding:0 10px;margin:0 0 0 4px;border-radius:5px;white-space:nowrap;
+border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent)}
+.jb-buttons>button:hover{background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparent)}
+.jb-live button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
+.jb-live .jb-buttons>[data-name=confirm]{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
+.jb-live .jb-buttons>[data-name=confirm]:hover{background:var(--jp-error-color0,#b71c1c)}
+.jb-live .jb-asking>:not(:first-child){min-width:14em}
+.jb-live>.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
+text-underline-offset:2px;flex:none}
+@container (max-width:440px){.jb-live>.jb-buttons{order:1;margin:8px 0 0 auto;max-width:100%;justify-content:flex-end;
+row-gap:4px}.jb-buttons>button{padding:0 7px}.jb-live>.jb-below,.jb-live>.jb-unfold{order:2}}
 @container (max-width:600px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}
-.jb-live.jb-live.jupyter-widgets-disconnected::before,
-.jb-live.jb-live .jupyter-widgets-disconnected::before{content:none}
-.jb-live.jupyter-widgets-disconnected>.jb-buttons.jb-buttons,.jb-live.jupyter-widgets-disconnected>.jb-unfold.jb-unfold{
-display:none}
-.jb-live.jb-live.jupyter-widgets-disconnected::after{
-content:"As its kernel left it. To follow the job, run the cell again.";order:3;flex:1 1 100%;
-margin-top:6px;color:var(--jb-dim-live);
-font:var(--jp-ui-font-size1,13px)/1.55 var(--jp-ui-font-family,system-ui,sans-serif)}
-.jb-live .jb-asking>:not(:first-child){min-width:14em!important}
-.jb-live .jb-unfold.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
-text-underline-offset:2px;flex:none}
 """
 """Styles of the panel."""
 
-# A card hides while its live panel follows it; with the panel's kernel gone, its place («Loading widget...», later
-# «Error displaying widget») hides. (A :has() inside a :has() is invalid and would kill its rule.)
-PAIRED = """.jp-OutputArea-child:has(.jb-paired):has(+ .jp-OutputArea-child .jb-live){display:none}
+# The panel hides its card (panel.js). Where there is no panel, its place («Loading widget...», later «Error displaying
+# widget») hides. (A :has() inside a :has() is invalid and would kill its rule.)
+PAIRED = """\
 .jp-OutputArea-child:has(.jb-paired) + .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(.jb-live)){display:none}
 .jp-OutputArea-child:has(.jb-paired) + .jp-OutputArea-child:has(> .lm-Panel):not(:has(.jb-live)){display:none}
 """

@@ -1,18 +1,22 @@
-"""The live panel, made of ipywidgets. It draws a View and passes clicks on.
+"""The live panel: one anywidget for each job. It sends a View to the page and passes clicks on.
 
 A click runs on the main thread or on a subshell's, where an exception would be invisible: each
 handler catches all, and writes to the panel's message line. A long operation runs in a thread of its
-own: the click gets a message at once, and another at the end.
+own: the click gets a message at once, and another at the end. The page's side is panel.js.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import threading
-from functools import partial
+import uuid
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import JupyterBatchError
-from jupyter_batch.monitor import html
+from jupyter_batch.monitor import html, style
+from jupyter_batch.notebook.pulse import PULSE, Pulse
 from jupyter_batch.monitor.view import clean
 
 if TYPE_CHECKING:
@@ -22,6 +26,12 @@ if TYPE_CHECKING:
 
     Action = Callable[[], str]
 
+PROCESS = uuid.uuid4().hex
+"""By which a page tells this process from the one before a restart."""
+SECTIONS = ("top", "body", "facts", "peek", "parts", "say", "gone")
+"""The parts of the panel, each a list of html.Node."""
+GONE = "As its kernel left it."
+RERUN = "To follow the job, run the cell again."
 BUTTONS = {
     "refresh": ("Refresh", "Ask the provider now", "Asking the provider…"),
     "retry": (
@@ -70,7 +80,7 @@ class Panel:
     """Title and state, buttons, the bar with all counts, cost, first answers, batches, and the message line.
 
     actions: what a click does, by the button's name; it says what came of it. within: runs all widget work of a click
-    or of its end. spawn: runs an action.
+    or of its end. run: the same for what no click has caused. spawn: runs an action. pulse: sends the page its beats.
     """
 
     def __init__(
@@ -79,54 +89,18 @@ class Panel:
         actions: Mapping[str, Action],
         *,
         within: Callable[[Callable[[], None]], None] = lambda work: work(),
+        run: Callable[[Callable[[], None]], None] = lambda work: work(),
         spawn: Callable[[Callable[[], None]], None] = in_a_thread,
+        pulse: Pulse = PULSE,
     ) -> None:
-        import ipywidgets as widgets
-
         self._lock = threading.RLock()
         self._actions, self._within, self._spawn = actions, within, spawn
+        self._run, self._pulse = run, pulse
         self._asking, self._note, self._busy, self._unfolded = "", "", set[str](), False
         self._seen, self._sent = seen, 0
-        self._style = widgets.HTML(html.STYLE_LIVE)
-        self._style.layout.display = "none"
-        self._top, self._body, self._facts, self._peek, self._parts, self._say = (
-            widgets.HTML() for _ in range(6)
-        )
-        self.buttons = {name: _button(label, does) for name, (label, does, _) in BUTTONS.items()}
-        self.confirm_button = _button("Yes", "Do it")
-        self.confirm_button.button_style = "danger"
-        self.unfold_button = _button("", "Each batch: its state, rows, id, and what it waits for")
-        self._row = widgets.HBox([self.confirm_button, *self.buttons.values()])
-        self.box = widgets.VBox(
-            [
-                self._top,
-                self._row,
-                self._body,
-                self._facts,
-                self._peek,
-                self.unfold_button,
-                self._parts,
-                self._say,
-                self._style,
-            ]
-        )
-        for widget, name in (
-            (self.box, "jb-live"),
-            (self._top, "jb-top"),
-            (self._row, "jb-buttons"),
-            (self.unfold_button, "jb-unfold"),
-            *(
-                (one, "jb-rest-of-it")
-                for one in (self._body, self._facts, self._peek, self._parts, self._say)
-            ),
-            *((one, "jb-below") for one in (self._peek, self._parts, self._say)),
-            (self._say, "jb-line"),
-        ):
-            widget.add_class(name)
-        for name, button in self.buttons.items():
-            button.on_click(self._guarded(partial(self._on_click, name)))
-        self.confirm_button.on_click(self._guarded(self._on_confirm))
-        self.unfold_button.on_click(self._guarded(self._on_unfold))
+        self.id = uuid.uuid4().hex
+        self.widget = _widget_class()(ids={"job": seen.id, "process": PROCESS, "panel": self.id})
+        self.widget.on_msg(self._on_message)
         self.draw(seen)
 
     def draw(self, seen: View, *, parts: bool = True) -> tuple[int, int]:
@@ -142,52 +116,65 @@ class Panel:
             self._seen = seen
             if self._asking and not self._offered(self._asking):
                 self._asking = ""
-            self._draw()
-            listed = self._draw_parts() if parts else 0
+            with self.widget.hold_sync():
+                self._draw()
+                listed = self._draw_parts() if parts else 0
             sent, self._sent = self._sent - listed, 0
             return sent, listed
 
-    def bundle(self) -> dict[str, Any]:
+    def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget view alone: nothing at all where a widget can't live, for there the card above it speaks."""
-        live = {
-            kind: data for kind, data in self.box._repr_mimebundle_().items() if "widget" in kind
-        }
-        return {"text/plain": "", "text/html": "", **live}
+        data, metadata = self.widget._repr_mimebundle_()
+        live = {kind: shown for kind, shown in data.items() if "widget" in kind}
+        return {"text/plain": "", "text/html": "", **live}, metadata
 
     def _draw(self) -> None:
         seen = self._seen
-        self._put(self._top, html.top(seen))
-        self._put(self._body, html.body(seen))
-        self._put(self._facts, html.facts(seen))
-        self._put(self._peek, html.peek(seen))
-        self._put(self._say, html.messages([*seen.lines, *([self._note] if self._note else [])]))
-        asking = self._asking
-        for name, button in self.buttons.items():
-            _show(button, name == asking if asking else self._offered(name))
-            _label(button, QUESTIONS[name][2] if name == asking else BUTTONS[name][0])
-        _show(self.confirm_button, bool(asking))
-        if asking:
-            _label(self.confirm_button, QUESTIONS[asking][1])
-        (self._row.add_class if asking else self._row.remove_class)(
-            "jb-asking"
-        )  # what takes it back is wide then
-        _show(self.unfold_button, len(seen.parts) > 1)
+        self._put("top", html.top(seen))
+        self._put("body", html.body(seen))
+        self._put("facts", html.facts(seen))
+        self._put("peek", html.peek(seen))
+        self._put("say", html.messages([*seen.lines, *filter(None, [self._note])]))
+        back = html.attach(seen)
+        gone = html.messages([GONE if seen.is_final else f"{GONE} {RERUN}"])
+        self._put("gone", [*gone, *([html.el("div", "", *back)] if back else [])])
+        self._put("buttons", self._drawn_buttons())
+
+    def _drawn_buttons(self) -> list[list[Any]]:
+        """Of each button its name, label, description, and whether it is shown, in their order on the screen."""
+        seen, asking = self._seen, self._asking
+        confirm = ["confirm", QUESTIONS[asking][1] if asking else "Yes", "Do it", bool(asking)]
         many = f"{len(seen.parts)} of " if seen.more_parts else ""
         many += f"{len(seen.parts) + seen.more_parts:,} batches"
-        _label(self.unfold_button, f"{'Hide' if self._unfolded else 'Show'} the {many}")
+        unfold = f"{'Hide' if self._unfolded else 'Show'} the {many}"
+        about = "Each batch: its state, rows, id, and what it waits for"
+        return [
+            confirm,
+            *(
+                [
+                    name,
+                    QUESTIONS[name][2] if name == asking else label,
+                    description,
+                    name == asking if asking else self._offered(name),
+                ]
+                for name, (label, description, _) in BUTTONS.items()
+            ),
+            ["unfold", unfold, about, len(seen.parts) > 1],
+        ]
 
     def _draw_parts(self) -> int:
         return self._put(
-            self._parts,
-            html.parts(self._seen) if self._unfolded and len(self._seen.parts) > 1 else "",
+            "parts",
+            html.parts(self._seen) if self._unfolded and len(self._seen.parts) > 1 else [],
         )
 
-    def _put(self, widget: Any, markup: str) -> int:
-        if widget.value == markup:
+    def _put(self, name: str, nodes: list[Any]) -> int:
+        if getattr(self.widget, name) == nodes:
             return 0
-        widget.value = markup
-        self._sent += len(markup)
-        return len(markup)
+        setattr(self.widget, name, nodes)
+        size = len(json.dumps(nodes))
+        self._sent += size
+        return size
 
     def _offered(self, name: str) -> bool:
         seen = self._seen
@@ -195,18 +182,35 @@ class Panel:
             return seen.can_cancel
         return not seen.is_final if name == "refresh" else name in seen.offers
 
-    # -- clicks ---------------------------------------------------------------------------------------------
+    # -- messages from the page -----------------------------------------------------------------------------
 
-    def _guarded(self, handler: Callable[[], str]) -> Callable[[object], None]:
+    def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
+        """`{"here": true}` from time to time from a page that is open; `{"click": button}`."""
+        message = content if isinstance(content, dict) else {}
+        if message.get("here"):
+            self._pulse.listen(self.id, self._beat)
+        click = message.get("click")
+        if click == "confirm":
+            self._handle(self._on_confirm)
+        elif click == "unfold":
+            self._handle(self._on_unfold)
+        elif click in BUTTONS:
+            self._handle(functools.partial(self._on_click, str(click)))
+
+    def _beat(self, beat: dict[str, Any]) -> None:
+        self._run(lambda: self.widget.send({"beat": beat}))
+
+    def _handle(self, handler: Callable[[], str]) -> None:
         def handle() -> None:
-            with self._lock:
+            with self._lock, self.widget.hold_sync():
                 try:
                     self._note = handler()
                 except Exception as error:  # nobody else would ever see it
                     self._note = _told(error)
                 self._draw()
+            self.widget.send({"answer": True})
 
-        return lambda _: self._within(handle)
+        self._within(handle)
 
     def _on_click(self, name: str) -> str:
         """Ask first, where it can't be undone. A double click's second one takes that back, and does no deed."""
@@ -237,7 +241,7 @@ class Panel:
             said = _told(error)
 
         def answer() -> None:
-            with self._lock:
+            with self._lock, self.widget.hold_sync():
                 self._busy.discard(name)
                 self._note = said
                 self._draw()
@@ -251,20 +255,21 @@ def _told(error: Exception) -> str:
     )
 
 
-def _button(description: str, tooltip: str) -> Any:
-    import ipywidgets as widgets
+@functools.cache
+def _widget_class() -> Any:
+    import anywidget
+    import traitlets
 
-    button = widgets.Button(description=description, tooltip=tooltip)
-    button.layout.width = "auto"
-    return button
-
-
-def _label(button: Any, words: str) -> None:
-    if button.description != words:
-        button.description = words
-
-
-def _show(widget: Any, visible: bool) -> None:
-    wanted = None if visible else "none"
-    if widget.layout.display != wanted:
-        widget.layout.display = wanted
+    sections = {name: traitlets.List().tag(sync=True) for name in (*SECTIONS, "buttons")}
+    return type(
+        "JobPanel",
+        (anywidget.AnyWidget,),
+        {
+            "__module__": __name__,
+            "_esm": resources.files(__package__).joinpath("panel.js").read_text("utf-8"),
+            "_css": style.CARD + style.LIVE,
+            "layout": None,  # else each panel had a second model, of its layout
+            "ids": traitlets.Dict().tag(sync=True),
+            **sections,
+        },
+    )

@@ -249,6 +249,12 @@ def between(ip: Any = None) -> BetweenCells | None:
     return held
 
 
+def is_busy() -> bool:
+    """Whether a cell runs; False without IPython."""
+    held = getattr(shell(), "meta", {}).get(_BETWEEN)
+    return isinstance(held, BetweenCells) and not held.is_idle
+
+
 def on_main(work: Callable[[], object]) -> bool:
     """Run `work` between cells; False without IPython: the caller then does it in its wait()."""
     gap = between()

@@ -203,15 +203,16 @@ class Served:
             if session["path"].startswith(within):
                 self._ask("DELETE", f"api/sessions/{session['id']}")
 
-    def _ask(self, method: str, place: str) -> bytes:
+    def _ask(self, method: str, place: str, body: object = None) -> bytes:
         request = urllib.request.Request(
             f"{self._address}{place}",
             method=method,
             headers={"Authorization": f"token {self._token}"},
+            data=None if body is None else json.dumps(body).encode(),
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
-            body: bytes = answer.read()
-        return body
+            read: bytes = answer.read()
+        return read
 
     def log(self) -> str:
         """What it wrote so far."""

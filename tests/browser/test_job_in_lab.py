@@ -73,7 +73,7 @@ def test_cancel_works_during_wait_and_the_saved_card_says_so(open_at):
         lab.save()
         lab.shutdown()
         lab.open(kernel=False)
-        lab.until(lambda: lab.visible(".jb-static .jb-pill") == 1, "the card")
+        lab.until(lambda: lab.visible(".jb-static .jb-pill") == 2, "the cards of both cells")
         lab.until(
             lambda: LOST in (lab.page.text_content(".jp-Notebook") or ""),
             "the widget to be given up",

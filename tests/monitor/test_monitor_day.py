@@ -10,6 +10,7 @@ import pytest
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
+from jupyter_batch.monitor import html
 from jupyter_batch.monitor.live import LiveMonitor
 from jupyter_batch.providers.backoff import poll_pause
 from jupyter_batch.providers.protocol import Facts
@@ -35,7 +36,7 @@ def sent(monkeypatch):
         def update(self, bundle, raw):
             sizes.append(len(json.dumps(bundle)) + ENVELOPE)
 
-    def display(bundle, *, raw, display_id=None):
+    def display(bundle, *, raw, display_id=None, metadata=None):
         Handle().update(bundle, raw)
         return Handle() if display_id else None
 
@@ -126,7 +127,7 @@ def test_a_day_of_a_million_rows_is_fewer_than_2000_messages_and_a_megabyte(sent
     monitor = LiveMonitor(at(0, done), {}, context=contextvars.copy_context(), delay=clock.delay)
     monitor.show("cell")
     if unfolded:
-        monitor._panel.unfold_button.click()
+        monitor._panel.widget._handle_custom_msg({"click": "unfold"}, [])
         monitor._clicked = -100.0  # long ago
     seen = 0
     for age, number in polls():
@@ -144,7 +145,7 @@ def test_a_day_of_a_million_rows_is_fewer_than_2000_messages_and_a_megabyte(sent
     assert seen > 5_000
     assert len(sent) < 2_000
     assert sum(sent) < 1_000_000
-    assert "completed" in monitor._panel._top.value
+    assert "completed" in html.markup(monitor._panel.widget.top)
     assert len(sent) > 300, "and it is not so rare that it looks dead"
 
 
@@ -156,10 +157,10 @@ def test_what_was_held_back_is_drawn_when_the_pause_is_over(sent, at):
     for rows in (100, 200, 300):
         clock.to(START + 3600 + rows / 1000)
         monitor.update(at(3600 + rows / 1000, [rows] * SHARDS))
-    assert "2,000 of 1,000,000" in monitor._panel._body.value
+    assert "2,000 of 1,000,000" in html.markup(monitor._panel.widget.body)
     before = len(sent)
     clock.to(START + 3600 + 600)
-    assert "6,000 of 1,000,000" in monitor._panel._body.value
+    assert "6,000 of 1,000,000" in html.markup(monitor._panel.widget.body)
     assert len(sent) > before
 
 
@@ -169,4 +170,4 @@ def test_a_state_and_an_end_wait_for_nothing(sent, at):
     monitor = LiveMonitor(at(3600, done), {}, context=contextvars.copy_context(), delay=clock.delay)
     monitor.update(at(3600.1, [1] * SHARDS))
     monitor.update(msgspec.structs.replace(at(3600.2, [2] * SHARDS), state=State.CANCELLING))
-    assert "cancelling" in monitor._panel._top.value
+    assert "cancelling" in html.markup(monitor._panel.widget.top)

@@ -71,7 +71,7 @@ def test_nbconvert_shows_the_card_alone(shot):
         "text/html": "",
         "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
     }
-    card = html.card(view(shot()), paired=True)
+    card = html.card(view(shot()), panel="a1")
     outputs = [nbformat.v4.new_output("display_data", data=data) for data in (card, panel)]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("job", outputs=outputs)])
     page, _ = HTMLExporter().from_notebook_node(book)

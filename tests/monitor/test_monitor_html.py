@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
-from jupyter_batch.monitor import html, table
+from jupyter_batch.monitor import html, style, table
 from jupyter_batch.monitor.view import view
 
 EVIL = [
@@ -84,8 +84,8 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
     assert reader.tags == harmless.tags
     assert [name for name, _ in reader.attributes] == [name for name, _ in harmless.attributes]
     assert view(everywhere(shot, evil)).title in reader.text
-    listed = html.parts(view(everywhere(shot, evil)))
-    assert Reader(listed).tags == Reader(html.parts(view(everywhere(shot, "plain")))).tags
+    listed = html.markup(html.parts(view(everywhere(shot, evil))))
+    assert Reader(listed).tags == Reader(html.markup(html.parts(view(everywhere(shot, "plain"))))).tags
     for bad in ("\u202e", "\u2066", "\x1b"):
         assert bad not in card["text/html"] + card["text/plain"] + listed
     listing = table.html([everywhere(shot, evil)])
@@ -124,7 +124,7 @@ def test_a_card_of_a_thousand_batches_stays_small(shot, done, shards):
         for one in shards(1000)
     ]
     many[150] = msgspec.structs.replace(many[150], counts=Counts(succeeded=8, failed=1))
-    card = html.card(view(msgspec.structs.replace(done, shards=tuple(many))), paired=True)
+    card = html.card(view(msgspec.structs.replace(done, shards=tuple(many))), panel="a1")
     text = Reader(card["text/html"]).text
     assert "20 of 1,000 batches" in text
     assert "and 980 more" in text
@@ -141,7 +141,7 @@ def test_answers_and_times_are_told_apart_without_the_style_too(shot):
     assert re.search(r"min since [\d:]+, about .* left", reader.text) or re.search(
         r"since [\d:]+, as of", reader.text
     )
-    assert '<span><span class="jb-sep">→' in html.peek(view(seen)), (
+    assert '<span><span class="jb-sep">→' in html.markup(html.peek(view(seen))), (
         "still the third of three columns"
     )
     assert "rate limit reached such as row 4: “זה טוב!”" in reader.text
@@ -167,7 +167,7 @@ def test_the_bar_keeps_its_colours_on_paper_and_with_forced_ones():
 
 def test_each_variable_of_jupyterlab_has_a_colour_behind_it():
     """VS Code and Colab have none of them."""
-    names = re.findall(r"var\((--jp-[\w-]+)(.)", html.STYLE_LIVE)
+    names = re.findall(r"var\((--jp-[\w-]+)(.)", style.CARD + style.LIVE)
     assert len(names) > 9
     assert {after for _, after in names} == {","}
 
@@ -188,7 +188,7 @@ def test_nothing_is_fetched_and_nothing_runs(shot):
 
 def test_the_bar_speaks_to_a_screen_reader(shot):
     """The bar is a progressbar with a name, a value and its range."""
-    attributes = dict(Reader(html.body(view(shot()))).attributes)
+    attributes = dict(Reader(html.markup(html.body(view(shot())))).attributes)
     assert attributes["role"] == "progressbar"
     assert (attributes["aria-valuenow"], attributes["aria-valuemax"]) == ("412", "1000")
     assert attributes["aria-valuetext"] == "412 of 1,000 rows"
@@ -196,7 +196,7 @@ def test_the_bar_speaks_to_a_screen_reader(shot):
 
 def test_the_style_sheet_is_well_formed():
     """Braces balance, and no :has() stands inside a :has(), which would kill its rule."""
-    for sheet in (html.STYLE, html.STYLE_LIVE, html.STYLE_PAIRED, table.STYLE):
+    for sheet in (html.STYLE, style.LIVE, html.STYLE_PAIRED, table.STYLE):
         assert sheet.count("{") == sheet.count("}")
         assert not re.search(r":has\([^()]*:has\(", sheet)
 

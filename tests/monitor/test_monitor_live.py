@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from jupyter_batch.core.status import Counts, State
-from jupyter_batch.monitor import live
+from jupyter_batch.monitor import live, widget
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def displayed(monkeypatch):
         def update(self, bundle, raw):
             calls.append(("update", bundle, threading.current_thread().name))
 
-    def display(bundle, *, raw, display_id=None):
+    def display(bundle, *, raw, display_id=None, metadata=None):
         calls.append(("display", bundle, None))
         return Handle() if display_id else None
 
@@ -127,7 +127,8 @@ def test_widget_work_is_done_in_the_given_context(shot, displayed, monkeypatch):
 
 def test_without_ipywidgets_there_are_lines(shot, monkeypatch):
     """No ipywidgets, no panel: text."""
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    widget._widget_class.cache_clear()
+    monkeypatch.setitem(sys.modules, "anywidget", None)
     out = io.StringIO()
     open_live(shot(), stream=lambda: out).show()
     assert out.getvalue().startswith("sentiment: running")

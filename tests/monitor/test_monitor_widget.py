@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.status import State
+from jupyter_batch.monitor import html
 from jupyter_batch.monitor.view import view
 from jupyter_batch.monitor.widget import Panel
 
@@ -30,53 +31,58 @@ def panel(shot, actions):
     return Panel(view(shot()), actions, spawn=lambda work: work())
 
 
-def shown(button):
-    """It is on the screen."""
-    return button.layout.display != "none"
+def click(panel, name):
+    """As the page sends it."""
+    panel.widget._handle_custom_msg({"click": name}, [])
+
+
+def labels(panel):
+    """The buttons on the screen: name and label."""
+    return {name: label for name, label, _, shown in panel.widget.buttons if shown}
 
 
 def said(panel):
     """The message line's HTML."""
-    return panel._say.value
+    return html.markup(panel.widget.say)
 
 
 def test_cancel_asks_once_more(panel, clicks):
     """The first click asks, only the second, on another button, cancels."""
-    panel.buttons["cancel"].click()
+    click(panel, "cancel")
     assert clicks == []
-    assert shown(panel.confirm_button)
+    assert "confirm" in labels(panel)
     assert "Cancel this batch?" in said(panel)
-    panel.confirm_button.click()
+    click(panel, "confirm")
     assert clicks == ["cancel"]
-    assert not shown(panel.confirm_button)
+    assert "confirm" not in labels(panel)
 
 
 def test_a_double_click_cancels_nothing(panel, clicks):
     """The second click on the same place takes the question back."""
-    panel.buttons["cancel"].click()
-    assert panel.buttons["cancel"].description == "Keep running"
-    panel.buttons["cancel"].click()
+    click(panel, "cancel")
+    assert labels(panel)["cancel"] == "Keep running"
+    click(panel, "cancel")
     assert clicks == []
-    assert not shown(panel.confirm_button)
-    assert panel.buttons["cancel"].description == "Cancel"
+    assert "confirm" not in labels(panel)
+    assert labels(panel)["cancel"] == "Cancel"
 
 
 def test_an_update_does_not_take_the_question_away(panel, shot, clicks):
     """A poll between the question and the answer changes the numbers alone; a change of state ends the question."""
-    panel.buttons["cancel"].click()
+    click(panel, "cancel")
     panel.draw(view(shot(now=shot().now + 100)))
-    assert shown(panel.confirm_button)
+    assert "confirm" in labels(panel)
     assert "Cancel this batch?" in said(panel)
     panel.draw(view(shot(state=State.CANCELLING)))
-    assert not shown(panel.confirm_button)
-    assert not shown(panel.buttons["cancel"])
-    panel.confirm_button.click()
+    assert "confirm" not in labels(panel)
+    assert "cancel" not in labels(panel)
+    click(panel, "confirm")
     assert clicks == []
 
 
 def test_refresh_calls_back(panel, clicks):
     """Refresh asks, and what came of it is said."""
-    panel.buttons["refresh"].click()
+    click(panel, "refresh")
     assert clicks == ["refresh"]
     assert "refresh is done" in said(panel)
 
@@ -88,31 +94,30 @@ def test_a_click_that_fails_says_why(shot):
         raise OSError("<no> ledger")
 
     panel = Panel(view(shot()), {"refresh": broken, "cancel": broken}, spawn=lambda work: work())
-    panel.buttons["refresh"].click()
+    click(panel, "refresh")
     assert "OSError: &lt;no&gt; ledger" in said(panel)
-    panel.buttons["cancel"].click()
-    panel.confirm_button.click()
+    click(panel, "cancel")
+    click(panel, "confirm")
     assert "OSError" in said(panel)
 
 
 def test_the_end_leaves_no_button(panel, done):
     """A finished job has nothing to click."""
     panel.draw(view(done))
-    assert not any(map(shown, (*panel.buttons.values(), panel.confirm_button)))
+    assert labels(panel) == {}
 
 
 def test_only_what_differs_is_sent(panel, shot):
     """New counts send a new body, and leave the title with its live region alone."""
     sent = []
-    panel._top.observe(lambda change: sent.append("top"), "value")
-    panel._body.observe(lambda change: sent.append("body"), "value")
+    panel.widget.observe(lambda change: sent.append(change["name"]))
     panel.draw(view(shot(now=shot().now + 600)))
     assert sent == ["body"]
 
 
 def test_where_no_widget_lives_the_panel_is_empty(panel):
     """The bundle's text and HTML are empty: the card above says it all there."""
-    bundle = panel.bundle()
+    bundle, _ = panel.bundle()
     assert bundle["text/plain"] == bundle["text/html"] == ""
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
@@ -121,8 +126,8 @@ def test_a_click_is_heard_at_once_and_its_end_is_told(shot, actions):
     """Before the action has done anything the line says that it was received; a second click meanwhile does nothing."""
     waiting = []
     panel = Panel(view(shot(offers=("merge",))), actions, spawn=waiting.append)
-    panel.buttons["merge"].click()
-    panel.buttons["merge"].click()
+    click(panel, "merge")
+    click(panel, "merge")
     assert "Merging, between two cells…" in said(panel)
     assert len(waiting) == 1
     panel.draw(view(shot(message="something else")))
@@ -140,7 +145,7 @@ def test_a_refusal_is_told_in_its_own_words(shot):
         raise InputError("nothing is left to be sent")
 
     panel = Panel(view(shot(offers=("retry",))), {"retry": refuse}, spawn=lambda work: work())
-    panel.buttons["retry"].click()
+    click(panel, "retry")
     assert ">nothing is left to be sent<" in said(panel)
 
 
@@ -148,9 +153,7 @@ def test_only_what_can_be_done_is_offered(shot, done, actions):
     """Retry, Finish and Merge are there when the job offers them; Refresh and Cancel while it is open."""
 
     def offered(snapshot):
-        return {
-            name for name, button in Panel(view(snapshot), actions).buttons.items() if shown(button)
-        }
+        return set(labels(Panel(view(snapshot), actions)))
 
     assert offered(shot()) == {"refresh", "cancel"}
     assert offered(shot(offers=("finish", "merge"))) == {"refresh", "cancel", "finish", "merge"}
@@ -160,11 +163,11 @@ def test_only_what_can_be_done_is_offered(shot, done, actions):
 def test_finish_now_asks_once_more(shot, actions, clicks):
     """It costs the full price: the first click asks, and while it asks nothing else is there to be hit."""
     panel = Panel(view(shot(offers=("finish",))), actions, spawn=lambda work: work())
-    panel.buttons["finish"].click()
+    click(panel, "finish")
     assert clicks == []
     assert "at its full price" in said(panel)
-    assert [name for name, button in panel.buttons.items() if shown(button)] == ["finish"]
-    panel.confirm_button.click()
+    assert set(labels(panel)) == {"confirm", "finish"}
+    click(panel, "confirm")
     assert clicks == ["finish"]
 
 
@@ -178,7 +181,7 @@ def test_an_action_runs_beside_the_click(shot):
         return "done"
 
     panel = Panel(view(shot()), {"refresh": slow})
-    panel.buttons["refresh"].click()
+    click(panel, "refresh")
     assert over.wait(60)
     assert names == ["jupyter-batch-click"]
 
@@ -186,15 +189,15 @@ def test_an_action_runs_beside_the_click(shot):
 def test_the_list_of_batches_is_sent_only_when_it_is_unfolded(shot, shards):
     """Folded it costs the page nothing; unfolded it has a row and an id for each batch, of very many the first 200."""
     panel = Panel(view(shot(shards=shards(20))), {})
-    assert panel._parts.value == ""
-    assert panel.unfold_button.description == "Show the 20 batches"
-    panel.unfold_button.click()
-    assert panel._parts.value.count('role="listitem"') == 20
-    assert "batch_19" in panel._parts.value
-    panel.unfold_button.click()
-    assert panel._parts.value == ""
+    assert panel.widget.parts == []
+    assert labels(panel)["unfold"] == "Show the 20 batches"
+    click(panel, "unfold")
+    assert html.markup(panel.widget.parts).count('role="listitem"') == 20
+    assert "batch_19" in html.markup(panel.widget.parts)
+    click(panel, "unfold")
+    assert panel.widget.parts == []
     panel = Panel(view(shot(shards=shards(1000))), {})
-    assert panel.unfold_button.description == "Show the 200 of 1,000 batches"
-    panel.unfold_button.click()
-    assert "and 800 more" in panel._parts.value
-    assert not shown(Panel(view(shot()), {}).unfold_button), "one batch is told of already"
+    assert labels(panel)["unfold"] == "Show the 200 of 1,000 batches"
+    click(panel, "unfold")
+    assert "and 800 more" in html.markup(panel.widget.parts)
+    assert "unfold" not in labels(Panel(view(shot()), {})), "one batch is told of already"

@@ -56,14 +56,14 @@ def test_without_a_course_there_is_no_curve(shot, history):
     """No event yet, or all at one moment: what is no course is not drawn as one."""
     seen = view(shot(history=history))
     assert (seen.curve, seen.curve_words) == ((), "")
-    assert "svg" not in html.body(seen)
+    assert "svg" not in html.markup(html.body(seen))
     assert view(shot(history=HISTORY, now=START)).curve == (), "it has just begun"
     assert view(shot(history=HISTORY, counts=Counts())).curve == (), "there are no rows"
 
 
 def test_the_curve_speaks_to_a_screen_reader_and_without_a_drawing(shot):
     """It is an image with a name; where a sanitizer takes drawings out, that name is what is left of it."""
-    body = html.body(view(shot(history=HISTORY)))
+    body = html.markup(html.body(view(shot(history=HISTORY))))
     assert re.search(
         r'<svg role="img"[^>]*><title>25% after 3 min, 412 of 1,000 rows after 4 min</title>', body
     )
@@ -73,7 +73,7 @@ def test_the_curve_speaks_to_a_screen_reader_and_without_a_drawing(shot):
 
 def test_the_line_goes_up_where_rows_were_done(shot):
     """The path begins left of the frame, ends right of it, and each step is at its column."""
-    path = re.search(r' d="([^"]+)"', html.body(view(shot(history=HISTORY))))[1]
+    path = re.search(r' d="([^"]+)"', html.markup(html.body(view(shot(history=HISTORY)))))[1]
     assert re.fullmatch(r"M-2 99(H\d+V\d+)+H41V120H-2Z", path)
     heights = [int(height) for height in re.findall(r"V(\d+)", path)][:-1]
     assert heights == sorted(heights, reverse=True), "down is more, in a drawing"

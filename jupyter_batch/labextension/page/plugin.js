@@ -1,5 +1,4 @@
 /* JupyterLab's plugin: it joins the list of jobs, the panel, the notifications, the status bar, and clicks in notebooks. */
-import { listen } from "./click_feedback.js";
 import { Jobs } from "./jobs.js";
 import { panelClass } from "./panel.js";
 import { statusItem, Notifier, NotificationSettings } from "./notifications.js";
@@ -73,6 +72,5 @@ function activate(lab, app, restorer, palette, bar, registry) {
   for (const ran of lab.runs) {
     ran.connect((_, { cell }) => { if (SENDS.test(cell.model.sharedModel.getSource())) jobs.nudge(); });
   }
-  listen(app);
   app.restored.then(() => jobs.refresh());
 }
