@@ -69,9 +69,7 @@ def body(seen: View) -> list[Node]:
 
 def facts(seen: View) -> list[Node]:
     """The cost and the ids."""
-    parts = [
-        el("span", "", phrase) for phrase in (seen.cost, seen.estimate, seen.tokens) if phrase
-    ]
+    parts = [el("span", "", phrase) for phrase in (seen.cost, seen.estimate, seen.tokens) if phrase]
     if seen.batches:
         shown = _joined([_code(batch) for batch in seen.batches[:FEW_PARTS]], ", ")
         more = len(seen.batches) - FEW_PARTS
@@ -148,9 +146,7 @@ def _joined(nodes: Sequence[Node], separator: Node) -> list[Node]:
 
 
 def _bar(seen: View) -> list[Any]:
-    parts = [
-        el("span", "", data_c=_kind(part), flex=str(part.count)) for part in seen.segments
-    ]
+    parts = [el("span", "", data_c=_kind(part), flex=str(part.count)) for part in seen.segments]
     bar = el(
         "div",
         "jb-bar",

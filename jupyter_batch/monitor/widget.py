@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.monitor import html, style
-from jupyter_batch.notebook.pulse import PULSE, Pulse
 from jupyter_batch.monitor.view import clean
+from jupyter_batch.notebook.pulse import PULSE, Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

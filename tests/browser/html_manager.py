@@ -1,4 +1,4 @@
-"""A page that draws widgets with ipywidgets' html-manager, as VS Code and Colab do (html_manager.js), on a real kernel."""
+"""A page on a real kernel that draws widgets with the html-manager, as VS Code and Colab do (html_manager.js)."""
 
 from __future__ import annotations
 

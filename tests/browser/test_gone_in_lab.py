@@ -47,7 +47,7 @@ def test_a_kernel_that_went_is_noticed_in_each_way(open_lab, way):
 
 
 def test_a_kernel_that_is_silent_is_noticed_and_so_is_its_return(open_lab):
-    """Without any word of the server (a hung process, a lost connection); then the same panel moves, and can be clicked."""
+    """A hung process, of which the server says nothing; then the same panel moves, and can be clicked."""
     with open_lab(notebook_of(START, "import os; print(os.getpid())")) as lab:
         lab.run_all()
         lab.wait_text("of 1,000 rows", 0)

@@ -54,7 +54,10 @@ def test_a_click_during_a_cell_is_heard_or_answered(open_page):
         page.run(START)
         page.until(lambda: answered(page) > 0, "the panel")
         page.run("from pathlib import Path\nwhile not Path('over').exists(): pass")
-        page.until(lambda: page.page.evaluate("() => document.querySelectorAll('section').length === 2"), "it")
+        page.until(
+            lambda: page.page.evaluate("() => document.querySelectorAll('section').length === 2"),
+            "it",
+        )
         moves(page)
         page.click("Refresh")
         page.until(lambda: "Heard: the kernel is busy with a cell" in page.text(), "the note")

@@ -10,7 +10,9 @@ from jupyter_batch.server.embedded import Embedded
 
 FILLED = "print('filled', df['sentiment'].notna().sum())"
 SET = f"([index, source]) => {NOTEBOOK}.content.widgets[index].model.sharedModel.setSource(source)"
-BEFORE = "() => getComputedStyle(document.querySelector('.jb-live').parentElement, '::before').content"
+BEFORE = (
+    "() => getComputedStyle(document.querySelector('.jb-live').parentElement, '::before').content"
+)
 
 
 @pytest.fixture

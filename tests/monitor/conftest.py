@@ -1,9 +1,12 @@
 """Snapshots for the monitor's tests: one that runs, changed as a test needs it."""
 
+import weakref
+
 import msgspec
 import pytest
 
 from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step
+from jupyter_batch.monitor import live
 
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 
@@ -27,6 +30,12 @@ RUNNING = Snapshot(
 def make(**changes):
     """The running job, with these fields changed."""
     return msgspec.structs.replace(RUNNING, **changes)
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch):
+    """No job of another test is on the page: jobs that are there together are drawn less often."""
+    monkeypatch.setattr(live, "_open", weakref.WeakSet())
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,9 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
     assert [name for name, _ in reader.attributes] == [name for name, _ in harmless.attributes]
     assert view(everywhere(shot, evil)).title in reader.text
     listed = html.markup(html.parts(view(everywhere(shot, evil))))
-    assert Reader(listed).tags == Reader(html.markup(html.parts(view(everywhere(shot, "plain"))))).tags
+    assert (
+        Reader(listed).tags == Reader(html.markup(html.parts(view(everywhere(shot, "plain"))))).tags
+    )
     for bad in ("\u202e", "\u2066", "\x1b"):
         assert bad not in card["text/html"] + card["text/plain"] + listed
     listing = table.html([everywhere(shot, evil)])

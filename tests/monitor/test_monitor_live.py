@@ -228,6 +228,22 @@ def test_the_bundle_is_the_card(shot):
     assert "jb-static" in open_text(shot(), io.StringIO()).bundle()["text/html"]
 
 
+def test_a_waiting_cell_shows_the_panel_from_the_first_moment(shot, done, displayed):
+    """Once, though it shows the job again when it ends; a job that is over is not shown by a wait."""
+    monitor = open_live(shot())
+    monitor.show("a")
+    displayed.clear()
+    with monitor.attended("b"):
+        assert len(displayed) == 2
+    monitor.show("b")
+    assert len(displayed) == 2
+    monitor.update(done)
+    displayed.clear()
+    with monitor.attended("c"):
+        pass
+    assert displayed == []
+
+
 def test_an_overtaken_snapshot_is_not_drawn(shot, done, displayed):
     """The worker's snapshot, taken before the newest, but brought after it, changes no screen."""
     newest, late = done, shot(now=done.now - 0.01)

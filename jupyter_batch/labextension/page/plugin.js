@@ -1,4 +1,4 @@
-/* JupyterLab's plugin: it joins the list of jobs, the panel, the notifications, the status bar, and clicks in notebooks. */
+/* JupyterLab's plugin: it joins the list of jobs, the panel, the notifications, and the status bar. */
 import { Jobs } from "./jobs.js";
 import { panelClass } from "./panel.js";
 import { statusItem, Notifier, NotificationSettings } from "./notifications.js";
