@@ -18,6 +18,7 @@ from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
+from jupyter_batch.notebook import kernel, terminal
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
@@ -246,12 +247,13 @@ class TextMonitor:
         self._progress = Progress(cast("TextIO", _Late(stream)), tty=False)
         self._told_in: object = None
         self._attending: int | None = None
+        self._cell: int | None = None
         self._pending: View | None = None
 
     def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
         """Print the state; in a cell without earlier output, with all details."""
         with self._lock:
-            self._shown = True
+            self._shown, self._cell, self._pending = True, terminal.cell_number(), None
             if snapshot is not None and not _late(snapshot, self._as_of):
                 self._seen, self._as_of = view(snapshot), snapshot.now
             if cell is None or cell != self._told_in:
@@ -269,9 +271,13 @@ class TextMonitor:
                 self._seen, self._as_of = seen, snapshot.now
                 if self._attending not in {None, threading.get_ident()} and not self._progress.bars:
                     self._pending = seen  # flush() prints it in the cell that waits
-                elif self._shown or seen.is_final:
+                elif not (self._shown or seen.is_final):
+                    return
+                elif terminal.may_print(self._cell):
                     self._pending = None
                     self._progress.update(seen)
+                else:
+                    self._hold(seen)
         except Exception:  # a screen must never stop a job
             _log.debug("the monitor could not be drawn", exc_info=True)
 
@@ -286,6 +292,7 @@ class TextMonitor:
         try:
             with self._lock:  # a Ctrl-C may come in here, too
                 self._attending, self._shown = threading.get_ident(), True
+                self._cell, self._pending = terminal.cell_number(), None
                 self._progress.bars = self._stream().isatty()
                 self._progress.update(self._seen)
             yield
@@ -298,8 +305,14 @@ class TextMonitor:
                 if self._progress.writes != before:
                     self._told_in = cell
 
+    def _hold(self, seen: View) -> None:
+        """Keep it for the next cell that shows the job, or for the prompt of a terminal."""
+        waits, self._pending = self._pending is not None, seen
+        if not waits and terminal.is_terminal():
+            kernel.on_main(self.flush)
+
     def flush(self) -> None:
-        """Print the newest state that another thread brought."""
+        """Print the newest state that another thread brought, or that was held."""
         with self._lock:
             seen, self._pending = self._pending, None
             if seen is not None:

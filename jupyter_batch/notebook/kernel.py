@@ -174,6 +174,7 @@ class BetweenCells:
         self._lock = threading.Lock()
         self._queue: list[Callable[[], object]] = []
         self._in_cell = True  # made in a cell; the one that loads an extension lacks pre_run_cell
+        self.begun = 0
         self._loop = getattr(
             getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None
         )
@@ -218,6 +219,7 @@ class BetweenCells:
         if is_main_thread():
             self._drain()
             self._in_cell = True
+            self.begun += 1
 
     def _after(self, _result: object = None) -> None:
         if is_main_thread():

@@ -13,6 +13,23 @@ def is_terminal(ip: Any = None) -> bool:
     return hasattr(ip or kernel.shell(), "simple_prompt")
 
 
+def cell_number() -> int | None:
+    """Return the number of the cell that runs, or ran last, in this shell; None without IPython."""
+    gap = kernel.between()
+    return None if gap is None else gap.begun
+
+
+def may_print(cell: int | None) -> bool:
+    """Whether output may be written now about a job that was shown in that cell (a `cell_number()`).
+
+    Not while another cell runs, nor after it in a kernel; above a terminal's prompt always.
+    """
+    gap = kernel.between()
+    if gap is None:
+        return True
+    return is_terminal() if gap.is_idle else gap.begun == cell
+
+
 def stream() -> TextIO:
     """Return the stream for lines, looked up for each: standard output, which IPython replaces.
 

@@ -9,10 +9,15 @@ from html_manager import ManagerPage, library
 START = "from driver import Job\njob = Job()"
 
 
+@pytest.fixture(scope="session")
+def script(tmp_path_factory):
+    """The html-manager's script, or None."""
+    return library(tmp_path_factory.mktemp("html-manager"))
+
+
 @pytest.fixture
-def open_page(request):
+def open_page(script):
     """`open_page()`: such a page, with a kernel of its own."""
-    script = library(request.config.cache.mkdir("html-manager"))
     if script is None:
         pytest.skip("no html-manager here (npm, or the variable HTML_MANAGER)")
     house.open(server=True)
@@ -109,7 +114,9 @@ def test_it_reads_there_too(open_page, dark):
             for case in ("large", "failures"):
                 page.run(f"from stills import still; still({case!r})")
             page.until(lambda page=page: page.visible(".jb-live .jb-pill") == 2, "both panels")
-            wide = "() => document.documentElement.scrollWidth <= innerWidth"
+            wide = (
+                "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            )
             assert page.page.evaluate(wide)
             page.shot(f"html-manager-{'dark' if dark else 'light'}-{width}.png")
             page.page.emulate_media(forced_colors="active")

@@ -60,6 +60,36 @@ def test_nbclient_gets_lines_in_the_cell_that_waits():
     assert "widgets" not in book.metadata
 
 
+OTHER = """
+print("before")
+over = threading.Event()
+def end():
+    for state in (State.RUNNING, State.COMPLETED):
+        monitor.update(msgspec.structs.replace(shot, state=state, collected=True, finished_at=20.0, now=20.0,
+                                               counts=Counts(succeeded=10)))
+    over.set()
+threading.Thread(target=end).start()
+over.wait()
+print("after")
+"""
+SHOW = "monitor.show(kernel.current_cell())"
+
+
+def test_a_job_does_not_print_into_the_output_of_another_cell():
+    """What comes while another cell runs is held for the next cell that shows the job."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(source)) for source in (DRIVER, OTHER, SHOW)]
+    book = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(book, timeout=60, kernel_name="python3", config=apart()).execute()
+    first, other, shown = ("".join(out.text for out in cell.outputs) for cell in book.cells)
+    assert first.startswith("x: submitting")
+    assert first.count("\n") == 1
+    assert other == "before\nafter\n"
+    assert shown.startswith("x: completed, 10 of 10 rows (100%)")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # nbconvert's own
 def test_nbconvert_shows_the_card_alone(shot):
     """A saved notebook's HTML has the card, no words of the dead widget, and no widget script from anywhere."""

@@ -91,6 +91,24 @@ def test_a_job_that_is_shown_tells_of_each_change_once(held, tmp_path):
         assert len(states) == len(set(states))
 
 
+def test_a_job_does_not_print_into_the_output_of_another_input(held, tmp_path):
+    """Its line comes when that input is over, above the next prompt."""
+    with Terminal(*IPYTHON, home=tmp_path / "home") as person:
+        person.until("In [1]:")
+        person.run(f"import time; {FRAME}", 2)
+        person.run(f"job = {submission(held)}; job", 3)
+        before = len(person.text)
+        person.type(
+            "exec('print(1);\\nwhile not job.is_complete: time.sleep(.1)\\ntime.sleep(1); print(2)')\r"
+        )
+        person.until("1\r\n", after=before)
+        held.set_faults("")
+        end = person.until("In [4]:", after=before)
+        told = person.text[before:end].replace("\r", "")
+        assert "\n1\n2\n" in told
+        assert told.index("said: completed") > told.index("\n1\n2\n")
+
+
 def test_a_job_that_is_shown_again_is_said_again(server, tmp_path):
     """Each input that shows it has its line, though nothing has changed; what `wait()` has drawn is not repeated."""
     said = "said: completed, 3 of 3 rows (100%)"
