@@ -17,7 +17,7 @@ from lab import LabError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from served import Served
+    from lab_server import Served
 
 HERE = Path(__file__).parent
 PACKAGE = "@jupyter-widgets/html-manager@1.0.15"

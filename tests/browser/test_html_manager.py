@@ -94,7 +94,7 @@ def test_two_jobs_and_hostile_text(open_page):
     """Each is drawn once; markup in names, answers and messages is text."""
     with open_page() as page:
         for case in ("evil", "large"):
-            page.run(f"from example_snapshots import still; still({case!r})")
+            page.run(f"from still_panels import still; still({case!r})")
         page.until(lambda: page.visible(".jb-live .jb-pill") == 2, "both panels")
         page.click("Show the 3 batches")
         page.until(lambda: page.visible(".jb-parts") == 1, "the list")
@@ -112,7 +112,7 @@ def test_it_reads_there_too(open_page, dark):
     for width in (400, 900):
         with open_page(dark=dark, width=width) as page:
             for case in ("large", "failures"):
-                page.run(f"from example_snapshots import still; still({case!r})")
+                page.run(f"from still_panels import still; still({case!r})")
             page.until(lambda page=page: page.visible(".jb-live .jb-pill") == 2, "both panels")
             wide = (
                 "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
