@@ -260,7 +260,9 @@ def _widget_class() -> Any:
     import anywidget
     import traitlets
 
-    sections = {name: traitlets.List().tag(sync=True) for name in (*SECTIONS, "buttons")}
+    sections: dict[str, Any] = {
+        name: traitlets.List().tag(sync=True) for name in (*SECTIONS, "buttons")
+    }
     return type(
         "JobPanel",
         (anywidget.AnyWidget,),
