@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.errors import ColumnError, JupyterBatchError, LedgerCorruptError
+from jupyter_batch.core.errors import ColumnError, LedgerCorruptError
 from jupyter_batch.core.kept import Keep, all_columns
 from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.frames import frame as frames
@@ -71,16 +71,15 @@ class MergeTarget:
     def prepare(self, job: JobRecord, folder: JobFolder) -> None:
         """Find the rows of the frame, in another thread than its user's.
 
-        Where that fails, or the frame changes after it, the merge itself finds them.
+        Where the frame changes after it, the merge itself finds them. Raises what the merge would.
         """
-        with contextlib.suppress(JupyterBatchError):
-            rendered = self.rendered or kept(job, folder)
-            if self.by_name is not None or not job.aligned or rendered.keys.ambiguous.any():
-                return
-            labels = columns_of(self.frame, rendered.columns)
-            watched = WatchedFrame.of(self.frame, labels)
-            if watched is not None:
-                self._found = watched, rendered.find(watched.frame)
+        rendered = self.rendered or kept(job, folder)
+        if self.by_name is not None or not job.aligned or rendered.keys.ambiguous.any():
+            return
+        labels = columns_of(self.frame, rendered.columns)
+        watched = WatchedFrame.of(self.frame, labels)
+        if watched is not None:
+            self._found = watched, rendered.find(watched.frame)
 
     def _there(self, frame: pd.DataFrame) -> set[str]:
         return {column for column in self._columns if frames.has_column(frame, column)}

@@ -91,23 +91,25 @@ def draft_rows(
     now: float,
     reuse: bool,
     attach: bool = False,
+    digest: bool = True,
 ) -> None:
     """Fill a draft from the rows of a frame; with `reuse` an existing identical job is found.
 
     attach: an existing job may be found without rendering the rows; then the draft has no request.
+    digest: store the frame's digest, by which the job is found later.
     Raises InputError where no row can be sent, and ColumnError where cells of the user would be
     replaced.
     """
     ledger, folder = draft.ledger, draft.folder
     lines = RequestLines(ask, frame, draft.id, folder.asked)
-    digest = frame_digest(ask, frame, lines.columns)
-    if reuse and attach and _attached(draft, ask, frame, lines, digest):
+    known_by = frame_digest(ask, frame, lines.columns) if digest else ""
+    if reuse and attach and _attached(draft, ask, frame, lines, known_by):
         return
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     draft.shards = write_requests(folder, draft.id, lines, limits)
     lines.check(draft.shards)
-    draft.record = record = msgspec.structs.replace(lines.record(now), frame_digest=digest)
+    draft.record = record = msgspec.structs.replace(lines.record(now), frame_digest=known_by)
     draft.rendered = rendered = lines.rendered()
     if reuse:
         draft.known = {job.id for job in ledger.jobs()}

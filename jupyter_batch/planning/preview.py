@@ -267,7 +267,7 @@ def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     """Return the preview of an order. Deletes its draft; imports litellm to count tokens."""
     with job_draft(ledger) as made:
-        draft_rows(made, order.ask, order.rows, now=now, reuse=order.reuse)
+        draft_rows(made, order.ask, order.rows, now=now, reuse=order.reuse, digest=False)
         own = [] if made.existing is not None else [one for one in made.shards if not one.joins]
         usual = usual_answer(ledger, made.record)
         count = counter(made.record.body_model, load_litellm)
