@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import time
@@ -61,11 +60,12 @@ def _watch(
     from jupyter_batch.monitor.view import view
 
     watched: dict[str, Job] = {}
-    blocked: set[str] = set()
+    blocked, noticed = set[str](), set[str]()
     looked = time.monotonic()
     while True:
-        _take_up(watched, jobs, to)
+        watched |= {job.id: job.follow() for job in jobs}
         screen.update([view(job.snapshot()) for job in watched.values()])
+        _notify_ends(watched, noticed, to)
         moving, jobs = _moving(watched, blocked, to), []
         now = time.monotonic()
         if more and (not moving or now - looked > RESCAN):
@@ -78,11 +78,12 @@ def _watch(
         time.sleep(TICK)
 
 
-def _take_up(watched: dict[str, Job], jobs: list[Job], to: Target | None) -> None:
-    for job in jobs:
-        watched[job.id] = job.follow()
-        if to is not None and not job.is_complete:
-            job.on_done(functools.partial(_notify, to))
+def _notify_ends(watched: dict[str, Job], noticed: set[str], to: Target | None) -> None:
+    """Send a notice for each job that is complete now, once, before this process may end."""
+    for name, job in watched.items():
+        if to is not None and name not in noticed and job.is_complete:
+            noticed.add(name)
+            _notify(to, job)
 
 
 def _moving(watched: dict[str, Job], blocked: set[str], to: Target | None) -> list[Job]:

@@ -8,6 +8,7 @@ import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pandas as pd
 import pytest
 
 from jupyter_batch.cli import main
@@ -17,6 +18,7 @@ from jupyter_batch.job_list import notify
 from jupyter_batch.notices.callbacks import unsubscribe
 from jupyter_batch.notices.message import Message
 from jupyter_batch.notices.targets import deliver, target
+from jupyter_batch.server.embedded import Embedded
 
 MESSAGE = Message(title="job: completed", text="job: completed, 3 of 3 rows", fields={"job": "jb1"})
 PATH = "/services/T0123456789/B0123456789/abcdefghijklmnop"
@@ -138,10 +140,14 @@ def test_what_is_no_target_is_refused(where):
         target(where)
 
 
-def test_watch_sends_a_notice_at_the_end_of_each_job(hook, submit, capsys):
-    """One POST, with the job's state, counts and cost, and no text of a row."""
-    job = submit(rows=2, name="tones")
-    assert main(["watch", "--notify", hook.url + PATH]) == 0
+def test_watch_sends_a_notice_at_the_end_of_each_job(hook, home, tmp_path, capsys):
+    """One POST, with the job's state, counts and cost, and no text of a row; none for a job that was over before."""
+    df = pd.DataFrame({"text": ["row 0", "row 1"]})
+    with Embedded(tmp_path / "slow", pace=0.5) as server:
+        given = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
+        job = df.llm.batch("{text}", out="out", name="tones", **given)
+        assert main(["watch", "--notify", hook.url + PATH]) == 0
+    assert main(["watch", job.id, "--notify", hook.url + PATH]) == 0
     [(path, body)] = hook.posts
     assert path == PATH
     assert body["text"].startswith("tones: completed, 2 of 2 rows")
