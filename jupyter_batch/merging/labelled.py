@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jupyter_batch.core.errors import ColumnError, InputError
-from jupyter_batch.frames.frame import fill
-from jupyter_batch.results.rows.labels import Labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +18,8 @@ HUMAN = "_human"
 
 def labelled(job: JobRecord, folder: JobFolder, results: pd.DataFrame) -> pd.DataFrame:
     """The labelled rows on the source's index: each answer beside its corrected label."""
+    from jupyter_batch.results.rows.labels import Labels
+
     found = {name: held for name, held in Labels(job, folder).read().items() if held}
     rows = sorted({at // job.samples for held in found.values() for at in held})
     made = results.iloc[rows][[name for name in found if name in results.columns]].copy()
@@ -46,6 +46,8 @@ def fill_by_index(frame: pd.DataFrame, columns: pd.DataFrame, *, overwrite: bool
 
     Raises InputError where an index has duplicates, and ColumnError where a column exists.
     """
+    from jupyter_batch.frames.frame import fill
+
     if not (frame.index.is_unique and columns.index.is_unique):
         raise InputError("the index has duplicates, so that a value fits several rows")
     there = [name for name in columns.columns if name in frame.columns]
