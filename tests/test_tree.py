@@ -32,10 +32,8 @@ COMPLEX_FUNCTIONS = {
     "results/timeline.py:_stages": 21,
     "runner/collect.py:collect": 19,
     "runner/refusals/quota.py:hold": 18,
-    "runner/spend_guard.py:hold": 20,
     "templates/template.py:_meaning": 17,
     "wire/message_parts.py:_message": 20,
-    "wire/message_parts.py:_part": 16,
     "wire/message_parts.py:_source": 16,
     "wire/tolerant.py:_outcome": 20,
 }

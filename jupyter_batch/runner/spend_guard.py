@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.planning.max_cost import ROUNDING, share_of, spent_on
 from jupyter_batch.runner.context import ShardContext
 
 _SENT = (Step.SUBMITTING, Step.RUNNING, Step.CANCELLING, Step.ENDED)
 _LOOK_SECONDS = 60.0
+
+
+def _spent(job: JobRecord, shards: list[ShardRecord], total: int) -> tuple[float, float]:
+    """The cost of the collected shards, and the estimated cost of those with a batch."""
+    collected = [s for s in shards if s.step is Step.COLLECTED]
+    spent = sum(spent_on(s, share_of(job, s, total)) for s in collected)
+    return spent, sum(share_of(job, s, total) for s in collected if s.batch_id)
 
 
 def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
@@ -23,9 +30,7 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
         return None
     shards = context.ledger.shards(job.id)
     total = sum(s.bytes for s in shards) or 1
-    collected = [s for s in shards if s.step is Step.COLLECTED]
-    spent = sum(spent_on(s, share_of(job, s, total)) for s in collected)
-    planned = sum(share_of(job, s, total) for s in collected if s.batch_id)
+    spent, planned = _spent(job, shards, total)
     pace = spent / planned if planned else 1.0
     under_way = [s for s in shards if s.step in _SENT and s.number != shard.number]
     need = spent + pace * sum(share_of(job, s, total) for s in (*under_way, shard))

@@ -79,6 +79,17 @@ def _result(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": part.get("tool_use_id"), "content": content or ""}
 
 
+def _gemini_part(part: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Convert Gemini's part, which has no type; None for another one."""
+    inline = part.get("inline_data") or part.get("inlineData")
+    if isinstance(inline, Mapping):
+        media = inline.get("mime_type") or inline.get("mimeType")
+        return _file(f"data:{media};base64,{inline.get('data')}", str(media))
+    if part.get("type") is None and isinstance(part.get("text"), str):
+        return {"type": "text", **part}
+    return None
+
+
 def _part(part: Any, path: str) -> Any:
     if isinstance(part, str):
         return {"type": "text", "text": part}
@@ -90,12 +101,8 @@ def _part(part: Any, path: str) -> Any:
     if kind in KNOWN:
         check_part(part, path)
         return part
-    inline = part.get("inline_data") or part.get("inlineData")
-    if isinstance(inline, Mapping):
-        media = inline.get("mime_type") or inline.get("mimeType")
-        return _file(f"data:{media};base64,{inline.get('data')}", str(media))
-    if kind is None and isinstance(part.get("text"), str):
-        return {"type": "text", **part}
+    if (gemini := _gemini_part(part)) is not None:
+        return gemini
     if kind in _TEXTS:
         return {"type": "text", "text": part.get("text")}
     if kind == "input_image":
