@@ -123,7 +123,7 @@ class JobState(Handle):
         seen = seen or snapshot_of(record, shards, time.time())
         found = self._preview.look(record, shards, folder)
         again = None if self._next is None else self._next.snapshot()
-        offered = self._offers(record, seen, again)
+        offered = self._offers(record, shards, seen, again)
         seen = self._priced(record, shards, seen, offered, again)
         return msgspec.structs.replace(
             seen,
@@ -139,10 +139,16 @@ class JobState(Handle):
             usual=self._usual(record, shards),
         )
 
-    def _offers(self, record: JobRecord, seen: Snapshot, again: Snapshot | None) -> tuple[str, ...]:
+    def _offers(
+        self,
+        record: JobRecord,
+        shards: list[ShardRecord],
+        seen: Snapshot,
+        again: Snapshot | None,
+    ) -> tuple[str, ...]:
         if self._salvaged is not None:
             return ()
-        fillable = self._answers.waited_for or self._answers.refused
+        fillable = self._answers.is_fillable(record, shards)
         return offers(record, seen, again, fillable=fillable)
 
     def _priced(

@@ -61,6 +61,7 @@ class Answers:
         self.targets: list[MergeTarget] = []
         self.said = ""
         self.refused = False
+        self._filled = 0  # answers that the last merge had
         self.out: str | None = None
         self.keep: Keep | None = None
 
@@ -160,6 +161,11 @@ class Answers:
         if given is None and not self.targets:
             raise InputError("this process has no frame of the job: pass it")
         return self.targets[-1].frame if given is None else given
+
+    def is_fillable(self, job: JobRecord, shards: list[ShardRecord]) -> bool:
+        """Whether a merge now would bring a frame something new, or would repeat one that was refused."""
+        new = answers_here(job, shards) > self._filled
+        return self.refused or (self.waited_for and new)
 
     def seen_on(self, frame: pd.DataFrame, rendered: Rendered | None = None) -> None:
         """Make this frame the source, with its order and labels, if it has just the job's rows."""
@@ -265,12 +271,13 @@ class Answers:
         self, target: MergeTarget, names: dict[str, Any] | None = None, *, by_hand: bool = False
     ) -> str:
         """Merge the answers so far into a frame; return a message. Raises as `MergeTarget.merge`."""
-        job, _, folder = self._read()
+        job, shards, folder = self._read()
+        here = answers_here(job, shards)  # before: more may come during the merge
         with of_job(traced(job)), span("jupyter_batch.merge"):
             said = target.merge(
                 job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
             )
-        self.refused = False
+        self.refused, self._filled = False, here
         return said
 
     def merge(self) -> Iterator[str]:
@@ -287,3 +294,9 @@ class Answers:
                 target.merged = False  # a column, or a part of it, is missing: merge again
                 raise
             yield said
+
+
+def answers_here(job: JobRecord, shards: list[ShardRecord]) -> int:
+    """The answers on this disk."""
+    counted = [shard.counts for shard in shards if shard.counts is not None]
+    return job.reused + sum(counts.succeeded + counts.reused for counts in counted)

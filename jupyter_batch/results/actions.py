@@ -19,6 +19,6 @@ def offers(
     able = {
         "retry": seen.is_complete and missed > 0 if again is None else "retry" in again.offers,
         "finish": job.mode == BATCH and not seen.is_complete and not job.cancel_at,
-        "merge": seen.bill is not None and fillable,
+        "merge": fillable,
     }
     return tuple(name for name, is_so in able.items() if is_so)

@@ -138,3 +138,17 @@ def test_a_group_shows_what_its_models_say_of_the_same_rows(server, call):
     again = open_job(group.id)
     assert again.snapshot().answers == seen.answers
     assert buttons(group)["retry"]() == "No row of any is left to be sent again."
+
+
+def test_merge_is_offered_only_for_answers_that_are_not_in_the_frame_yet(tmp_path):
+    """Of two batches one is here: Merge is offered, and gone once it was clicked, until more comes."""
+    with Embedded(tmp_path / "server", pace=3600.0) as server:
+        given = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
+        numbered(2).llm.batch("{text}", out="out", mode="realtime", **given).wait(60)
+        df = numbered(4)  # two rows are reused, two wait for an hour
+        job = df.llm.batch("{text}", out="out", **given)
+        assert "merge" in job.snapshot().offers
+        buttons(job)["merge"]()
+        assert df["out"].notna().sum() == 2
+        assert "merge" not in job.snapshot().offers
+        job.cancel()
