@@ -308,7 +308,7 @@ class TextMonitor:
     def _hold(self, seen: View) -> None:
         """Keep it for the next cell that shows the job, or for the prompt of a terminal."""
         waits, self._pending = self._pending is not None, seen
-        if not waits and terminal.is_terminal():
+        if not waits and not terminal.is_kernel():
             kernel.on_main(self.flush)
 
     def flush(self) -> None:

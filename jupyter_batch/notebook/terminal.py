@@ -13,6 +13,11 @@ def is_terminal(ip: Any = None) -> bool:
     return hasattr(ip or kernel.shell(), "simple_prompt")
 
 
+def is_kernel() -> bool:
+    """Whether cells are run by a kernel, so that each output belongs to a cell."""
+    return getattr(kernel.shell(), "kernel", None) is not None
+
+
 def cell_number() -> int | None:
     """Return the number of the cell that runs, or ran last, in this shell; None without IPython."""
     gap = kernel.between()
@@ -27,7 +32,7 @@ def may_print(cell: int | None) -> bool:
     gap = kernel.between()
     if gap is None:
         return True
-    return is_terminal() if gap.is_idle else gap.begun == cell
+    return not is_kernel() if gap.is_idle else gap.begun == cell
 
 
 def stream() -> TextIO:
