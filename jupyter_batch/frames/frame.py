@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import msgspec
 import numpy as np
 import pandas as pd
 
@@ -138,7 +137,7 @@ def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) 
         missing: dict[int, Any] = {}
         values, texts = [], []
         for label, held in zip(columns, series, strict=True):
-            cells, absent = _cells(held.iloc[start:stop])
+            cells, absent = cells_of(held.iloc[start:stop])
             for offset in absent:
                 missing.setdefault(offset, label)
             values.append(cells)
@@ -159,7 +158,7 @@ def _bytes_in(cells: list[Any]) -> int:
     return sum(len(cell) for cell in cells if isinstance(cell, bytes))
 
 
-def _cells(column: Series) -> tuple[list[Any], list[int]]:
+def cells_of(column: Series) -> tuple[list[Any], list[int]]:
     """Return (plain Python values with None for missing ones, their offsets)."""
     values: list[Any] = column.tolist()
     kinds = set(map(type, values))
@@ -183,42 +182,6 @@ def _cells(column: Series) -> tuple[list[Any], list[int]]:
 
 
 _NEVER_MISSING = frozenset({str, int, bool})
-
-
-def content_bytes(column: Series) -> Iterator[bytes | None]:
-    """Yield bytes that only an equal column has; None where a cell's content is not known.
-
-    Known are texts, numbers, booleans and missing values. Columns in Arrow's memory are read from
-    there; two equal columns in memory of different layouts may differ.
-    """
-    arrow = getattr(column.array, "__arrow_array__", None)
-    texts = isinstance(column.dtype, pd.StringDtype) and column.dtype.storage == "pyarrow"
-    for start in range(0, len(column), _BYTES_ROWS):
-        block = column.iloc[start : start + _BYTES_ROWS]
-        if texts and arrow is not None:
-            yield _arrow_bytes(block)
-            continue
-        cells = _cells(block)[0]
-        known = PLAIN.union({float}).issuperset(map(type, cells))
-        yield msgspec.msgpack.encode(cells) if known else None
-
-
-_BYTES_ROWS = 8192
-
-
-def _arrow_bytes(texts: Series) -> bytes:
-    """Which of a block's texts in Arrow's memory are missing, their lengths, and all of them."""
-    import pyarrow as pa
-
-    held = pa.array(texts)
-    if isinstance(held, pa.ChunkedArray):
-        held = held.combine_chunks()
-    held = held.cast(pa.large_string())
-    _, offsets, data = held.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[held.offset : held.offset + len(held) + 1]
-    missing: Array = held.is_null().to_numpy(zero_copy_only=False)
-    whole = b"" if data is None else memoryview(data)[ends[0] : ends[-1]]
-    return b"".join([missing.tobytes(), np.diff(ends).tobytes(), whole])
 
 
 def _own(value: np.generic) -> Any:
@@ -264,7 +227,7 @@ def identities(frame: pd.DataFrame, columns: Sequence[Any]) -> Array:
     """Return a fingerprint of each row by its cells' identities; only within a process."""
     texts = []
     for label in columns:
-        cells, _ = _cells(column(frame, label))
+        cells, _ = cells_of(column(frame, label))
         texts.append([text_of(cell) if type(cell) in _VALUES else f"{id(cell)}" for cell in cells])
     return pairs(b"".join(fingerprints_of(texts, row_count(frame))))
 

@@ -192,7 +192,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     aligned: the rows' keys are here; without them they are identified by position alone. mapped:
     its batches hold parameters under the names that the model accepts (wire/openai_requests.py);
     not so in older jobs. frame_digest: of all that its requests were made from, or ""
-    (planning/known_frame.py). price: of its model, at planning. before, used: the cost and the tokens of
+    (planning/known_frame.py). rows_digest: of its frame's rows, or "" (frames/digest.py).
+    price: of its model, at planning. before, used: the cost and the tokens of
     the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
     dollars that it may cost. keep: further content of answers with a column of its own
     (core/kept.py). lax: the schema is a Pydantic class's (schema/models.py). most: the highest cost of
@@ -244,6 +245,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     space: str = ""
     alone: bool = False
     frame_digest: str = ""
+    rows_digest: str = ""
     schema: Schema | None = None
     lax: bool = False
     keep: dict[str, str] = {}

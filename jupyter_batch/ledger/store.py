@@ -259,7 +259,7 @@ class Ledger(Queries):
             self._change(db, job, price=price)
 
     def amend(self, job: str, **changes: float | str | Mapping[str, str]) -> None:
-        """Change a job's settings: `deadline`, `max_cost`, `overdue` and `keep`."""
+        """Change a job's settings: `deadline`, `max_cost`, `overdue`, `keep`, and its digests."""
         with self._transaction() as db:
             self._change(db, job, **changes)
             self._wake(db, job)

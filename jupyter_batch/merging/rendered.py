@@ -5,6 +5,7 @@ Works on frames and row keys; requests appear only as hashes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from jupyter_batch.core.errors import AlignmentError, ColumnError
 from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.digest import rows_digest
 from jupyter_batch.frames.labels import label_hashes
 from jupyter_batch.frames.row_keys import Keys, by_content, by_request
 from jupyter_batch.ledger.folder import JobFolder
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 class Rendered(msgspec.Struct, frozen=True):
     """The keys of a frame's rows, and the position of each in the job.
 
-    columns: the labels, as texts, that the fingerprints cover. positions: None where row k has the
+    columns: the labels, as texts, that the fingerprints cover. digest: of the rows, "" where it is
+    not known. positions: None where row k has the
     job's k-th answer. again: renders the rows of a frame, and returns their keys; None where that
     is not possible (a function of the row, a job of an earlier session). witness: a copy of the
     frame, where the fingerprints are ambiguous and nothing can be rendered again.
@@ -36,6 +39,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
     columns: list[str]
     keys: Keys
+    digest: str = ""
     positions: Any = None
     again: Callable[[pd.DataFrame], Keys] | None = None
     witness: Any = None
@@ -60,6 +64,8 @@ class Rendered(msgspec.Struct, frozen=True):
         return found
 
     def _find(self, frame: pd.DataFrame) -> Array:
+        if self._is_same(frame):
+            return np.arange(len(self.keys), dtype=np.int64)
         ambiguous = self.keys.ambiguous.any()
         if ambiguous and self.again is not None:
             return by_request(self.again(frame), self.keys)
@@ -67,6 +73,14 @@ class Rendered(msgspec.Struct, frozen=True):
             return self._witnessed(frame)
         labels, fingerprints = frames.row_hashes(frame, columns_of(frame, self.columns))
         return by_content(labels, fingerprints, self.keys)
+
+    def _is_same(self, frame: pd.DataFrame) -> bool:
+        """Whether these are the rows as rendered, in their order; a fraction of a search's cost."""
+        if not self.digest or frames.row_count(frame) != len(self.keys):
+            return False
+        with contextlib.suppress(ColumnError):
+            return rows_digest(frame, columns_of(frame, self.columns)) == self.digest
+        return False
 
     def _witnessed(self, frame: pd.DataFrame) -> Array:
         """Match by the frame's whole content, and by the identity of its cells' objects."""
@@ -92,7 +106,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
 def kept(job: JobRecord, folder: JobFolder) -> Rendered:
     """The ledger's data about a job's rows: enough to find them by the prompt's columns."""
-    return Rendered(job.columns, keys_of(job, folder))
+    return Rendered(job.columns, keys_of(job, folder), digest=job.rows_digest)
 
 
 def keys_of(job: JobRecord, folder: JobFolder) -> Keys:

@@ -7,7 +7,6 @@ cryptographic (SHA-256), so that no two frames have the same by chance or by int
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,17 +14,12 @@ from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.file_checks.request_checks import is_damaged
-from jupyter_batch.frames import frame as frames
-from jupyter_batch.frames.labels import label_hashes
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.rendered import Rendered, keys_of
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.prompts.prompt import Written
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NOT_ASKED = frozenset(
     {
@@ -45,32 +39,25 @@ _NOT_ASKED = frozenset(
 """The fields of `Ask` that are not part of a request; the prompt is digested by its texts."""
 
 
-def frame_digest(ask: Ask, frame: pd.DataFrame, columns: tuple[Any, ...]) -> str:
+def frame_digest(ask: Ask, rows: str) -> str:
     """The digest of all that a frame's requests are made from; "" where that is not known.
 
     That is known of templates in braces over cells whose texts are equal in every process: not of
-    row functions, of Jinja, or of cells that are objects.
+    row functions, of Jinja, or of cells that are objects. rows: the digest of the frame's rows.
     """
-    if not ask.framed or type(ask.prompt) is not Written or ask.prompt.kind != "braces":
+    if not rows or not ask.framed:
+        return ""
+    if type(ask.prompt) is not Written or ask.prompt.kind != "braces":
         return ""
     asked = {name: getattr(ask, name) for name in ask.__struct_fields__ if name not in _NOT_ASKED}
     # msgspec encodes a column's name (`Col`) like an object {"name": ...}
     asked["params"] = [(key, type(value) is Col, value) for key, value in ask.params.items()]
     asked["versions"] = {key: value for key, value in ask.versions.items() if key != "door"}
-    whole = [VERSION, ask.prompt.texts, asked, frames.row_count(frame)]
     try:
-        digest = sha256(msgspec.json.encode(whole))  # keys in their order, which is sent
-        digest.update(label_hashes(frames.row_labels(frame)).tobytes())
-        for label in columns:
-            cells = frames.column(frame, label)
-            digest.update(repr((type(label).__name__, label, str(cells.dtype))).encode())
-            for block in frames.content_bytes(cells):
-                if block is None:
-                    return ""
-                digest.update(block)
+        whole = msgspec.json.encode([VERSION, ask.prompt.texts, asked, rows])
     except (TypeError, ValueError, OverflowError, NotImplementedError):
-        return ""  # a parameter that is no JSON, an integer above 64 bits, a lone surrogate
-    return digest.hexdigest()
+        return ""  # a parameter that is no JSON
+    return sha256(whole).hexdigest()  # keys in their order, which is sent
 
 
 def known_job(
@@ -90,5 +77,5 @@ def known_job(
             for shard in ledger.shards(job.id)
         )
         if whole and len(keys) == job.frame_rows:
-            return job, Rendered(job.columns, keys, again=lines.keys_now)
+            return job, Rendered(job.columns, keys, digest=job.rows_digest, again=lines.keys_now)
     return None

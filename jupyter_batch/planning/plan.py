@@ -6,8 +6,8 @@ Nothing here uses the network.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,7 +17,8 @@ from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerCorru
 from jupyter_batch.core.status import Step
 from jupyter_batch.file_checks import request_checks
 from jupyter_batch.frames import frame as frames
-from jupyter_batch.frames.row_keys import by_content, by_request
+from jupyter_batch.frames.digest import rows_digest
+from jupyter_batch.frames.row_keys import Keys, by_content, by_request
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
@@ -56,7 +57,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
     `max_cost`; none of them is stored then.
     """
     records: list[tuple[JobRecord, Rendered | None]] = []
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         drafts = []
         for one in orders:
             draft = stack.enter_context(job_draft(ledger))
@@ -102,15 +103,18 @@ def draft_rows(
     """
     ledger, folder = draft.ledger, draft.folder
     lines = RequestLines(ask, frame, draft.id, folder.asked)
-    known_by = frame_digest(ask, frame, lines.columns) if digest else ""
+    lines.digest = rows_digest(frame, lines.columns) if digest else ""
+    known_by = frame_digest(ask, lines.digest)
     if reuse and attach and _attached(draft, ask, frame, lines, known_by):
         return
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     draft.shards = write_requests(folder, draft.id, lines, limits)
     lines.check(draft.shards)
-    draft.record = record = msgspec.structs.replace(lines.record(now), frame_digest=known_by)
     draft.rendered = rendered = lines.rendered()
+    draft.record = record = msgspec.structs.replace(
+        lines.record(now), frame_digest=known_by, rows_digest=rendered.digest
+    )
     if reuse:
         draft.known = {job.id for job in ledger.jobs()}
         check_folder(ledger, record)
@@ -118,6 +122,7 @@ def draft_rows(
     _check_cells(ledger, ask, frame, record, rendered)
     if draft.existing is not None:
         draft.rendered = there
+        _keep_digests(ledger, draft.existing, record, rendered.keys)
         drawn = [folder.requests(shard.number) for shard in draft.shards]
         was = ledger.shards(draft.existing.id)
         request_checks.restore(ledger, draft.existing, was, drawn, draft.id)
@@ -150,6 +155,19 @@ def _attached(
     draft.record = draft.existing = existing
     draft.rendered = there
     return True
+
+
+def _keep_digests(ledger: Ledger, job: JobRecord, record: JobRecord, keys: Keys) -> None:
+    """Store the frame's digests with an existing job of another version, which has none of them.
+
+    Only where the frame has the job's rows in their order: a known frame is not searched.
+    """
+    digests = {"frame_digest": record.frame_digest, "rows_digest": record.rows_digest}
+    if job.frame_digest == record.frame_digest or not record.frame_digest or not job.aligned:
+        return
+    with contextlib.suppress(JupyterBatchError, OSError, ValueError):
+        if keys_of(job, ledger.folders.of(job.id)).to_bytes() == keys.to_bytes():
+            ledger.amend(job.id, **digests)
 
 
 def _check_cells(

@@ -56,6 +56,7 @@ _ALL = {bytes}  # types of lines that can all be sent
 class RequestLines:
     """The request lines of a frame, block by block, and the row data to store with the job.
 
+    digest: of the frame's rows in `columns`, set by the caller; "" where it is not known.
     hashes: request hashes, 16 bytes a request; zeros where a row has none.
     """
 
@@ -92,6 +93,7 @@ class RequestLines:
         schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
         self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
         self._fingerprints = bytearray()
+        self.digest = ""
         self._samples = ask.samples
         self.hashes = bytearray(HASH_BYTES * frames.row_count(frame) * ask.samples)
         self._sent = bytearray(0 if self._hashed is None else len(self.hashes))
@@ -301,10 +303,11 @@ class RequestLines:
         """The rendered frame, for aligning rows with the answers later."""
         keys = self.keys()
         columns = [str(label) for label in self._read_columns()]
+        digest = self.digest if len(columns) == len(self.columns) else ""
         if not calls_function(self._prompt):
-            return Rendered(columns, keys, again=self.keys_now)
+            return Rendered(columns, keys, digest=digest, again=self.keys_now)
         witness = frames.copied(self._frame) if keys.ambiguous.any() else None
-        return Rendered(columns, keys, witness=witness)
+        return Rendered(columns, keys, digest=digest, witness=witness)
 
     def keys_now(self, frame: pd.DataFrame) -> frames.Keys:
         """The keys of a frame's rows as rendered now."""

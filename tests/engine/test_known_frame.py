@@ -9,6 +9,11 @@ import pytest
 
 from jupyter_batch import col
 from jupyter_batch.config import resolved, settings
+from jupyter_batch.core.errors import AlignmentError
+from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.digest import rows_digest
+from jupyter_batch.merging.rendered import kept
+from jupyter_batch.planning import known_frame
 from jupyter_batch.planning import plan as planning
 from jupyter_batch.planning.known_frame import frame_digest
 from jupyter_batch.planning.plan import plan_all
@@ -61,6 +66,39 @@ def test_the_same_cell_again_writes_no_request(home, nothing_written):
     assert again.rendered.find(frame()).tolist() == [0, 1, 2, 3]
     moved = frame().iloc[[2, 0, 3, 1]]
     assert again.rendered.find(moved).tolist() == [2, 0, 3, 1]
+
+
+def test_without_search_unchanged_rows_have_their_places_after_a_restart(home, monkeypatch):
+    """The ledger's data suffice: no row is hashed again, unless one changed or moved."""
+    job = planned(home, frame()).record
+    stored = kept(job, session(home).ledger.folders.of(job.id))
+    hashed = []
+    count = frames.row_hashes
+    monkeypatch.setattr(frames, "row_hashes", lambda *given: hashed.append(1) or count(*given))
+    assert stored.find(frame()).tolist() == [0, 1, 2, 3]
+    assert not hashed
+    assert stored.find(frame().iloc[[2, 0, 3, 1]]).tolist() == [2, 0, 3, 1]
+    assert hashed
+    with pytest.raises(AlignmentError, match="changed"):
+        stored.find(frame(text=["a", "b", "c", None]))
+
+
+def test_a_job_of_another_version_gets_its_digest(home, monkeypatch, nothing_written):
+    """After an upgrade the rows are rendered once more, and not in the runs after that."""
+    with monkeypatch.context() as patch:
+        patch.setattr(known_frame, "VERSION", "0.0.1")
+        first = planned(home, frame())
+    assert planned(home, frame()).record.id == first.record.id
+    nothing_written()
+    assert planned(home, frame()).record.id == first.record.id
+
+
+def test_a_digest_is_not_kept_for_rows_in_another_order(home):
+    """The job has the rows, and the digest of its own order."""
+    first = planned(home, frame())
+    moved = planned(home, frame().iloc[[1, 0, 2, 3]])
+    assert moved.record.id == first.record.id
+    assert session(home).ledger.job(first.record.id).rows_digest == first.record.rows_digest != ""
 
 
 @pytest.mark.parametrize(
@@ -127,7 +165,8 @@ def test_prompts_that_may_read_more_have_no_digest(home):
 def digest(home, df, prompt="{text} {n}", **given):
     """The digest of a cell."""
     asked = ordered(home, df, given.pop("prompt", prompt), **given)
-    return frame_digest(asked.ask, asked.rows, RequestLines(asked.ask, asked.rows, "jbaaa").columns)
+    columns = RequestLines(asked.ask, asked.rows, "jbaaa").columns
+    return frame_digest(asked.ask, rows_digest(asked.rows, columns))
 
 
 def test_a_damaged_request_file_is_written_again(home):
