@@ -83,12 +83,16 @@ def embed(texts: Any, text: Any = None, **options: Any) -> Job | Group:
 
 @takes(BatchOptions)
 async def abatch(
-    prompts: Any, *, model: str | Models | None = None, **options: Unpack[BatchOptions]
+    prompts: Any,
+    prompt: Any = None,
+    *,
+    model: str | Models | None = None,
+    **options: Unpack[BatchOptions],
 ) -> list[Any]:
-    """Submit a list of prompts, wait, and return the answers in order, None where there is none."""
+    """Submit prompts as `batch` does, wait, and return the answers in order, None where there is none."""
     from jupyter_batch.jobs import answers
 
-    return await answers(prompts, model=model, **options)
+    return await answers(prompts, prompt, model=model, **options)
 
 
 def open(name: str) -> Job:  # noqa: A001 - the name is best with its module: `jupyter_batch.open(id)`

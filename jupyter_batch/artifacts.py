@@ -27,6 +27,7 @@ class Artifacts:
         folder: str | Path,
         *,
         frame: pd.DataFrame | None = None,
+        rows: pd.DataFrame | None = None,
         rendered: Rendered | None = None,
         out: str = "",
         secret: str | None = None,
@@ -41,7 +42,7 @@ class Artifacts:
         self.rows = built.job.frame_rows
         self._sent = sum(shard.requests for shard in built.shards)
         self._frame, self._out, self._secret, self._functions = frame, out, secret, functions
-        self._rendered = rendered
+        self._rendered, self._rows = rendered, rows
 
     @property
     def requests(self) -> list[Path]:
@@ -71,7 +72,9 @@ class Artifacts:
             here.lend(record.id, self._functions)
         if self._frame is not None:
             again = record.created_at != now
-            job._answers.asked_on(self._frame, self._out, again=again, rendered=self._rendered)
+            job._answers.asked_on(
+                self._frame, self._out, again=again, rows=self._rows, rendered=self._rendered
+            )
         # A job that the ledger has for these files, and that names another server, gets nothing of this call.
         ours = place_of(record) == place_of(built)
         job._begin(api_key or self._secret if ours else None)

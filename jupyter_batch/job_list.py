@@ -17,7 +17,7 @@ from jupyter_batch.config import settings
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.group import Group
+from jupyter_batch.group import Group, group_of
 from jupyter_batch.job import Job, of
 from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.snapshots import Overview
@@ -53,7 +53,7 @@ def list_jobs(limit: int | None = None) -> Jobs:
         first = lines.first(record.id)
         found.setdefault(grouped.get(first, first), []).append(of(here, first))
     return Jobs(
-        Group(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
+        group_of(here, [of(here, job) for job in groups[name]], name) if name in groups else jobs[0]
         for name, jobs in islice(found.items(), limit)
     )
 

@@ -22,8 +22,7 @@ from jupyter_batch.core.errors import (
     LedgerError,
     OptionError,
 )
-from jupyter_batch.group import Group
-from jupyter_batch.group import keep as keep_group
+from jupyter_batch.group import Group, SplitJob, group_of, keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
 from jupyter_batch.job_list import Adopted, Jobs, adopt, list_jobs, orphans, others
@@ -74,12 +73,12 @@ def submit(
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
     The same call returns the same job. frame_name: the frame's variable; the answers are merged into the frame that it
-    holds when they come. A list of models returns a Group; an embedding model is asked for vectors, as by `embed`.
-    Raises an InputError before anything is sent or stored.
+    holds when they come. A list of models returns a Group, and a column of models one that is used as a single job;
+    an embedding model is asked for vectors, as by `embed`. Raises an InputError before anything is sent or stored.
     """
     from jupyter_batch.planning.plan import plan_all
 
-    here, several, orders, _ = orders_of(source, prompt, given, door)
+    here, several, orders, _, numbers = orders_of(source, prompt, given, door)
     jobs, now = [], time.time()
     planned = plan_all(here.ledger, [order for _, order in orders], now)
     for (opts, _), (record, frame, rendered) in zip(orders, planned, strict=True):
@@ -88,8 +87,9 @@ def submit(
             here.lend(record.id, tool_definitions.read(opts.tools).functions)
         if frame is not None:
             job._answers.asked_on(
-                frame,
+                frame if numbers is None else source,
                 opts.out,
+                rows=frame,
                 by_name=frame_name,
                 again=record.created_at != now,
                 rendered=rendered,
@@ -104,7 +104,7 @@ def submit(
         if ours:
             here.name(opts.api_base, order.ask.provider, with_key=opts.api_key is not None)
         job._begin(secret_of(opts) if ours else None)
-    made = keep_group(here, jobs) if several else jobs[0]
+    made = keep_group(here, jobs, numbers) if several else jobs[0]
     _wait(made, opts)
     return made
 
@@ -144,7 +144,7 @@ def preview(
     """
     from jupyter_batch.planning.preview import Previews, look
 
-    here, several, orders, _ = orders_of(source, prompt, given, door, needs_key=False)
+    here, several, orders, *_ = orders_of(source, prompt, given, door, needs_key=False)
     looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
     return Previews(looks, orders[0][0].max_cost) if several else looks[0]
 
@@ -165,7 +165,7 @@ def build(
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.planning.files import export as files
 
-    here, several, orders, key = orders_of(source, prompt, given, door, needs_key=False)
+    here, several, orders, key, numbers = orders_of(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
         raise InputError(
             "each model has a folder of its own: leave `folder` out, or build for one model at a time"
@@ -180,7 +180,8 @@ def build(
         made.append(
             Artifacts(
                 place,
-                frame=order.rows if order.ask.framed else None,
+                frame=(order.rows if numbers is None else source) if order.ask.framed else None,
+                rows=order.rows,
                 rendered=rendered,
                 out=opts.out,
                 secret=key,
@@ -199,10 +200,11 @@ def sample(
     the same prompt reuses the answers. The column _error has the reasons of failed rows. Raises as `submit` does.
     """
     from jupyter_batch.frames import frame as frames
+    from jupyter_batch.frames.adapter import sampled
 
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"sample takes a number of rows, 1 or more, not {n!r}")
-    rows = frames.sampled(frame, n)
+    rows: pd.DataFrame = sampled(frame, n)
     given = {**given, "mode": "realtime", "overwrite": True, "wait": False}
     timeout = given.pop("timeout", None)
     job = submit(rows, prompt, door=door, **given).wait(timeout)
@@ -230,7 +232,7 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     here = session(settings.home())
     try:
         if (group := group_named(here.ledger, name)) is not None:
-            return Group(here, [open_job(job, follow=follow) for job in group[1]], group[0])
+            return group_of(here, [open_job(job, follow=follow) for job in group[1]], group[0])
         record = here.ledger.job(name)
     except JobNotFoundError:
         raise
@@ -247,9 +249,11 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     return job
 
 
-async def answers(prompts: Any, **given: Any) -> list[Any]:
-    """The answers to a list of prompts, in order, None where there is none; a dict by model for several models."""
-    made = await submit(prompts, None, **given)
+async def answers(prompts: Any, prompt: Any = None, **given: Any) -> list[Any]:
+    """The answers to prompts, in order, None where there is none; a dict by model for a list of models."""
+    made = await submit(prompts, prompt, **given)
+    if isinstance(made, SplitJob):
+        return made.answers()
     if isinstance(made, Group):
         by_model = made._answers_by_model()
         rows = zip(*by_model.values(), strict=True)
@@ -275,13 +279,13 @@ def attach(
 
     found = open_job(job) if isinstance(job, str) else job
     if isinstance(found, Group):
-        if out is not None or by_position:
+        if by_position or (out is not None and not isinstance(found, SplitJob)):
             raise InputError(
                 f"{found.id} is a group: each of its models fills its own column; group.jobs has them one "
                 "by one, each with its out= and by_position="
             )
         for one in found.jobs:
-            attach(one, frame, overwrite=overwrite)
+            attach(one, frame, out, overwrite=overwrite)
         return found
     record = found._record()
     out = out or record.out

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from jupyter_batch.config import settings
-from jupyter_batch.config.option import declared
+from jupyter_batch.config.option import Col, declared
 from jupyter_batch.config.options import EVERY, FileOptions
 from jupyter_batch.config.resolved import Options, checked, resolve, unknown
-from jupyter_batch.core.errors import KeyMissingError, OptionError
+from jupyter_batch.core.errors import ColumnError, KeyMissingError, ModelError, OptionError
+from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.schema import suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.one_key import check_one_place
@@ -28,20 +31,34 @@ from jupyter_batch.runner.process import Session, session
 from jupyter_batch.schema import read as read_schema
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from jupyter_batch.ledger.records import JobRecord
     from jupyter_batch.planning.ask import Ask
     from jupyter_batch.planning.escalation import Destination
     from jupyter_batch.planning.files.requests import RequestFile
     from jupyter_batch.planning.resolve import Order
+    from jupyter_batch.prompts.rows_by_model import ModelRows
 
 
 class Checked(NamedTuple):
-    """A checked call: the options and the order of each model. key: of the call, if any."""
+    """A checked call: the options and the order of each model. key: of the call, if any.
+
+    numbers: for each row of the frame the number of its order, where a column names the models.
+    """
 
     here: Session
     several: bool
     orders: list[tuple[Options, Order]]
     key: str | None
+    numbers: np.ndarray[Any, Any] | None = None
+
+
+class _Part(NamedTuple):
+    """The options of one model, and the rows that it is asked; None for all."""
+
+    given: dict[str, Any]
+    rows: ModelRows | None = None
 
 
 def orders_of(
@@ -57,42 +74,53 @@ def orders_of(
     source = frame_of(source, prompt)
     prompt, given = spelled_out(source, prompt, given)
     given = full_names(given, configured.model)
-    several, key = _by_model(given), given.get("api_key")
+    split, key = isinstance(given.get("model"), Col), given.get("api_key")
+    parts = _by_row(source, prompt, given) if split else _by_model(given)
     here = session(configured.home)
     asks = []
-    for one in several or [given]:
-        asked, rest = by_model(prompt, one, one.get("model") or configured.model)
+    for one in parts or [_Part(given)]:
+        asked, rest = by_model(prompt, one.given, one.given.get("model") or configured.model)
         opts = resolve(rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured)
-        asks.append((asked, opts))
-    filled = filled_by([opts for _, opts in asks]) if several else ()
+        asks.append((asked, opts, one.rows))
+    filled = filled_by([opts for _, opts, _ in asks]) if parts and not split else ()
 
-    def made(asked: Any, opts: Options) -> Order:
-        return order(
-            here.ledger,
+    def made(asked: Any, opts: Options, rows: ModelRows | None) -> Order:
+        return _for_rows(
+            rows,
+            lambda source: order(
+                here.ledger,
+                source,
+                asked,
+                opts,
+                door=door,
+                notebook=kernel.notebook_path(),
+                versions=_versions(),
+                beside=filled,
+            ),
             source,
-            asked,
-            opts,
-            door=door,
-            notebook=kernel.notebook_path(),
-            versions=_versions(),
-            beside=filled,
         )
 
+    orders = _each(asks, made) if parts else [(asks[0][1], made(*asks[0]))]
+    check_one_place(key, [order.ask for _, order in orders])
+    return Checked(here, bool(parts), orders, key, _numbers([rows for *_, rows in asks]))
+
+
+def _each(
+    asks: list[tuple[Any, Options, ModelRows | None]],
+    make: Callable[[Any, Options, ModelRows | None], Order],
+) -> list[tuple[Options, Order]]:
+    """The order of each model. A job whose key is missing waits for it; raises where all keys are."""
     orders: list[tuple[Options, Order]] = []
     refused: list[KeyMissingError] = []
-    for asked, opts in asks:
+    for asked, opts, rows in asks:
         try:
-            orders.append((opts, made(asked, opts)))
+            orders.append((opts, make(asked, opts, rows)))
         except KeyMissingError as e:
-            if not several:
-                raise
             refused.append(e)
-            # The job waits for its key, and the others run.
-            orders.append((opts, made(asked, replace(opts, api_key=NO_KEY))))  # type: ignore[type-var]  # a dataclass at run time
-    if refused and len(refused) == len(asks):
+            orders.append((opts, make(asked, replace(opts, api_key=NO_KEY), rows)))  # type: ignore[type-var]  # a dataclass at run time
+    if len(refused) == len(asks):
         raise refused[0]
-    check_one_place(key, [order.ask for _, order in orders])
-    return Checked(here, bool(several), orders, key)
+    return orders
 
 
 def file_order(path: Path, given: dict[str, Any]) -> tuple[Session, Options, RequestFile, Ask]:
@@ -148,7 +176,73 @@ def _model_of(file: RequestFile, configured: str | None, api_base: str | None) -
     return f"openai/{name}" if api_base is not None and prefix not in RECORDS else name
 
 
-def _by_model(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _for_rows(rows: ModelRows | None, make: Callable[[Any], Order], source: Any) -> Order:
+    """The order of these rows of the source; of all for None. An error about their model names them."""
+    if rows is None:
+        return make(source)
+    from jupyter_batch.frames.adapter import taken
+
+    try:
+        made = make(taken(source, rows.rows))
+    except ModelError as e:
+        raise ModelError(f"{rows.labels}: {e}") from None
+    ask = msgspec.structs.replace(made.ask, models_from=rows.column, model_names=rows.names)
+    if str(rows.column) in all_columns(ask.out, ask.schema, ask.keep):
+        raise ColumnError(
+            f"the column {rows.column!r} names the rows' models, and the answers would replace it: give "
+            "out= another name"
+        )
+    return made._replace(ask=ask)
+
+
+def _by_row(source: Any, prompt: Any, given: dict[str, Any]) -> list[_Part]:
+    """The options and the rows of each model that a column names.
+
+    Where some of the models make vectors and some texts, the options of texts are for the latter.
+    """
+    from jupyter_batch.prompts.embeddings import OUT, Embed, without_text_options
+    from jupyter_batch.prompts.rows_by_model import rows_by_model
+    from jupyter_batch.providers.endpoints import makes_vectors
+
+    found = rows_by_model(
+        source, given["model"].name, api_base=given.get("api_base"), environ=os.environ
+    )
+    vectors = [isinstance(prompt, Embed) or makes_vectors(rows.model) for rows in found]
+    if all(vectors):
+        given = {**given, "out": given.get("out") or OUT}
+    elif any(vectors) and given.get("schema") is not None and given.get("out") is None:
+        raise OptionError(
+            "some rows are asked for vectors, which have no fields of the schema: give out=, the column "
+            "that they fill"
+        )
+    elif any(vectors):
+        given = {**given, "out": given.get("out") or EVERY["out"].default}
+    return [
+        _Part(
+            {
+                **(without_text_options(given) if is_vector and not all(vectors) else given),
+                "model": rows.model,
+            },
+            rows,
+        )
+        for rows, is_vector in zip(found, vectors, strict=True)
+    ]
+
+
+def _numbers(parts: list[ModelRows | None]) -> np.ndarray[Any, Any] | None:
+    """The number of each row's part; None where a part has all rows."""
+    import numpy as np
+
+    rows = [part.rows for part in parts if part is not None]
+    if not rows:
+        return None
+    numbers = np.empty(sum(map(len, rows)), dtype=np.int64)
+    for number, places in enumerate(rows):
+        numbers[places] = number
+    return numbers
+
+
+def _by_model(given: Mapping[str, Any]) -> list[_Part]:
     """The options for each model of a list, each with columns that end with its name; [] for a single model.
 
     Raises OptionError for a list that is empty or names a model twice.
@@ -161,16 +255,18 @@ def _by_model(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     out, schema = given.get("out"), given.get("schema")
     if schema is None:
         base = EVERY["out"].default if out is None else out
-        return [{**given, "model": model, "out": f"{base}_{model}"} for model in models]
+        return [_Part({**given, "model": model, "out": f"{base}_{model}"}) for model in models]
     read, keep = read_schema(schema), given.get("keep")
     kept = {} if keep is None else checked(EVERY["keep"], keep)
     return [
-        {
-            **given,
-            "model": model,
-            "schema": suffixed(read, str(model)),
-            "keep": {f"{end}_{model}": name for end, name in kept.items()},
-        }
+        _Part(
+            {
+                **given,
+                "model": model,
+                "schema": suffixed(read, str(model)),
+                "keep": {f"{end}_{model}": name for end, name in kept.items()},
+            }
+        )
         for model in models
     ]
 

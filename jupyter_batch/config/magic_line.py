@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from jupyter_batch.config.option import Option
+from jupyter_batch.config.option import Col, Option
 from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS
 from jupyter_batch.config.resolved import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
@@ -123,6 +123,8 @@ FIRST = (
     "--mode",
 )
 """The options that are used most, in the order in which completion offers them."""
+_COLUMN = re.compile(r"col\(\s*(['\"]?)(.+?)\1\s*\)")
+"""The value of an option that is taken from each row's column."""
 BY_POSITION = "--by-position"
 """The option of `%llm_batch attach`."""
 
@@ -241,7 +243,8 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
     given = values(asked, OPTIONS + CHAT_PARAMS, names)
     if "system" in given and not re.search(r"""--system(\s+|=)['"]""", line):
         given["system"] = _text_named(given["system"], names)
-    if "," in (models := str(given.get("model", ""))):
+    models = given.get("model")
+    if isinstance(models, str) and "," in models:
         given["model"] = [model.strip() for model in models.split(",")]
     return asked, given
 
@@ -303,10 +306,18 @@ def values(
 ) -> dict[str, Any]:
     """Return the values of those options that were typed. Raises OptionError."""
     return {
-        option.name: value(option, getattr(asked, option.name), names)
+        option.name: _column(option, held := getattr(asked, option.name))
+        or value(option, held, names)
         for option in options
         if hasattr(asked, option.name)
     }
+
+
+def _column(option: Option, text: Any) -> Col | None:
+    """The column that `col(NAME)` names, for an option that may differ by row."""
+    words = text if isinstance(text, list) else [text]
+    found = _COLUMN.fullmatch(str(words[0])) if option.by_row and len(words) == 1 else None
+    return None if found is None else Col(found[2])
 
 
 def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:

@@ -37,6 +37,11 @@ class Option(NamedTuple):
     type: Any = Any
 
     @property
+    def by_row(self) -> bool:
+        """Whether `col(...)` can take it from a column."""
+        return Col in get_args(self.type)
+
+    @property
     def flag(self) -> str:
         """The option's command-line form."""
         return "--" + self.name.replace("_", "-")

@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from jupyter_batch.config import types as t
 from jupyter_batch.config.chat_params import ChatParams, RequestFields, Vectors
-from jupyter_batch.config.option import Option, declared
+from jupyter_batch.config.option import Col, Option, declared
 from jupyter_batch.core.cost import KINDS
 from jupyter_batch.core.kept import KINDS as KEPT
 
-Models = list[str] | tuple[str, ...]
+Models = list[str] | tuple[str, ...] | Col
 """Several models: the call gives a Group, with a job for each."""
 Mode = Literal["auto", "batch", "realtime"]
 MissingCells = Literal["skip", "send", "raise"]
@@ -51,7 +51,8 @@ class _Model(TypedDict, total=False):
         t.LINE,
         Option(
             "a litellm model id, such as openai/gpt-4.1-mini or local/echo; a list of them (on a "
-            "line: with commas) asks each, into columns that end with their names "
+            'line: with commas) asks each, into columns that end with their names; col("name") takes '
+            "each row's model from that column "
             "(default: %config LLMBatch.model, else $JUPYTER_BATCH_MODEL)",
             short="-m",
         ),

@@ -121,3 +121,17 @@ def column_labels(frame: Any) -> pd.Index[Any]:
 def row_count(frame: Any) -> int:
     """Return the number of rows."""
     return len(row_labels(frame))
+
+
+def taken(frame: Any, rows: Any) -> Any:
+    """Return a new frame of the rows at these positions, an array."""
+    return adapter_of(frame).take(frame, rows.tolist())
+
+
+def sampled(frame: Any, most: int) -> Any:
+    """Return a new frame of up to `most` rows, in their order; each time the same."""
+    import numpy as np
+
+    count = row_count(frame)
+    chosen = np.random.default_rng(0).choice(count, min(most, count), replace=False)
+    return taken(frame, np.sort(chosen))

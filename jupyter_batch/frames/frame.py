@@ -42,7 +42,6 @@ __all__ = [
     "row_count",
     "row_hashes",
     "row_labels",
-    "sampled",
     "used",
 ]
 
@@ -108,14 +107,6 @@ def copied(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a copy that later changes of the frame do not affect."""
     copy: pd.DataFrame = adapter_of(frame).copy(frame)
     return copy
-
-
-def sampled(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return a new frame of up to `most` rows, in their order; each time the same."""
-    count = row_count(frame)
-    chosen = np.random.default_rng(0).choice(count, min(most, count), replace=False)
-    part: pd.DataFrame = adapter_of(frame).take(frame, np.sort(chosen).tolist())
-    return part
 
 
 def missing_reason(column: Any) -> str:
@@ -274,14 +265,18 @@ def fill(
 def _with_spared(array: Any, held: Series, rows: Array) -> Any:
     """Return the array with the column's own cells in these rows, in its dtype if possible."""
     cells = pd.Series(array).astype(object).tolist()
-    for row, cell in zip(rows.tolist(), held.iloc[rows].tolist(), strict=True):
+    spared = held.iloc[rows].tolist()
+    for row, cell in zip(rows.tolist(), spared, strict=True):
         cells[row] = cell
     plain: Any = np.fromiter(cells, dtype=object, count=len(cells))
+    if any(isinstance(cell, np.ndarray | list | dict) for cell in spared):  # no text dtype
+        return plain
     try:
         made = pd.Series(plain, dtype=array.dtype).array
     except (TypeError, ValueError):
         return plain
-    return plain if pd.isna(made[rows]).any() else made
+    lost = pd.isna(made[rows]) & ~held.iloc[rows].isna().to_numpy(dtype=bool)
+    return plain if np.asarray(lost, dtype=bool).any() else made
 
 
 def fill_all(

@@ -121,6 +121,10 @@ class JobFolder:
         """The source's index."""
         return self.path / "index.json"
 
+    def row_numbers(self, group: str) -> Path:
+        """The number of the job of each row, for a group whose rows name their models."""
+        return self.path / f"rows-{group}.bin"
+
     @property
     def unsent(self) -> Path:
         """The rows that have no request, and why."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 from jupyter_batch.core.errors import JobNotFoundError
 from jupyter_batch.ledger.records import JobRecord
@@ -78,3 +79,8 @@ class Lines:
             if parent is None or not parent.rush_at or parent.round != record.round:
                 return record.id
             record = parent
+
+
+def name_of(jobs: Sequence[str]) -> str:
+    """A group's id, always the same for the same jobs."""
+    return "jg" + blake2b(" ".join(jobs).encode(), digest_size=5).hexdigest()

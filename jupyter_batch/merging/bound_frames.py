@@ -119,6 +119,13 @@ class Answers:
     def _kept(self, job: JobRecord) -> Keep:
         return job.keep if self.keep is None else self.keep
 
+    def index(self) -> pd.Index[Any]:
+        """The source's index."""
+        from jupyter_batch.merging.merge import index_of
+
+        job, _, folder = self._read()
+        return index_of(job, folder, self._source)[0]
+
     def vectors(self) -> np.ndarray[Any, Any]:
         """One array of all vectors (see Job.vectors)."""
         from jupyter_batch.results.vectors import array_of
@@ -184,17 +191,18 @@ class Answers:
         *,
         by_name: str | None = None,
         again: bool,
+        rows: pd.DataFrame | None = None,
         rendered: Rendered | None = None,
         overwrite: bool = False,
         keep: Keep | None = None,
     ) -> None:
         """Bind this frame, whose rows were just requested, for the merge of the answers.
 
-        again: the job existed already, from a frame that may have had other labels. rendered: its
-        rows as rendered.
+        again: the job existed already, from a frame that may have had other labels. rows: those of
+        the frame that the job has, where not all. rendered: its rows as rendered.
         """
         if again:
-            self.seen_on(frame, rendered)
+            self.seen_on(frame if rows is None else rows, rendered)
         elif rendered is not None and not rendered.keys.ambiguous.any():
             rendered = (
                 None  # the ledger's data are enough, and are in memory only while they are needed

@@ -5,7 +5,7 @@ Works on the frame and the gathered outcomes; the caller decides when it may run
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +37,7 @@ NOTHING: Keep = MappingProxyType({})
 if TYPE_CHECKING:
     import pandas as pd
 
+    Array: TypeAlias = np.ndarray[Any, Any]
     Foreign: TypeAlias = Callable[[pd.DataFrame, np.ndarray[Any, Any]], ForeignCells]
     Relabelled: TypeAlias = tuple[
         pd.Index[Any], np.ndarray[Any, Any]
@@ -112,26 +113,39 @@ def merge(
             f"{cells.said()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
             "job.results() has the answers"
         )
-    fill_with(job, found, frame, out, positions, {} if cells is None else cells.rows, keep)
+    spare = {} if cells is None else cells.rows
+    others = positions < 0 if job.model_column else np.zeros(0, dtype=bool)
+    if others.any():  # rows of other models, which their own jobs fill
+        spare = _with_others(spare, np.flatnonzero(others), all_columns(out, job.schema, keep))
+    fill_with(job, found, frame, out, positions, spare, keep)
     answered = np.isin(
         np.frombuffer(found.status, dtype=np.uint8),
         [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],
     )
     filled = int(answered[positions[positions >= 0]].sum())
-    calls = sum(isinstance(answer, ToolCalls) for answer in found.answers) if job.tools else 0
-    hint = (
-        f"; {calls:,} {'calls' if calls == 1 else 'call'} tools, which job.run_tools() runs"
-        if calls
-        else ""
-    )
-    rows = len(positions)
+    rows = len(positions) - int(others.sum())
     whose = "row has its" if rows == 1 else "rows have their"
+    model = f"{job.model}: " if job.model_column else ""
     return (
-        f"{filled:,} of {rows:,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
+        f"{model}{filled:,} of {rows:,} {whose} answer in {listed(map(repr, columns_of(out, job.schema)))}"
         + _without(found, out, keep)
-        + hint
+        + _calls(job, found)
         + ("" if cells is None else _left(cells))
     )
+
+
+def _calls(job: JobRecord, found: Outcomes) -> str:
+    """A hint at answers that call tools; "" for none."""
+    calls = sum(isinstance(answer, ToolCalls) for answer in found.answers) if job.tools else 0
+    if not calls:
+        return ""
+    return f"; {calls:,} {'calls' if calls == 1 else 'call'} tools, which job.run_tools() runs"
+
+
+def _with_others(
+    spare: Mapping[str, Array], others: Array, columns: Iterable[str]
+) -> dict[str, Array]:
+    return {column: np.union1d(spare.get(column, others), others) for column in columns}
 
 
 def _without(found: Outcomes, out: str, keep: Keep) -> str:
@@ -196,27 +210,38 @@ def place_in(
 
     Raises InputError for a label that no row has, or several have.
     """
+    index, order = index_of(job, folder, source)
+    at, name = position_in(job.id, index, label, position)
+    return int(order[at]), name
+
+
+def position_in(
+    job: str, index: pd.Index[Any], label: Any, position: int | None
+) -> tuple[int, Any]:
+    """(position in this index of the row with this label, or at this position; its label).
+
+    Raises InputError for a label that no row has, or several have.
+    """
     from pandas.errors import InvalidIndexError
 
-    index, order = index_of(job, folder, source)
     if position is not None:
         if not -len(index) <= position < len(index):
-            raise InputError(f"job {job.id} has {len(index):,} rows: there is none at {position}")
-        return int(order[position]), index[position]
+            raise InputError(f"job {job} has {len(index):,} rows: there is none at {position}")
+        return range(len(index))[position], index[position]
     try:
         found = index.get_loc(label)
     except (KeyError, TypeError, ValueError, InvalidIndexError):
         raise InputError(
-            f"job {job.id} has no row {_plain(label)!r}: its rows are labelled as its frame's index was, "
+            f"job {job} has no row {_plain(label)!r}: its rows are labelled as its frame's index was, "
             f"from {_plain(index[0])!r} on; job.row(position=0) is the first"
         ) from None
     if isinstance(found, int | np.integer):
-        return int(order[found]), label
+        return int(found), label
     places = np.arange(len(index))[found].tolist()
     if len(places) == 1:  # a partial date, such as "2024-05", that identifies one row
-        return int(order[places[0]]), index[places[0]]
+        return places[0], index[places[0]]
     raise InputError(
-        f"{len(places):,} rows of job {job.id} have the label {label!r}: give one of their positions, "
+        f"{len(places):,} rows of job {job} have the label {label!r}: give one of their positions, "
         f"job.row(position={places[0]})"
     )
 

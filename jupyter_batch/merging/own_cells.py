@@ -91,6 +91,10 @@ class ForeignCells:
             f"({which} {', '.join(named)}{more})"
         )
 
+    def only(self, rows: Array) -> None:
+        """Keep the cells of these rows (a mask) only."""
+        self._open = {column: at[rows[at]] for column, at in self._open.items()}
+
     def without(self, made: pd.DataFrame, at: Array) -> None:
         """Drop cells that a job wrote. made: its columns; at: each row's position there, or -1."""
         for column, left in self.rows.items():

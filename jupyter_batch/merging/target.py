@@ -111,7 +111,7 @@ class MergeTarget:
             return _foreign(job, folder, found, self.out, frame, positions, ledger, self.keep)
 
         strange = self._there(self.frame) - self._may_fill
-        if strange:
+        if strange and not job.model_column:  # else the job of another model may have made it
             raise ColumnError(
                 f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
                 "which was left alone: job.merge(df, overwrite=True) fills it"
@@ -164,6 +164,8 @@ def _foreign(
 ) -> ForeignCells:
     """The cells of the job's columns that no job of the ledger answered."""
     cells = ForeignCells(frame, list(all_columns(out, job.schema, keep)))
+    if job.model_column:
+        cells.only(positions >= 0)
     if cells.rows:
         cells.without(as_written(job, found, out, keep), positions)
     if not cells.rows or ledger is None:

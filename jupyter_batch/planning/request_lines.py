@@ -69,8 +69,9 @@ class RequestLines:
         self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
         self._needed = set(prompt.needed)  # a parameter without a value in a row is left out for it
         needed = [*prompt.needed, *self._of_params.values()]  # first: reported if missing
-        self._reads = set(needed)
-        self.columns = tuple(dict.fromkeys([*needed, *prompt.columns]))
+        own = [] if ask.models_from is None else [ask.models_from]
+        self._reads = {*needed, *own}
+        self.columns = tuple(dict.fromkeys([*needed, *prompt.columns, *own]))
         frames.used(frame, self.columns)
         asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
         body = {"model": ask.body_model, asked: prompt.messages(), **params.body}
@@ -105,7 +106,10 @@ class RequestLines:
             asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
             for block in frames.blocks(self._frame, self.columns):
                 self._fingerprints += b"".join(block.fingerprints)
-                left_out = {block.start + offset for offset in self._leave_out(block)}
+                others = self._of_other_models(block)
+                left_out = {
+                    block.start + offset for offset in {*others, *self._leave_out(block, others)}
+                }
                 for piece in in_pieces(self._prompt, self.columns, block):
                     ids, holes = self._holes(piece)
                     lines = self._encoder.encode(ids, self._sent_form(holes))
@@ -181,9 +185,18 @@ class RequestLines:
             for place, total in enumerate(words.sum(axis=0, dtype=np.uint64)[::-1])
         )
 
-    def _leave_out(self, block: frames.Block) -> dict[int, Any]:
+    def _of_other_models(self, block: frames.Block) -> set[int]:
+        """The rows that other jobs of the call have, where a column names the models."""
+        if self._ask.models_from is None:
+            return set()
+        cells = dict(zip(self.columns, block.values, strict=True))[self._ask.models_from]
+        return {offset for offset, cell in enumerate(cells) if cell not in self._ask.model_names}
+
+    def _leave_out(self, block: frames.Block, others: set[int]) -> dict[int, Any]:
         missing = {
-            offset: column for offset, column in block.missing.items() if column in self._needed
+            offset: column
+            for offset, column in block.missing.items()
+            if column in self._needed and offset not in others
         }
         if self._ask.na == "send" or not missing:
             return {}
@@ -263,6 +276,7 @@ class RequestLines:
             fingerprint=digest.hexdigest(),
             space=self._space,
             columns=[str(label) for label in self._read_columns()],
+            model_column="" if ask.models_from is None else str(ask.models_from),
             rows=frames.row_count(self._frame) * ask.samples,
             skipped=sum(map(len, self._skipped.values())),
             unsendable=sum(map(len, self._broken.values())),

@@ -91,6 +91,11 @@ def by_model(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[
     return take(prompt, given)
 
 
+def without_text_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that requests for vectors have, too."""
+    return {name: value for name, value in given.items() if name not in _OF_TEXT}
+
+
 class Texts:
     """One text a row: a column as it is, or a template. A Prompt (prompt.py)."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -20,6 +19,7 @@ from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
+from jupyter_batch.ledger.linked_jobs import name_of
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.planning.one_key import keys_by_job, member_of
 from jupyter_batch.results.agreement import without_suffix
@@ -109,7 +109,7 @@ class Group(Handle):
         from jupyter_batch.results.agreement import comparison
 
         seen = [job.snapshot() for job in self.jobs]
-        return comparison(seen, list(self._answers_by_model().values()))
+        return comparison(seen, self._compared())
 
     def labels(self) -> dict[str, pd.DataFrame]:
         """The labelled rows, by model; see Job.labels."""
@@ -137,6 +137,9 @@ class Group(Handle):
         job = self.jobs[self.models.index(model)]
         fill_by_index(job._answers.frame(df), chosen(job.results(), model), overwrite=overwrite)
         return self
+
+    def _compared(self) -> list[list[Any]]:
+        return list(self._answers_by_model().values())
 
     def _answers_by_model(self) -> dict[str, list[Any]]:
         """The answers by model; None for none."""
@@ -266,7 +269,7 @@ class Group(Handle):
                     calling.clear()
                     break
             if jobs != list(group.jobs):
-                group = keep(self._here, jobs)
+                group = self._continued(jobs)
                 if not group.is_complete:
                     group._ipython_display_()
         return group
@@ -286,7 +289,11 @@ class Group(Handle):
             raise refusals[0]
         if not retried:
             raise NothingToRetryError(f"in group {self.id} no row is left to be sent again")
-        return self if again == list(self.jobs) else keep(self._here, again)
+        return self if again == list(self.jobs) else self._continued(again)
+
+    def _continued(self, jobs: Sequence[Job]) -> Group:
+        """Store and return the group of these jobs, each of which continues the one at its place."""
+        return keep(self._here, jobs)
 
     def _by_model(self, read: Callable[[Job], Any]) -> dict[str, Any]:
         return dict(zip(self.models, map(read, self.jobs), strict=True))
@@ -384,11 +391,6 @@ class Group(Handle):
         notes = [job._retry_by_click() for job in self.jobs if "retry" in job.snapshot().offers]
         self._redraw()
         return " ".join(notes) or "No row of any is left to be sent again."
-
-
-def name_of(jobs: Sequence[str]) -> str:
-    """A group's id, always the same for the same jobs."""
-    return "jg" + blake2b(" ".join(jobs).encode(), digest_size=5).hexdigest()
 
 
 def keep(here: Session, jobs: Sequence[Job]) -> Group:

@@ -1,0 +1,156 @@
+"""SplitJob: one call whose rows name their own models. A job for each model, used as a single job.
+
+All of them fill the same columns; each writes the cells of its own rows only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jupyter_batch.core.errors import InputError
+from jupyter_batch.group.models import Group
+from jupyter_batch.handle import Handle
+from jupyter_batch.job import Job
+from jupyter_batch.ledger.linked_jobs import name_of
+from jupyter_batch.runner.process import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jupyter_batch.results.row import Row
+
+    Array = np.ndarray[Any, Any]
+
+NUMBERS = "<u4"
+
+
+class SplitJob(Group):
+    """The jobs of `model=col(...)`: one column, one monitor, results in the order of the source.
+
+    numbers: for each row of the source the number of its job; None to read them from the ledger.
+    """
+
+    def __init__(
+        self,
+        here: Session,
+        jobs: Sequence[Job],
+        name: str | None = None,
+        numbers: Array | None = None,
+    ) -> None:
+        super().__init__(here, jobs, name)
+        self._row_numbers = numbers
+
+    @classmethod
+    def keep(cls, here: Session, jobs: Sequence[Job], numbers: Array) -> SplitJob:
+        """Store these jobs as one, which can be opened by its id."""
+        name = name_of([job.id for job in jobs])
+        folder = here.ledger.folders.of(jobs[0].id)
+        folder.write(folder.row_numbers(name), numbers.astype(NUMBERS).tobytes())
+        here.ledger.keep_group(name, [job.id for job in jobs], time.time())
+        return cls(here, jobs, name, numbers)
+
+    def _continued(self, jobs: Sequence[Job]) -> Group:
+        return SplitJob.keep(self._here, jobs, self._numbers())
+
+    def _numbers(self) -> Array:
+        """The job's number of each row; without the ledger's data, job by job."""
+        rows = [job._record().frame_rows for job in self.jobs]
+        found = self._row_numbers
+        if found is None:
+            folder = self._here.ledger.folders.of(self.jobs[0].id)
+            with contextlib.suppress(OSError):
+                found = np.frombuffer(folder.row_numbers(self.id).read_bytes(), dtype=NUMBERS)
+        if found is None or np.bincount(found, minlength=len(rows)).tolist() != rows:
+            found = np.repeat(np.arange(len(rows)), rows)
+        self._row_numbers = found
+        return found
+
+    def _places(self) -> Array:
+        """For each row of the source its place among the rows of all jobs, job by job."""
+        by_job = np.argsort(self._numbers(), kind="stable")
+        places = np.empty(len(by_job), dtype=np.int64)
+        places[by_job] = np.arange(len(by_job))
+        return places
+
+    def results(self) -> pd.DataFrame:
+        """A row for each row of the source, on its index, as for a single job; `_model` has each row's model."""
+        import pandas as pd
+
+        tables = [
+            job.results().assign(_model=model)
+            for job, model in zip(self.jobs, self.models, strict=True)
+        ]
+        index = tables[0].index.append([table.index for table in tables[1:]])
+        names = dict.fromkeys(name for table in tables for name in table.columns)
+        every = {name: _joined([table.get(name) for table in tables], tables) for name in names}
+        made = pd.DataFrame({name: pd.Series(cells) for name, cells in every.items()})
+        made.index = index
+        return made.iloc[self._places()]
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """The rows that ended without an answer, with the model and the reason."""
+        found = self.results()
+        failed = ~found["_status"].isin(["succeeded", "reused", "running"])
+        return found.loc[failed, ["_status", "_error", "_model"]]
+
+    def row(self, label: Any = None, *, position: int | None = None) -> Row:  # type: ignore[override]
+        """All of one row; see Job.row."""
+        from jupyter_batch.merging.merge import position_in
+
+        indexes = [job._answers.index() for job in self.jobs]
+        index = indexes[0].append(indexes[1:])[self._places()]
+        at, _ = position_in(self.id, index, label, position)
+        place = int(self._places()[at])
+        for job, own in zip(self.jobs, indexes, strict=True):
+            if place < len(own):
+                return job.row(position=place)
+            place -= len(own)
+        raise InputError(f"{self.id} has no row {label!r}")
+
+    def vectors(self) -> Array:  # type: ignore[override]
+        """One array of all vectors, in the order of the source; see Job.vectors.
+
+        Raises InputError where a row asked for text, or the models' vectors differ in length.
+        """
+        arrays = [job.vectors() for job in self.jobs]
+        lengths = sorted({array.shape[1] for array in arrays})
+        if len(lengths) > 1:
+            raise InputError(
+                f"the models' vectors have different lengths ({', '.join(map(str, lengths))}): "
+                "results() has them row by row"
+            )
+        return np.concatenate(arrays)[self._places()]
+
+    def answers(self) -> list[Any]:
+        """The answers in the order of the source, None where there is none."""
+        every = [answer for job in self.jobs for answer in job._answers.outcomes().answers]
+        return [every[place] for place in self._places().tolist()]
+
+    def _compared(self) -> list[list[Any]]:
+        return [[] for _ in self.jobs]  # no row has two answers
+
+    def _in_words(self) -> str:
+        return Handle._in_words(self)
+
+    def _show(self) -> None:
+        Handle._show(self)
+
+
+def _joined(columns: Sequence[Any], tables: Sequence[pd.DataFrame]) -> Any:
+    """The cells of all columns, in their dtype where it is one; None for a column that is not there."""
+    import pandas as pd
+
+    if all(column is not None for column in columns) and len({c.dtype for c in columns}) == 1:
+        return pd.concat(list(columns), ignore_index=True).array
+    cells = [
+        cell
+        for column, table in zip(columns, tables, strict=True)
+        for cell in ([None] * len(table) if column is None else column.tolist())
+    ]
+    return np.fromiter(cells, dtype=object, count=len(cells))
