@@ -22,6 +22,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.copy_answers import carry, is_billed_failure, onto
 from jupyter_batch.row_files.hash_arrays import hash_array, matches
+from jupyter_batch.row_files.hash_index import index_of
 from jupyter_batch.row_files.row_columns import changed_of, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI
@@ -106,12 +107,11 @@ def decide(
     cut: dict[int, str] = {}
     asked_there: list[tuple[JobRecord, Array, Array]] = []
     sent = hash_array(read(draft.sent)) if draft.sent.exists() else None
-    for job in ledger.jobs() if ledger.exists() else ():
+    asked = [hashes[whose == OWN]] if sent is None else [hashes[whose == OWN], sent]
+    for job in index_of(ledger).candidates(ledger, space, asked):
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
             break
-        if job.space != space:
-            continue
         folder = ledger.folders.of(job.id)
         here, there = _asked_there(job, folder, hashes, open_rows)
         if job.adopted and sent is not None:  # its hashes are of requests as they were sent

@@ -10,6 +10,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -29,6 +30,8 @@ LARGEST = 200
 """The number of largest requests counted, as a sample may miss a few far larger ones."""
 LONGEST = 128_000
 """Most tokens of an answer of an unknown model: the maximum of OpenAI's and Anthropic's largest."""
+EARLIER_JOBS = 50
+"""The most earlier jobs read for the usual length of an answer, the newest first."""
 _PICTURE = 50_000
 """Above any provider's tokens for a picture (OpenAI's guide: gpt-4o-mini, 2,833 + 8 x 5,667)."""
 _HELD = frozenset({"url", "image_url", "file_data", "data", "bytes"})
@@ -341,11 +344,15 @@ def usual_answer(ledger: Ledger, like: JobRecord) -> float | None:
 
 
 def earlier_pattern(ledger: Ledger, like: JobRecord) -> Pattern | None:
-    """The answers of the last other job with the same model and columns; None without one."""
+    """The answers of the last other job with the same model and columns; None without one.
+
+    Reads the newest EARLIER_JOBS of them.
+    """
     same = (like.model, like.endpoint, like.fills, like.columns)
-    for job in ledger.jobs():
-        if job.id != like.id and (job.model, job.endpoint, job.fills, job.columns) == same:
-            found = pattern_of(ledger.shards(job.id))
-            if found is not None:
-                return found
-    return None
+    alike = (
+        job
+        for job in ledger.jobs()
+        if job.id != like.id and (job.model, job.endpoint, job.fills, job.columns) == same
+    )
+    found = (pattern_of(ledger.shards(job.id)) for job in islice(alike, EARLIER_JOBS))
+    return next((pattern for pattern in found if pattern is not None), None)
