@@ -211,16 +211,21 @@ class Job(JobState):
             to=to,
             invalid=invalid,
         )
-        return self._continue_as(again.id, api_key)
+        return self._continue_as(again.id, api_key, to)
 
-    def _continue_as(self, new: str, api_key: str | None) -> Job:
-        """Return the job that continues this one and fills the same frames."""
+    def _continue_as(self, new: str, api_key: str | None, to: Destination | None = None) -> Job:
+        """Return the job that continues this one and fills the same frames.
+
+        The key is for this job's place, or for the one that the call named: a ledger names none.
+        """
         job = of(self._here, new)
         job._before = self
         job._answers.bind_as(self._answers)
         self._here.lend(new, self._here.functions_of(self.id))
-        elsewhere = place_of(job._record()) != place_of(self._record())
-        job._follow(api_key if elsewhere else self._here.lend_key(self.id, new, api_key))
+        key = self._here.lend_key(self.id, new, api_key)
+        if to is not None and place_of(job._record()) == place_of(to.moved(self._record())):
+            key = key or api_key
+        job._follow(key)
         if job._over.is_set():  # other jobs had all the answers
             job._merge_frames()
         return job

@@ -16,7 +16,7 @@ from jupyter_batch.server.embedded import Embedded
 
 PACKAGE = Path(jupyter_batch.__file__).parent
 HOLD_FRAMES = {"frame", "_frame", "df", "witness"}
-OURS = {"cli/actions.py", "demo.py"}
+OURS = {"cli/actions.py", "demo.py", "merging/labelled.py"}
 """Modules whose frames are tables of this package: pandas' own."""
 
 

@@ -130,7 +130,7 @@ assert "toy: a whole number above 0 (default 7)" in LLMAccessor.batch.__doc__
 assert "toy_param" in LLMAccessor.batch.__doc__
 assert "--toy N" in parser().format_help() and "--toy-param TEXT" in parser().format_help()
 assert read_line("df --toy 3 --toy-param b", {})[1] == {"toy": 3, "toy_param": "b"}
-assert complete("%%llm_batch df --toy", {}) == ["--toy", "--toy-param"]
+assert sorted(complete("%%llm_batch df --toy", {})) == ["--toy", "--toy-param"]
 checked = resolve({"model": "local/echo", "toy_param": "b"}, read())
 assert (checked.toy, checked.params) == (7, {"toy_param": "b"})
 asked = cli.parser("retry").parse_args(["retry", "ID", "--toy-param", "b"])

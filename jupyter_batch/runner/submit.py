@@ -77,7 +77,9 @@ async def send(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
     job = context.job
     folder = context.ledger.folders.of(job.id)
-    requests = await asyncio.to_thread(sent_file, folder, job, shard.number)
+    requests = folder.requests(shard.number)
+    if job.own_ids:
+        requests = await asyncio.to_thread(sent_file, folder, job, shard.number)
     try:
         view = await context.provider.submit(
             requests,
