@@ -80,7 +80,8 @@ def models() -> dict[str, str]:
     configured = settings.read().model
     own = [configured] if isinstance(configured, str) else []
     told = [*own, *_used_before(), *common_models(), "local/echo"]
-    return {**{model: in_short(model) for model in told}, **dict.fromkeys(listed_models(), "")}
+    known = {model: in_short(model) for model in told}
+    return known | {model: "" for model in listed_models() if model not in known}
 
 
 def _used_before() -> list[str]:

@@ -158,6 +158,7 @@ def test_models_come_with_price_and_context_the_users_own_first(monkeypatch):
     """The configured model, then common ones, of the providers that have a key before the others."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     monkeypatch.setattr(completion, "_used_before", lambda: ["openai/mine"])
+    monkeypatch.setattr(completion, "listed_models", lambda: iter(["anthropic/claude-haiku-4-5"]))
     found = completion.models()
     assert list(found)[:2] == ["openai/mine", "anthropic/claude-haiku-4-5"]
     assert found["anthropic/claude-haiku-4-5"] == (
