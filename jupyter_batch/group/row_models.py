@@ -132,6 +132,13 @@ class SplitJob(Group):
         every = [answer for job in self.jobs for answer in job._answers.outcomes().answers]
         return [every[place] for place in self._places().tolist()]
 
+    def choose(self, model: str, df: Any = None, *, overwrite: bool = False) -> Group:
+        """Raises InputError: each row has a model of its own."""
+        raise InputError(
+            "choose() is for several models over the same rows; here each row has one model, and "
+            "its answer is in the column already"
+        )
+
     def _compared(self) -> list[list[Any]]:
         return [[] for _ in self.jobs]  # no row has two answers
 

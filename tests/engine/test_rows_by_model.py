@@ -131,6 +131,16 @@ def test_a_row_without_a_usable_model_is_named_before_anything_is_sent(by_row, h
     assert server.stats()["batches_created"] == 0
 
 
+def test_no_model_is_chosen_over_the_others(by_row):
+    """`choose()` would clear the rows of the other models: it is refused, and the column stays."""
+    df = frame()
+    job = df.llm.batch("{text}", out="out", **by_row).wait(30)
+    before = df["out"].tolist()
+    with pytest.raises(InputError, match="one model"):
+        job.choose("openai/echo", overwrite=True)
+    assert df["out"].tolist() == before
+
+
 def test_what_can_not_be_taken_from_a_column(by_row):
     """No frame, no such column, the column to fill."""
     with pytest.raises(InputError, match="no frame"):
