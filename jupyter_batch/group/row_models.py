@@ -10,8 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.group.models import Group
 from jupyter_batch.handle import Handle
@@ -20,6 +18,7 @@ from jupyter_batch.ledger.linked_jobs import name_of
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from jupyter_batch.results.row import Row
@@ -59,6 +58,8 @@ class SplitJob(Group):
 
     def _numbers(self) -> Array:
         """The job's number of each row; without the ledger's data, job by job."""
+        import numpy as np
+
         rows = [job._record().frame_rows for job in self.jobs]
         found = self._row_numbers
         if found is None:
@@ -72,6 +73,8 @@ class SplitJob(Group):
 
     def _places(self) -> Array:
         """For each row of the source its place among the rows of all jobs, job by job."""
+        import numpy as np
+
         by_job = np.argsort(self._numbers(), kind="stable")
         places = np.empty(len(by_job), dtype=np.int64)
         places[by_job] = np.arange(len(by_job))
@@ -118,6 +121,8 @@ class SplitJob(Group):
 
         Raises InputError where a row asked for text, or the models' vectors differ in length.
         """
+        import numpy as np
+
         arrays = [job.vectors() for job in self.jobs]
         lengths = sorted({array.shape[1] for array in arrays})
         if len(lengths) > 1:
@@ -132,7 +137,7 @@ class SplitJob(Group):
         every = [answer for job in self.jobs for answer in job._answers.outcomes().answers]
         return [every[place] for place in self._places().tolist()]
 
-    def choose(self, model: str, df: Any = None, *, overwrite: bool = False) -> Group:
+    def choose(self, *_: Any, **__: Any) -> Group:
         """Raises InputError: each row has a model of its own."""
         raise InputError(
             "choose() is for several models over the same rows; here each row has one model, and "
@@ -151,6 +156,7 @@ class SplitJob(Group):
 
 def _joined(columns: Sequence[Any], tables: Sequence[pd.DataFrame]) -> Any:
     """The cells of all columns, in their dtype where it is one; None for a column that is not there."""
+    import numpy as np
     import pandas as pd
 
     if all(column is not None for column in columns) and len({c.dtype for c in columns}) == 1:
