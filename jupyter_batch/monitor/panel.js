@@ -191,8 +191,8 @@ function render({ model, el }) {
 
   function inWords(label) {
     const busy = view.kernel.busy || manager?.kernel?.status === "busy";
-    const words = busy ? "Heard: the kernel is busy with a cell, and answers when it is over."
-      : "Heard; the kernel has not answered yet.";
+    const words = busy ? "Click received: the kernel is busy with a cell; it answers after the cell."
+      : "Click received; the kernel has not answered yet.";
     const hasPanel = document.querySelector(".jb-side") !== null; // of our JupyterLab extension
     return hasPanel && /cancel/i.test(label)
       ? `${words} In the panel LLM Batches, at the left, you can cancel meanwhile.` : words;

@@ -65,11 +65,13 @@ def test_a_click_during_a_cell_is_heard_or_answered(open_page):
         )
         moves(page)
         page.click("Refresh")
-        page.until(lambda: "Heard: the kernel is busy with a cell" in page.text(), "the note")
+        page.until(
+            lambda: "Click received: the kernel is busy with a cell" in page.text(), "the note"
+        )
         moves(page)
         (page.room / "over").touch()
         page.until(lambda: "Asked, 1." in page.text(), "the answer")
-        assert "Heard" not in page.text()
+        assert "Click received" not in page.text()
         page.run("print('waited', job.wait())")
         page.click("Cancel")
         page.until(lambda: "Cancel this batch?" in page.text(), "the question")
