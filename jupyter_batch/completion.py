@@ -79,8 +79,8 @@ def models() -> dict[str, str]:
     """
     configured = settings.read().model
     own = [configured] if isinstance(configured, str) else []
-    told = [*own, *_used_before(), *common_models(), "local/echo"]
-    known = {model: in_short(model) for model in told}
+    offered = [*own, *_used_before(), *common_models(), "local/echo"]
+    known = {model: in_short(model) for model in offered}
     return known | {model: "" for model in listed_models() if model not in known}
 
 
@@ -151,13 +151,13 @@ def _in_line(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
         return _valued(named, token[len(flag) + 1 :], _labels(frame, names), names, sources)
     if option is not None and option.kind is not FLAG:
         return _valued(option, token, _labels(frame, names), names, sources)
-    told = notes()
+    flags = notes()
     if token.startswith("-"):
-        return _of(token, told, dashes(token))._replace(notes=told)
+        return _of(token, flags, dashes(token))._replace(notes=flags)
     if frame is None:
-        options = told if words and not token else ()
-        return _of(token, [*frames(names), *options])._replace(notes=told)
-    return _of(token, told if not token else ())._replace(notes=told)
+        options = flags if words and not token else ()
+        return _of(token, [*frames(names), *options])._replace(notes=flags)
+    return _of(token, flags if not token else ())._replace(notes=flags)
 
 
 def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:

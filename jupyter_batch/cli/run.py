@@ -74,7 +74,7 @@ def run(asked: argparse.Namespace) -> int:
         return 1
     if not made.is_complete:
         print(
-            f"{made.id} goes on at the provider: the same command continues, and pays for nothing twice.",
+            f"{made.id} is still running at the provider. Run the same command to continue; nothing is paid twice.",
             file=sys.stderr,
         )
         return INTERRUPTED if timeout is None else 1

@@ -143,5 +143,5 @@ def _listener(place: str | None) -> Listener | None:
             here.worker.poke()
 
     made = Listener(place_of(place), key_of(os.environ[SECRET]), on_batch)
-    print(f"Webhooks are taken at port {made.port}; polling goes on.")
+    print(f"Listening for webhooks on port {made.port}; polling continues.")
     return made

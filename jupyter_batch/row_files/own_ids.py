@@ -31,12 +31,9 @@ _line = msgspec.json.Decoder(_Line).decode
 
 
 def sent_file(folder: JobFolder, job: JobRecord, number: int) -> Path:
-    """A shard's request file as it is sent: a copy with the rows' own custom ids, where these are not ours."""
-    path = folder.requests(number)
-    if not job.own_ids:
-        return path
+    """A copy of a shard's request file with the rows' own custom ids, to be sent."""
     ids, made = OwnIds(folder, job), folder.path / f"sent-{number}.jsonl"
-    with opened(path) as ours, written(made) as file:
+    with opened(folder.requests(number)) as ours, written(made) as file:
         file.writelines(ids.theirs(line) for line in ours)
     return made
 
@@ -106,10 +103,10 @@ class OwnIds:
         else:
             is_whole = True
         for found in _ID.finditer(line):
-            told = str(msgspec.json.decode(found[1]))
-            if is_whole and told != str(known):
+            own_id = str(msgspec.json.decode(found[1]))
+            if is_whole and own_id != str(known):
                 continue  # of an object within the answer
-            at = self._at(told, is_whole=is_whole)
+            at = self._at(own_id, is_whole=is_whole)
             if at is None:
                 return line
             return line[: found.start(1)] + self._quoted(at) + line[found.end(1) :]
@@ -124,8 +121,8 @@ class OwnIds:
     def _quoted(self, at: int) -> bytes:
         return b'"' + custom_id(self._job.id, at).encode() + b'"'
 
-    def _at(self, told: str, *, is_whole: bool) -> int | None:
-        at = self._position.get(told)
+    def _at(self, own_id: str, *, is_whole: bool) -> int | None:
+        at = self._position.get(own_id)
         if at is None and is_whole and (at := next(self._free, None)) is not None:
-            self._ids[at], self._position[told], self._learned = told, at, True
+            self._ids[at], self._position[own_id], self._learned = own_id, at, True
         return at

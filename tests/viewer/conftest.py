@@ -6,6 +6,7 @@ import pytest
 
 from jupyter_batch.providers import table
 from jupyter_batch.server.embedded import Embedded
+from jupyter_batch.viewer.server import Viewer
 from tests.viewer.finished_jobs import PROMPT, answer, failure, request, written
 
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -26,6 +27,14 @@ def few(home):
         tokens = (40, 500 if row == 7 else 3 + row)
         lines.append((ask, answer(job, row, said, finish=finish, tokens=tokens), False))
     return written(home, job, lines, shards=2)
+
+
+@pytest.fixture
+def viewer(few):
+    """The server of a ledger with the job `jbfew`."""
+    made = Viewer(few).start()
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -15,14 +15,6 @@ from tests.viewer.finished_jobs import answer, failure, request, written
 
 
 @pytest.fixture
-def viewer(few):
-    """The server of a ledger with the job `jbfew`."""
-    made = Viewer(few).start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def client(viewer):
     """A page of the job."""
     with httpx.Client(base_url=viewer.address("jbfew"), trust_env=False) as made:

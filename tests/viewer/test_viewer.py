@@ -18,17 +18,8 @@ from jupyter_batch import cli
 from jupyter_batch.magics import LLMBatch
 from jupyter_batch.notebook import kernel
 from jupyter_batch.viewer import opened
-from jupyter_batch.viewer.server import Viewer
 from tests.viewer.conftest import EVIL
 from tests.viewer.finished_jobs import answer, request, written
-
-
-@pytest.fixture
-def viewer(few):
-    """The server of a ledger with the job `jbfew`."""
-    made = Viewer(few).start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture
