@@ -116,7 +116,7 @@ def test_interrupted(run, server, home, tmp_path, monkeypatch, capsys):  # noqa:
     path = tmp_path / "r.csv"
     path.write_text("text\na\n")
     assert run(path, "{text}", "--timeout", "0.01") == 1
-    assert "the same command continues" in capsys.readouterr().err
+    assert "Run the same command to continue" in capsys.readouterr().err
     server.set_faults("")
     assert run(path, "{text}") == 0
     assert (tmp_path / "r.out.csv").read_text() == "text,response\na,a\n"
