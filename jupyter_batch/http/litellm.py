@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 from jupyter_batch.http.network import bundle
 from jupyter_batch.process.warnings_context import quiet
 
+_LIST = "model_prices_and_context_window_backup.json"
 _loading = threading.Lock()
 _litellm: Any = None
 
@@ -34,6 +37,13 @@ def load_litellm() -> Any:
                 litellm.ssl_verify = bundle() or True  # litellm ignores the other variables
             _litellm = litellm
     return _litellm
+
+
+def price_list() -> Path | None:
+    """The file with the models and prices in litellm's package, which is not imported."""
+    spec = importlib.util.find_spec("litellm")
+    path = Path(str(spec.origin)).parent / _LIST if spec is not None else None
+    return path if path is not None and path.exists() else None
 
 
 class OursAreRaised(logging.Filter):

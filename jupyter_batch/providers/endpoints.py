@@ -14,20 +14,18 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.http.litellm import price_list
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH, chat_path, split_model
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
-LIST = "model_prices_and_context_window_backup.json"
-"""litellm's model list in its package."""
 PREFIX = "responses/"
 """litellm's prefix of a model to be called by /v1/responses: "openai/responses/gpt-5"."""
 
@@ -220,8 +218,7 @@ def _listed(provider: str, name: str) -> _Entry:
 @cache
 def _file() -> dict[str, _Entry]:
     """Return litellm's list, reduced to the fields used: 10 ms, once."""
-    spec = importlib.util.find_spec("litellm")
-    path = Path(str(spec.origin)).parent / LIST if spec is not None else None
-    if path is None or not path.exists():
+    path = price_list()
+    if path is None:
         return {}
     return msgspec.json.decode(path.read_bytes(), type=dict[str, _Entry])

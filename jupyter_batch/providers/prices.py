@@ -8,7 +8,6 @@ No network.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import re
 import sys
 from collections.abc import Mapping
@@ -19,14 +18,13 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.cost import FREE, KINDS, Price, Rates, Tariff, Tier
+from jupyter_batch.http.litellm import price_list
 from jupyter_batch.providers.record import Record
 from jupyter_batch.providers.registry import RECORDS, is_embedded
 from jupyter_batch.providers.table import BATCH, REALTIME, runs_here
 
 OWN = "your own prices"
 """The source of a price given by the user."""
-LIST = "model_prices_and_context_window_backup.json"
-"""litellm's price list in its package."""
 
 _KEYS = {
     "input": "input_cost_per_token",
@@ -161,9 +159,8 @@ def _listed(key: str) -> Mapping[str, Any] | None:
     if isinstance(loaded, Mapping):
         found = loaded.get(key)
         return found if isinstance(found, Mapping) else None
-    spec = importlib.util.find_spec("litellm")
-    path = Path(str(spec.origin)).parent / LIST if spec is not None else None
-    if path is None or not path.exists():
+    path = price_list()
+    if path is None:
         return None
     raw = _packaged(path).get(key)
     return None if raw is None else msgspec.json.decode(raw, type=dict[str, Any])

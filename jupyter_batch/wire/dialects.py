@@ -11,6 +11,7 @@ from jupyter_batch.core.errors import LedgerNewerError
 from jupyter_batch.core.result import Result, ToolCalls
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses, tolerant, turns
+from jupyter_batch.wire.anthropic import plain
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder
 from jupyter_batch.wire.clouds import bedrock, gemini, gemini_api, vertex
@@ -56,6 +57,9 @@ def encoder(
         vectors = _dialect(dialect).vectors
         if vectors is not None and endpoint == openai.EMBEDDINGS and route is not None:
             return vectors(body, load_litellm, route, extra)
+        plain_form = _dialect(dialect).plain
+        if plain_form is not None and (light := plain_form(body, load_litellm, extra)) is not None:
+            return light
         if translating is not None:
             return translating(openai.CHAT, body, litellm=load_litellm(), extra=extra)
         if endpoint == openai.RESPONSES:
@@ -79,7 +83,7 @@ def is_translated(dialect: str, endpoint: str) -> bool:
 
 def is_mapped(made: Varying) -> bool:
     """Whether litellm makes all the lines of this encoder, in any dialect."""
-    return isinstance(made.whole, AnthropicEncoder | gemini_api.VectorEncoder)
+    return isinstance(made.whole, AnthropicEncoder | plain.PlainEncoder | gemini_api.VectorEncoder)
 
 
 def may_be_mapped(made: Varying) -> bool:
@@ -113,7 +117,8 @@ class Dialect(NamedTuple):
     """A format of request and result lines.
 
     encoder: None where requests are sent as they are. vectors: makes the encoder of embeddings,
-    where these are not in OpenAI's format.
+    where these are not in OpenAI's format. plain: makes the encoder of requests that litellm would
+    not change; None for others.
     """
 
     name: str
@@ -121,6 +126,7 @@ class Dialect(NamedTuple):
     follow: Follow
     encoder: Callable[..., Encoder] | None = None
     vectors: Callable[..., Encoder] | None = None
+    plain: Callable[..., Encoder | None] | None = None
 
 
 _DIALECTS = {
@@ -136,6 +142,7 @@ _DIALECTS = {
             ),
             turns.anthropic,
             AnthropicEncoder,
+            plain=plain.encoder,
         ),
         Dialect(
             VERTEX,

@@ -164,7 +164,12 @@ class ParamCheck:
         """Whether the parameter changes the request; so does one that the others require."""
         made = self._made(params)
         without = self._made({key: held for key, held in params.items() if key != name})
-        return made is None or without is None or made != without
+        if made is None or without is None or made != without:
+            return True
+        if type(params[name]) is not int:
+            return False
+        other = self._made({**params, name: params[name] + 1})  # it may be the default's number
+        return other is None or other != without
 
     def takes(self, params: Mapping[str, Any]) -> bool:
         """Whether a request can be made with these parameters."""

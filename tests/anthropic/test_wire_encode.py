@@ -298,6 +298,15 @@ def test_max_tokens_is_always_set(litellm):
     assert of(ADAPTIVE, reasoning_effort="low") == MAX_TOKENS_THINKING
 
 
+def test_the_default_of_max_tokens_may_be_given(litellm):
+    """The number that is sent without it is no sign that litellm leaves it out."""
+    messages = [turn("user", Hole("a"))]
+    plain = Encoder(CHAT, {"model": MODEL, "messages": messages}, litellm=litellm)
+    body = {"model": MODEL, "messages": messages, "max_tokens": MAX_TOKENS}
+    made = Encoder(CHAT, body, litellm=litellm)
+    assert made.encode(["j"], {"a": ["x"]}) == plain.encode(["j"], {"a": ["x"]})
+
+
 def test_what_anthropic_does_not_take_is_refused_before_any_row(litellm):
     """By its name, at once; so is a value that litellm can't translate, and a request without anything to answer."""
     messages = [turn("user", Hole("t"))]

@@ -83,7 +83,7 @@ class Encoder:
         self.holes: tuple[str, ...] = tuple(
             dict.fromkeys([*self._message_holes, *self._param_holes])
         )
-        self._strict = _strict(self._messages)
+        self._strict = strict_holes(self._messages)
         self._forms: dict[bytes, _Form] = {}
         self._marks = {name: secrets.token_hex(16) for name in self._message_holes}
         self._cut = re.compile(
@@ -165,13 +165,7 @@ class Encoder:
         """Whether litellm keeps each text; it changes empty ones, and the end of a last turn."""
         for name in self._message_holes:
             text = row[name]
-            if (
-                type(text) is not str
-                or not text
-                or text.isspace()
-                or (name in self._strict and text[-1].isspace())
-                or text.startswith(_DROPPED)
-            ):
+            if not is_kept(text) or (name in self._strict and text[-1].isspace()):
                 return False
         return True
 
@@ -356,6 +350,11 @@ def filled(value: Any, row: Mapping[str, Any]) -> Any:
     return value
 
 
+def is_kept(text: Any) -> bool:
+    """Whether litellm keeps a text; the end of an assistant's turn is another matter."""
+    return type(text) is str and bool(text) and not text.isspace() and not text.startswith(_DROPPED)
+
+
 def _simple(messages: Any) -> bool:
     """Whether each hole is a whole content or text part of a message: litellm keeps such texts."""
     if not isinstance(messages, list | tuple):
@@ -376,7 +375,7 @@ def _simple(messages: Any) -> bool:
     return True
 
 
-def _strict(messages: Any) -> frozenset[str]:
+def strict_holes(messages: Any) -> frozenset[str]:
     """The holes in assistant turns: litellm strips trailing space from the last one."""
     if not isinstance(messages, list | tuple):
         return frozenset()
