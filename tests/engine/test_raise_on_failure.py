@@ -15,7 +15,9 @@ from .conftest import numbered
 def test_each_way_of_waiting(server, call, home):
     """wait=True, wait() and the option raise with the counts and what to do; without it, nothing is raised."""
     server.set_faults("row_errors=0.5,seed=3")
-    df = numbered(40)  # the fault falls by the custom_id, which is random: some of 40 fail, never all
+    df = numbered(
+        40
+    )  # the fault falls by the custom_id, which is random: some of 40 fail, never all
     job = df.llm.batch("{text}", out="said", **call).wait(60)
     failed = job.counts.failed
     assert 0 < failed < 40
