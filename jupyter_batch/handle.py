@@ -17,7 +17,7 @@ from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
-from jupyter_batch.notebook import kernel, terminal
+from jupyter_batch.notebook import kernel, marimo_cells, terminal
 from jupyter_batch.notices.callbacks import Callbacks, announce
 
 if TYPE_CHECKING:
@@ -61,18 +61,14 @@ class Handle(Holder):
         """Why it can't continue without the user; None while any batch can.
 
         "key", "quota", "no batch API", "budget" or "unknown create"; call `resume()` once the cause is removed.
-        For a group: the cause of its first blocked job, even while others run; `wait()` raises once no job can
-        continue.
+        For a group: the cause of its first blocked job; `wait()` raises once no job can continue.
         """
         blocked = self.snapshot().blocked
         return None if blocked is None else str(blocked)
 
     @property
     def counts(self) -> Counts:
-        """Rows by status: total succeeded failed expired cancelled running reused skipped.
-
-        For a group: the requests of all models.
-        """
+        """Rows (of a group: requests) by status: total succeeded failed expired cancelled running reused skipped."""
         return self.snapshot().counts
 
     @property
@@ -184,8 +180,8 @@ class Handle(Holder):
         failed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled
         if not (self.raise_on_failure if asked is None else asked) or not failed:
             return
-        names = ("failed", "expired", "cancelled")
-        each = [f"{count:,} {name}" for name in names if (count := getattr(seen.counts, name))]
+        named = {name: getattr(seen.counts, name) for name in ("failed", "expired", "cancelled")}
+        each = [f"{count:,} {name}" for name, count in named.items() if count]
         why = f"; most often: {seen.reasons[0][0]}" if seen.reasons else ""
         raise JobFailedError(
             f"{self.id}: {failed:,} of {seen.counts.total:,} rows have no answer ({', '.join(each)}{why}); job.errors "
@@ -293,9 +289,8 @@ class Handle(Holder):
     def plot(self) -> Any:
         """Return a matplotlib Figure: rows done over time, batches, tokens and cost by model.
 
-        Drawn from the ledger, at any time and in any process, with the linked jobs (retries,
-        finishes in real time, rounds of tool calls). Times are local, unknown values are named as
-        such. Raises OptionError without matplotlib: `pip install 'jupyter_batch[plot]'`.
+        Drawn from the ledger, at any time and in any process, with the linked jobs (retries, finishes, rounds of tool
+        calls). Times are local. Raises OptionError without matplotlib: `pip install 'jupyter_batch[plot]'`.
         """
         from jupyter_batch.monitor.plot import figure
         from jupyter_batch.results.timeline import graph
@@ -303,10 +298,7 @@ class Handle(Holder):
         return figure(graph(self.snapshot(), self._job_events()))
 
     def view(self) -> View:
-        """The rows, to look at: filter, search, open one. A page in a notebook's output, else in a browser.
-
-        Works while it runs; `jupyter batch view ID` does the same without a kernel.
-        """
+        """The rows, to look at, also while it runs: a page in a notebook's output, else in a browser."""
         from jupyter_batch.viewer.opened import View
 
         deeds = buttons.actions(self, self._shards, self._retry_by_click)
@@ -332,6 +324,18 @@ class Handle(Holder):
         except JupyterBatchError:  # no such job any more: IPython would show three errors for it
             print(repr(self))  # noqa: T201  # in the cell's output
 
+    def _display_(self) -> object:
+        """As the last expression of a marimo cell: the live monitor; in a script, the card."""
+        if kernel.has_frontend():
+            return marimo_cells.element(self.widget)
+        return marimo_cells.static(self._repr_mimebundle_()["text/html"])
+
+    @property
+    def widget(self) -> Any:
+        """The live monitor as an ipywidget, for a layout of one's own: `VBox([first.widget, second.widget])`."""
+        self._follow()
+        return self._screen(live=True).widget(self.snapshot())
+
     def _show(self) -> None:
         self._follow()
         self._screen().show(kernel.current_cell(), self.snapshot())
@@ -339,13 +343,13 @@ class Handle(Holder):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         return html.card(view(self.snapshot()))
 
-    def _screen(self) -> Monitor:
+    def _screen(self, *, live: bool = False) -> Monitor:
         with self._lock:
-            if self._monitor is None:
+            if self._monitor is None or (live and not self._monitor.is_live):
                 self._monitor = open_monitor(
                     self.snapshot(),
                     actions=buttons.actions(self, self._shards, self._retry_by_click),
-                    frontend=kernel.has_frontend(),
+                    frontend=live or kernel.has_frontend(),
                     context=kernel.widget_context(),
                     stream=terminal.stream,
                 )

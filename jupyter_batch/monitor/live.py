@@ -14,17 +14,19 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
+from jupyter_batch.core.errors import OptionError
 from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
-from jupyter_batch.notebook import kernel, terminal
+from jupyter_batch.notebook import kernel, marimo_cells, terminal
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from jupyter_batch.core.status import Snapshot
+    from jupyter_batch.monitor.widget import Panel
 
 OVERTAKEN = 5.0
 """Seconds by which a snapshot may be older than the last one and be called late; more is a clock that was set back."""
@@ -44,7 +46,12 @@ _open: weakref.WeakSet[LiveMonitor] = weakref.WeakSet()
 
 
 class Monitor(Protocol):
-    """One job on a screen."""
+    """One job on a screen. is_live: it is a widget."""
+
+    is_live: bool
+
+    def widget(self, snapshot: Snapshot | None = None, /) -> Any:
+        """The live panel, for the caller to display. Raises OptionError where it can't be made."""
 
     def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
         """Display it here, as it stands now; for a `cell` (any key of the running one) that has it, nothing is done."""
@@ -96,8 +103,12 @@ def _timer(seconds: float, work: Callable[[], None]) -> None:
 class LiveMonitor:
     """The static card and, right below it, the panel; while the panel lives, the page shows it alone.
 
+    In marimo there is no card, and a panel for each cell: marimo closes it when the cell runs again.
+
     delay: calls back once, after so many seconds.
     """
+
+    is_live = True
 
     def __init__(
         self,
@@ -107,18 +118,40 @@ class LiveMonitor:
         context: contextvars.Context,
         delay: Callable[[float, Callable[[], None]], None] = _timer,
     ) -> None:
-        from jupyter_batch.monitor.widget import Panel
-
         self._lock = threading.RLock()
-        self._context, self._delay = context, delay
+        self._context, self._delay, self._actions = context, delay, actions
         self._seen, self._as_of, self._age = view(snapshot), 0.0, 0.0
         self._drawn, self._on_card = self._seen, _milestone(self._seen)
         self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(4.0), Pace(2.0)
         self._clicked, self._waits = -HURRY, False
         self._handles: dict[object, Any] = {}
-        self._panel: Panel = self._run(
-            Panel, self._seen, actions, within=self._on_click, run=self._run
+        self._panels: list[Panel] = [self._new_panel()]
+        self._is_given = False
+
+    def widget(self, snapshot: Snapshot | None = None) -> Any:
+        """The panel, to be displayed by the caller."""
+        with self._lock:
+            self._take_up(snapshot)
+            if self._is_given and marimo_cells.is_running():
+                self._panels.append(self._new_panel())
+            self._is_given = True
+            return self._panels[-1].widget
+
+    def _new_panel(self) -> Panel:
+        from jupyter_batch.monitor.widget import Panel
+
+        made: Panel = self._run(
+            Panel, self._seen, self._actions, within=self._on_click, run=self._run
         )
+        return made
+
+    def _take_up(self, snapshot: Snapshot | None) -> None:
+        """Draw what is known now; from here on the job is on a screen."""
+        if snapshot is not None and not _late(snapshot, self._as_of):
+            self._seen, self._as_of, self._age = view(snapshot), snapshot.now, snapshot.elapsed
+        if not self._seen.is_final:
+            _open.add(self)
+        self._draw()
 
     def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
         """Display card and panel in the cell that runs."""
@@ -127,13 +160,12 @@ class LiveMonitor:
         with self._lock:
             if cell is not None and cell in self._handles:
                 return
-            if snapshot is not None and not _late(snapshot, self._as_of):
-                self._seen, self._as_of, self._age = view(snapshot), snapshot.now, snapshot.elapsed
-            if not self._seen.is_final:
-                _open.add(self)
-            self._draw()
+            if marimo_cells.is_running():
+                marimo_cells.append(self.widget(snapshot))
+                return
+            self._take_up(snapshot)
             handle = display(self._paired_card(), raw=True, display_id=True)
-            bundle, metadata = self._panel.bundle()
+            bundle, metadata = self._panels[0].bundle()
             display(bundle, raw=True, metadata=metadata)
             self._handles[cell if cell is not None else object()] = handle
             if len(self._handles) > CARDS:
@@ -161,7 +193,7 @@ class LiveMonitor:
         return html.card(self._seen)
 
     def _paired_card(self) -> dict[str, str]:
-        return html.card(self._seen, panel=self._panel.id)
+        return html.card(self._seen, panel=self._panels[0].id)
 
     @contextlib.contextmanager
     def attended(self, cell: object = None) -> Iterator[None]:
@@ -203,9 +235,7 @@ class LiveMonitor:
         seen, now = self._seen, self._as_of
         at_once, turned, jobs = self._hurries() or seen.is_final, self._turned(), len(_open)
         if seen != self._drawn:
-            sent, listed = self._run(
-                self._panel.draw, seen, parts=at_once or not self._parts.left(now)
-            )
+            sent, listed = self._draw_panels(parts=at_once or not self._parts.left(now))
             self._body.drawn(now, self._age, sent, jobs)
             self._news.drawn(now, self._age, sent, jobs)
             if listed:
@@ -223,6 +253,16 @@ class LiveMonitor:
             for handle in self._handles.values():
                 self._run(handle.update, bundle, raw=True)
 
+    def _draw_panels(self, *, parts: bool) -> tuple[int, int]:
+        """How many characters were sent: without the list of batches, and of it."""
+        self._panels = [
+            panel
+            for panel in self._panels
+            if panel is self._panels[-1] or not marimo_cells.is_closed(panel.widget)
+        ]
+        sizes = [self._run(panel.draw, self._seen, parts=parts) for panel in self._panels]
+        return sum(sent for sent, _ in sizes), sum(listed for _, listed in sizes)
+
     def _on_click(self, work: Callable[[], None]) -> None:
         """In a click's thread, or when its action has ended."""
         self._clicked = time.monotonic()
@@ -238,6 +278,8 @@ class TextMonitor:
 
     Of a job that was never shown, the end alone.
     """
+
+    is_live = False
 
     def __init__(self, seen: View, *, stream: Callable[[], TextIO]) -> None:
         self._lock = threading.RLock()
@@ -304,6 +346,10 @@ class TextMonitor:
                 self._progress.close()
                 if self._progress.writes != before:
                     self._told_in = cell
+
+    def widget(self, _snapshot: Snapshot | None = None) -> Any:
+        """Refuse: this screen was chosen because no widget can be made."""
+        raise OptionError("no widget can be made here; `pip install ipywidgets anywidget`")
 
     def _hold(self, seen: View) -> None:
         """Keep it for the next cell that shows the job, or for the prompt of a terminal."""

@@ -162,9 +162,11 @@ function render({ model, el }) {
     drawn[name] = nodes;
   }
 
-  function drawButton([name, label, title, isShown]) {
+  function drawButton([name, label, title, isShown, price]) {
     const button = buttons.get(name) ?? makeButton(name);
-    if (button.textContent !== label) button.textContent = label;
+    const nodes = price ? [label, " ", ["span", { class: "jb-price" }, price]] : [label];
+    patch(button, button.drawn, nodes);
+    button.drawn = nodes;
     button.title = title;
     button.hidden = !isShown;
     boxes.buttons.classList.toggle("jb-asking", buttons.get("confirm")?.hidden === false);
@@ -174,6 +176,7 @@ function render({ model, el }) {
     const made = name === "unfold" ? boxes.unfold : document.createElement("button");
     made.type = "button";
     made.dataset.name = name;
+    made.drawn = [];
     made.addEventListener("click", () => click(name));
     if (name !== "unfold") boxes.buttons.append(made);
     buttons.set(name, made);

@@ -122,19 +122,22 @@ LIVE = """.jb-place{container-type:inline-size}
 .jb-live{--jb-dim-live:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 75%,transparent);
 display:flex;flex-flow:row wrap;align-items:flex-start;gap:0 12px}
 .jb-live>.jb-top{flex:1 1 220px}.jb-live>.jb-line{flex:1 1 100%;min-width:0}.jb-live>.jb-line:empty{display:none}
-.jb-live>.jb-buttons{flex:none;display:flex;flex-wrap:wrap;margin:-2px -4px 0 auto}
+.jb-live>.jb-buttons{flex:0 1 auto;display:flex;flex-wrap:wrap;justify-content:flex-end;gap:4px;max-width:100%;
+margin:-2px -4px 0 auto}
 .jb-live button{font:inherit;cursor:pointer;color:var(--jp-ui-font-color1,inherit);background:transparent}
-.jb-buttons>button{height:26px;line-height:24px;padding:0 10px;margin:0 0 0 4px;border-radius:5px;white-space:nowrap;
+.jb-buttons>button{min-height:26px;line-height:24px;padding:0 10px;margin:0;border-radius:5px;text-align:left;
 border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent)}
 .jb-buttons>button:hover{background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparent)}
+.jb-live>.jb-buttons:has(.jb-price){margin-top:4px}
+.jb-buttons .jb-price{font-size:.92em;padding-left:2px}
 .jb-live button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 .jb-live .jb-buttons>[data-name=confirm]{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}
 .jb-live .jb-buttons>[data-name=confirm]:hover{background:var(--jp-error-color0,#b71c1c)}
 .jb-live .jb-asking>:not(:first-child){min-width:14em}
 .jb-live>.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
 text-underline-offset:2px;flex:none}
-@container (max-width:440px){.jb-live>.jb-buttons{order:1;margin:8px 0 0 auto;max-width:100%;justify-content:flex-end;
-row-gap:4px}.jb-buttons>button{padding:0 7px}.jb-live>.jb-below,.jb-live>.jb-unfold{order:2}}
+@container (max-width:440px){.jb-live>.jb-buttons{order:1;margin:8px 0 0 auto}.jb-buttons>button{padding:0 7px}
+.jb-live>.jb-below,.jb-live>.jb-unfold{order:2}}
 @container (max-width:600px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}
 .jb-peek>div>:nth-child(3){grid-column:2}
 .jb-parts>div{grid-template-columns:1.6em 8.2em minmax(0,1fr)}.jb-parts>div>:nth-child(4){grid-column:2/4}}

@@ -141,9 +141,10 @@ class Panel:
         self._put("buttons", self._drawn_buttons())
 
     def _drawn_buttons(self) -> list[list[Any]]:
-        """Of each button its name, label, description, and whether it is shown, in their order on the screen."""
-        seen, asking = self._seen, self._asking
-        confirm = ["confirm", QUESTIONS[asking][1] if asking else "Yes", "Do it", bool(asking)]
+        """Of each button its name, label, description, whether it is shown, and its price, in their order."""
+        seen, asking, prices = self._seen, self._asking, dict(self._seen.prices)
+        answer = QUESTIONS[asking][1] if asking else "Yes"
+        confirm = ["confirm", answer, "Do it", bool(asking), prices.get(asking, "")]
         many = f"{len(seen.parts)} of " if seen.more_parts else ""
         many += f"{len(seen.parts) + seen.more_parts:,} batches"
         unfold = f"{'Hide' if self._unfolded else 'Show'} the {many}"
@@ -156,10 +157,11 @@ class Panel:
                     QUESTIONS[name][2] if name == asking else label,
                     description,
                     name == asking if asking else self._offered(name),
+                    "" if name == asking else prices.get(name, ""),
                 ]
                 for name, (label, description, _) in BUTTONS.items()
             ),
-            ["unfold", unfold, about, len(seen.parts) > 1],
+            ["unfold", unfold, about, len(seen.parts) > 1, ""],
         ]
 
     def _draw_parts(self) -> int:

@@ -17,6 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from jupyter_batch.notebook import marimo_cells
 from jupyter_batch.notebook.comm_pump import answering, leave_none_unread
 from jupyter_batch.process.log import logger
 
@@ -29,6 +30,8 @@ AWAIT_SLICE = 0.25
 """The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait wakes itself."""
 
 _BETWEEN = "jupyter_batch_between"
+_VOILA = "VOILA_PREHEAT"
+"""Environment variable of Voila's kernels, whether they are started for a page or before."""
 
 T = TypeVar("T")
 _log = logger()
@@ -69,7 +72,10 @@ def _parent(ip: Any) -> dict[str, Any]:
 def has_frontend(ip: Any = None) -> bool:
     """Whether a notebook frontend shows this cell; not in terminals, nbclient or papermill."""
     parent = _parent(ip or shell())
-    return bool(parent.get("content", {}).get("allow_stdin"))
+    if parent.get("content", {}).get("allow_stdin"):
+        return True
+    # Voila runs the cells with nbclient, and then shows them with their widgets.
+    return (bool(parent) and _VOILA in os.environ) or marimo_cells.is_running()
 
 
 def current_cell(ip: Any = None) -> str | None:
@@ -252,9 +258,9 @@ def between(ip: Any = None) -> BetweenCells | None:
 
 
 def is_busy() -> bool:
-    """Whether a cell runs; False without IPython."""
+    """Whether a cell runs; False without IPython and marimo."""
     held = getattr(shell(), "meta", {}).get(_BETWEEN)
-    return isinstance(held, BetweenCells) and not held.is_idle
+    return (isinstance(held, BetweenCells) and not held.is_idle) or marimo_cells.is_busy()
 
 
 def on_main(work: Callable[[], object]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.cost import Bill, Spend
 from jupyter_batch.core.status import Answer, Counts, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.live import open_monitor
 from jupyter_batch.notebook import kernel
@@ -107,8 +107,10 @@ def _cases() -> dict[str, dict[str, object]]:
             "created_at": now - 4,
         },
         "running": {
+            "expected": 0.0412,
             "most": 0.0834,
             "offers": ("finish",),
+            "prices": (Spend(action="finish", rows=585, about=0.0482, most=0.0976),),
             "history": _course(now - 1500, now, 415),
         },
         "large": {
@@ -126,6 +128,7 @@ def _cases() -> dict[str, dict[str, object]]:
             "output_tokens": 412_345,
             "deadline": now + 7_200,
             "offers": ("merge", "finish"),
+            "prices": (Spend(action="finish", rows=205_822, about=0.71, most=2.2, limited=False),),
             "history": _course(now - 1500, now, 144_178, waited=0.3, base=20_310),
         },
         "waiting": {
@@ -174,6 +177,7 @@ def _cases() -> dict[str, dict[str, object]]:
             "history": _course(now - 9_700, now - 100, 1000, waited=0.5),
             "reasons": (("the batch expired before this row was answered", 350), REASONS[1]),
             "offers": ("retry",),
+            "prices": (Spend(action="retry", rows=360, about=0.02, most=0.05),),
         },
         "cancelled": {
             **ended,

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from jupyter_batch.core.cost import Spend
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.status import State
 from jupyter_batch.monitor import html
@@ -38,7 +39,12 @@ def click(panel, name):
 
 def labels(panel):
     """The buttons on the screen: name and label."""
-    return {name: label for name, label, _, shown in panel.widget.buttons if shown}
+    return {name: label for name, label, _, shown, _ in panel.widget.buttons if shown}
+
+
+def prices(panel):
+    """The prices on the buttons that are shown."""
+    return {name: price for name, _, _, shown, price in panel.widget.buttons if shown and price}
 
 
 def said(panel):
@@ -55,6 +61,19 @@ def test_cancel_asks_once_more(panel, clicks):
     click(panel, "confirm")
     assert clicks == ["cancel"]
     assert "confirm" not in labels(panel)
+
+
+def test_a_button_that_spends_has_its_price(shot, actions):
+    """Retry and Finish; while Finish asks, the price is on the button that spends, and on no other."""
+    spends = (
+        Spend(action="retry", rows=3, about=0.02, most=0.05),
+        Spend(action="finish", rows=36, about=None, most=0.4, limited=False),
+    )
+    panel = Panel(view(shot(offers=("retry", "finish"), prices=spends)), actions)
+    finish = "36 rows, at most $0.4000 without max_tokens"
+    assert prices(panel) == {"retry": "3 rows, about $0.0200 (at most $0.0500)", "finish": finish}
+    click(panel, "finish")
+    assert prices(panel) == {"confirm": finish}
 
 
 def test_a_double_click_cancels_nothing(panel, clicks):
