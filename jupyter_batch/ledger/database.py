@@ -23,7 +23,7 @@ from jupyter_batch.core.errors import (
     LedgerReadOnlyError,
 )
 from jupyter_batch.ledger.folder import private_folder
-from jupyter_batch.ledger.migrations import MIGRATIONS
+from jupyter_batch.ledger.migrations import MIGRATIONS, statements
 from jupyter_batch.ledger.reader import Reader, check_readable, is_unwritable
 from jupyter_batch.ledger.reading import reading
 
@@ -66,6 +66,7 @@ class Database:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._opened = 0
         self._reader = Reader(self.path, self._prepare)
 
     def exists(self) -> bool:
@@ -126,6 +127,7 @@ class Database:
             connection.close()
             raise
         self._connection, self._file = connection, _identity(self.path)
+        self._opened += 1
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -151,9 +153,8 @@ class Database:
         try:
             version = _version(connection)  # another process may have been first
             for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-                for statement in script.split(";"):
-                    if statement.strip():
-                        connection.execute(statement)
+                for statement in statements(script):
+                    connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
         except BaseException:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+
 M001_JOBS_AND_SHARDS = """
 CREATE TABLE job (
     id TEXT PRIMARY KEY,
@@ -69,10 +72,44 @@ WHERE finished_at = 0 AND message <> '' AND json_extract(facts, '$.blocked_by') 
 """
 """A job whose provider can't be connected to, as a field; before, any message meant that."""
 
+M006_CHANGES = """
+CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL UNIQUE);
+INSERT INTO change (job) SELECT id FROM job;
+CREATE TRIGGER job_inserted AFTER INSERT ON job
+BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.id); END;
+CREATE TRIGGER job_updated
+AFTER UPDATE OF fingerprint, cancel_at, rush_at, finished_at, message, holder, facts ON job
+BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.id); END;
+CREATE TRIGGER job_deleted AFTER DELETE ON job
+BEGIN INSERT OR REPLACE INTO change (job) VALUES (OLD.id); END;
+CREATE TRIGGER shard_inserted AFTER INSERT ON shard
+BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.job); END;
+CREATE TRIGGER shard_updated AFTER UPDATE ON shard
+BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.job); END;
+CREATE TRIGGER shard_deleted AFTER DELETE ON shard
+BEGIN INSERT OR REPLACE INTO change (job) VALUES (OLD.job); END;
+"""
+"""The order in which jobs last changed, for readers that follow them; a renewed lease is no change.
+
+A job keeps its row when it is removed.
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     M001_JOBS_AND_SHARDS,
     M002_GROUPS,
     M003_RUSH,
     M004_BLOCKS,
     M005_UNCONNECTED,
+    M006_CHANGES,
 )
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script; a trigger with its body is a single one."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(";\n "):
+                yield statement
+            statement = ""

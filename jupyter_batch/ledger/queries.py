@@ -8,7 +8,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.ledger.folder import Folders
@@ -37,13 +39,21 @@ Event = tuple[float, int | None, str, int, str]
 """Time, shard (None: the job as a whole), step, rows of the shard that are done, note."""
 
 
+class Mark(NamedTuple):
+    """A place in the order of changes: the connection that it was read on, and the last number."""
+
+    opened: int
+    number: int
+
+
 class Queries(Replacing):
     """The ledger's methods that read; a record that is damaged is restored from its job's folder."""
 
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
         super().__init__(home, upgrade=upgrade)
         self.folders = Folders(home)
-        self._listed: tuple[object, list[JobRecord]] = (None, [])
+        self._listed: tuple[object, Mark | None] = (None, None)
+        self._records: dict[str, JobRecord] = {}  # the oldest first
         self.unreadable: dict[str, str] = {}
         """Jobs without a readable record in database or folder, with a message about each."""
         self._unrecovered: dict[str, str] = {}
@@ -135,12 +145,64 @@ class Queries(Replacing):
         if unfinished:
             return self._read_jobs("WHERE finished_at = 0 ")
         with self._lock:
-            mark = self._mark()
-            if mark is None or mark != self._listed[0]:
-                self.unreadable.clear()
-                self._listed = (mark, self._read_jobs())
-                self.unreadable |= self._unrecovered
-            return list(self._listed[1])
+            stamp = self._mark()
+            if stamp is None:
+                self._list_all()
+            elif stamp != self._listed[0]:
+                self._listed = (stamp, self._follow(self._listed[1]))
+            return list(reversed(self._records.values()))
+
+    def _follow(self, mark: Mark | None) -> Mark | None:
+        """Read the jobs that changed since `mark`, and the leases; return the new mark."""
+        mark, changed = self.changes(mark)
+        if changed is None or self.unreadable:
+            self._list_all()
+            return mark
+        has_new = False
+        for job in changed:
+            record = self.find(job)
+            if record is None:
+                self._records.pop(job, None)
+            else:
+                has_new |= job not in self._records
+                self._records[job] = record
+        if has_new:
+            ordered = sorted(self._records.values(), key=_newest_first, reverse=True)
+            self._records = {one.id: one for one in ordered}
+        for job, holder, until in self._rows(_LEASES):
+            record = self._records.get(job)
+            if record is not None and (record.holder, record.lease_until) != (holder, until):
+                self._records[job] = msgspec.structs.replace(
+                    record, holder=holder, lease_until=until
+                )
+        return mark
+
+    def _list_all(self) -> None:
+        self.unreadable.clear()
+        self._records = {record.id: record for record in reversed(self._read_jobs())}
+        self.unreadable |= self._unrecovered
+
+    def changes(self, mark: Mark | None) -> tuple[Mark | None, list[str] | None]:
+        """(a new mark, the jobs that were written or removed since `mark`, by any process).
+
+        None for the jobs: any may have changed, as without a mark or after the file was replaced.
+        Renewed leases are left out.
+        """
+        if not self.exists():
+            return None, None
+        with self._lock:
+            rows = self._rows(_CHANGES, -1 if mark is None else mark.number)
+            number = rows[-1][0] if rows else 0
+            new = Mark(self._opened, number)
+            # The last change of all is in the table, under its number or, if repeated, a higher one.
+            if mark is None or mark.opened != self._opened or number < mark.number:
+                return new, None
+            return new, [job for at, job in rows if at > mark.number]
+
+    def find(self, job: str) -> JobRecord | None:
+        """The job with this id; None where there is none, or its record is unreadable."""
+        rows = self._rows(f"{SELECT_JOB} WHERE id = ?", job)
+        return self._read_job(rows[0]) if rows else None
 
     def _read_jobs(self, where: str = "") -> list[JobRecord]:
         rows = self._rows(f"{SELECT_JOB} {where}ORDER BY created_at DESC, id")
@@ -299,6 +361,12 @@ def _is_billed(shard: ShardRecord) -> bool:
     return bool(counts.succeeded or counts.reused or known)
 
 
+def _newest_first(job: JobRecord) -> tuple[float, str]:
+    return -job.created_at, job.id
+
+
+_CHANGES = "SELECT number, job FROM change WHERE number >= ? ORDER BY number"
+_LEASES = "SELECT id, holder, lease_until FROM job WHERE finished_at = 0"
 _ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
 _NEWS = _ALL_EVENTS.replace("job =", "+job =")
 """Selected by number rather than by job: few events follow a mark, in all jobs."""

@@ -322,11 +322,18 @@ class Ledger(Queries):
                 and not has_died(other, here=holder.partition(":")[0])
             ):
                 return False
-            db.execute(
-                "UPDATE job SET holder = ?, lease_until = ? WHERE id = ?",
-                (holder, now + seconds, job),
-            )
+            if other != holder:
+                db.execute("UPDATE job SET holder = ? WHERE id = ?", (holder, job))
+            db.execute("UPDATE job SET lease_until = ? WHERE id = ?", (now + seconds, job))
         return True
+
+    def renew(self, holder: str, now: float, seconds: float) -> int:
+        """Renew the leases of a holder that have not expired; return their number."""
+        with self._transaction() as db:
+            return db.execute(
+                "UPDATE job SET lease_until = ? WHERE holder = ? AND finished_at = 0 AND lease_until > ?",
+                (now + seconds, holder, now),
+            ).rowcount
 
     def release(self, job: str, holder: str) -> None:
         """Release a lease, if this holder has it."""
