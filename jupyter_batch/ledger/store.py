@@ -80,12 +80,8 @@ class Ledger(Queries):
         """
         with self._transaction() as db:
             row = db.execute("SELECT facts FROM job WHERE id = ?", (job.id,)).fetchone()
-            there = {one.number: one for one in self.shards(job.id)}
-            new = [
-                s
-                for s in shards
-                if s.number not in there or (there[s.number].absent and not s.absent)
-            ]
+            stored = {shard.number: shard for shard in self.shards(job.id)}
+            new, still_absent = _not_recorded(shards, stored)
             if not new or (row is not None and not decode(row[0], JobRecord).adopted):
                 return False
             keep()
@@ -96,9 +92,7 @@ class Ledger(Queries):
                     (job.id, job.fingerprint, job.created_at, encode(job)),
                 )
             else:
-                new += [
-                    s for s in shards if s.absent and s.number in there and there[s.number].absent
-                ]
+                new += still_absent
                 db.execute(
                     "UPDATE job SET fingerprint = ?, facts = ?, finished_at = 0 WHERE id = ?",
                     (job.fingerprint, encode(job), job.id),
@@ -365,3 +359,17 @@ def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:
         attempts=0,
         send_again=shard.blocked_by is Block.UNKNOWN_CREATE,
     )
+
+
+def _not_recorded(
+    found: list[ShardRecord], stored: Mapping[int, ShardRecord]
+) -> tuple[list[ShardRecord], list[ShardRecord]]:
+    """Shards found at the provider: (those that the ledger lacks, those absent there and here)."""
+    new, still_absent = [], []
+    for shard in found:
+        known = stored.get(shard.number)
+        if known is None or (known.absent and not shard.absent):
+            new.append(shard)
+        elif known.absent:
+            still_absent.append(shard)
+    return new, still_absent

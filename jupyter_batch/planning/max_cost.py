@@ -52,19 +52,12 @@ def all_within(ledger: Ledger, drafts: Sequence[Priced], *, hint: str = "") -> l
         if draft.record.max_cost is not None and not is_free(draft.record)
     }
     paying = _where(limited, lambda shard: not shard.joins)
-    waiting = _where(
-        limited, lambda shard: bool(shard.joins)
-    )  # paid by another job, if it answers them
-    for record, _, _ in (*paying.values(), *waiting.values()):
-        if record.price is None or record.price.paid(record.mode) is None:
-            raise OptionError(
-                f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
-                f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '
-                "...}}, or once for all calls with %config LLMBatch.prices"
-            )
-    limit = max(
-        (record.max_cost or 0.0 for record, _, _ in paying.values()), default=0.0
-    )  # the same for all jobs of a call
+    # Rows that another job pays for, if it answers them.
+    waiting = _where(limited, lambda shard: bool(shard.joins))
+    for draft in (*paying.values(), *waiting.values()):
+        _check_price(draft.record)
+    # max_cost is the same for all jobs of a call.
+    limit = max((draft.record.max_cost or 0.0 for draft in paying.values()), default=0.0)
     made = _estimates(ledger, paying, lambda _: at_most)
     if _sum(made) > limit:  # at_most is an upper bound: counted with litellm it is lower
         made = _estimates(ledger, paying, lambda record: counter(record.body_model, load_litellm))
@@ -72,18 +65,30 @@ def all_within(ledger: Ledger, drafts: Sequence[Priced], *, hint: str = "") -> l
         raise OptionError(
             _above(limit, {paying[at].record.model: one for at, one in made.items()}) + hint
         )
-    whole = _sum(made)
-    for at, one in made.items():
-        share = (
-            limit
-            if len(made) == 1
-            else limit * ((one.expected or 0.0) / whole if whole else 1 / len(made))
-        )
-        kept[at] = msgspec.structs.replace(kept[at], most=one.cost.high, max_cost=share)
+    for at, share in _shares(limit, made).items():
+        kept[at] = msgspec.structs.replace(kept[at], most=made[at].cost.high, max_cost=share)
     for at, draft in waiting.items():
         more = estimated(*draft, counter(draft.record.body_model, load_litellm)).cost.high or 0.0
         kept[at] = msgspec.structs.replace(kept[at], most=(kept[at].most or 0.0) + more)
     return kept
+
+
+def _check_price(record: JobRecord) -> None:
+    """Raise OptionError for a job with max_cost whose price is not known."""
+    if record.price is None or record.price.paid(record.mode) is None:
+        raise OptionError(
+            f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
+            f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '
+            "...}}, or once for all calls with %config LLMBatch.prices"
+        )
+
+
+def _shares(limit: float, made: Mapping[int, Estimate]) -> dict[int, float]:
+    """The share of max_cost for each job: proportional to its estimate, equal where all are 0."""
+    whole = _sum(made)
+    if len(made) == 1 or not whole:
+        return dict.fromkeys(made, limit / max(1, len(made)))
+    return {at: limit * (one.expected or 0.0) / whole for at, one in made.items()}
 
 
 def _where(
@@ -133,8 +138,8 @@ def _above(limit: float, made: Mapping[str, Estimate]) -> str:
     """The message with the estimate; for several models, each and the sum."""
     whole, first = _sum(made), next(iter(made.values()))
     if len(made) == 1:
-        said = _likely(first) if first.expected is not None else "what it may cost is not known"
-        said = f"{first.requests:,} requests with {first.tokens} tokens of input; {said}"
+        cost = _likely(first) if first.expected is not None else "what it may cost is not known"
+        cost = f"{first.requests:,} requests with {first.tokens} tokens of input; {cost}"
     else:
         each = "; ".join(
             f"{model}: {_likely(one)}" for model, one in made.items() if one.expected is not None
@@ -142,7 +147,7 @@ def _above(limit: float, made: Mapping[str, Estimate]) -> str:
         together = (
             f"{money(whole)} together" if math.isfinite(whole) else "together it is not known"
         )
-        said = f"{each}; {together}"
+        cost = f"{each}; {together}"
     longest = max(
         one.output.high / one.requests if one.output.high and one.requests else 0
         for one in made.values()
@@ -152,7 +157,7 @@ def _above(limit: float, made: Mapping[str, Estimate]) -> str:
         if longest
         else ""
     )
-    return f"max_cost={limit:g}: {said}{hint}. Nothing was sent"
+    return f"max_cost={limit:g}: {cost}{hint}. Nothing was sent"
 
 
 def _likely(made: Estimate) -> str:

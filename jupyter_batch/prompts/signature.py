@@ -10,7 +10,7 @@ import datetime as dt
 import functools
 import operator
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -145,26 +145,9 @@ def as_asked(
     """
     found = read_signature(text, columns)
     if found is None:
-        left, arrow, _ = text.strip().partition("->")
-        if (
-            arrow
-            and "{" not in text
-            and (names := _inputs(left, columns))
-            and all(name in columns for name in names)
-        ):
-            raise OptionError(
-                f"{text.strip()!r} begins as a signature, and what follows the -> are no names of fields "
-                "with their types, such as answer, confidence: float"
-            )
+        _check_half_signature(text, columns)
         return None
-    gone = [name for name in found.inputs if name not in columns]
-    if gone:
-        close = get_close_matches(gone[0], [name for name in columns if isinstance(name, str)], n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ColumnError(
-            f"the signature asks for the column {gone[0]!r}, which the frame has not{hint} Columns: "
-            f"{', '.join(map(str, columns[:20]))}"
-        )
+    _check_inputs(found.inputs, columns)
     if given.get("schema") is not None:
         raise OptionError(
             f"`schema` says what the answer holds, and so does the signature after ->: {text.strip()}"
@@ -172,6 +155,32 @@ def as_asked(
     value = "{{{{ row[{!r}] }}}}" if given.get("template") == "jinja" else "{{{}}}"
     title = "[[ ## {} ## ]]\n" if len(found.inputs) > 1 else ""
     prompt = "\n\n".join(title.format(name) + value.format(name) for name in found.inputs)
-    told = ", ".join(f"`{name}`" for name in found.outputs)
-    system = f"Given the fields {', '.join(f'`{name}`' for name in found.inputs)}, produce the fields {told}."
+    inputs, outputs = (
+        ", ".join(f"`{name}`" for name in names) for names in (found.inputs, found.outputs)
+    )
+    system = f"Given the fields {inputs}, produce the fields {outputs}."
     return prompt, {**given, "schema": found.outputs, "system": given.get("system") or system}
+
+
+def _check_half_signature(text: str, columns: Sequence[Any]) -> None:
+    """Raise OptionError for a text whose inputs are columns and whose outputs are invalid."""
+    left, arrow, _ = text.strip().partition("->")
+    names = _inputs(left, columns) if arrow and "{" not in text else []
+    if names and all(name in columns for name in names):
+        raise OptionError(
+            f"{text.strip()!r} begins as a signature, but after the -> there must be names of fields, "
+            "with their types where needed, such as answer, confidence: float"
+        )
+
+
+def _check_inputs(inputs: Iterable[str], columns: Sequence[Any]) -> None:
+    """Raise ColumnError for an input that is no column, with the closest column's name."""
+    missing = next((name for name in inputs if name not in columns), None)
+    if missing is None:
+        return
+    close = get_close_matches(missing, [name for name in columns if isinstance(name, str)], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    raise ColumnError(
+        f"the signature asks for the column {missing!r}, which the frame has not{hint} Columns: "
+        f"{', '.join(map(str, columns[:20]))}"
+    )

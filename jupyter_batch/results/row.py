@@ -75,9 +75,16 @@ class Row:
 
     def __repr__(self) -> str:
         """The fields that have a value, one per line."""
-        told = ((name, self[name]) for name in self.keys())
-        width = max(len(field.name) for field in dataclasses.fields(self))
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in told if value is not None)
+        fields = {name: self[name] for name in self.keys()}
+        width = max(map(len, fields))
+        return "\n".join(
+            f"{name:<{width}}  {value}" for name, value in fields.items() if value is not None
+        )
+
+
+def _known(tokens: int) -> int | None:
+    """A count of tokens; None for the -1 of an unknown one."""
+    return tokens if tokens >= 0 else None
 
 
 def row_of(
@@ -100,32 +107,30 @@ def row_of(
     asked = -2 - place if place < NOWHERE else position
     number = int(places[asked])
     sent = _request(ledger, job, folder, asked, number, job.dialect)
-    plain = sent
-    if job.dialect != OPENAI:
-        plain = _request(ledger, job, folder, asked, number, OPENAI) or sent
+    # The messages are shown in OpenAI's form, which a job of another dialect keeps as well.
+    plain = sent if job.dialect == OPENAI else _request(ledger, job, folder, asked, number, OPENAI)
     if lines is None:
         lines = _lines_of(job, shards, folder, asked)
     line, result = deciding(job, asked, lines)
-    beside = kept(line)
+    extras = kept(line)
     cost = found.costs.paid[position]
-    body, words = request_in(sent), request_in(plain)
-    into, out = found.input_tokens[position], found.output_tokens[position]
+    body, words = request_in(sent), request_in(plain or sent)
     return Row(
         label=label,
         position=position,
         status=str(CODES[found.status[position]]),
         prompt=words.get("messages", words.get("input")),
         answer=found.answers[position] if len(found.answers) else result and result.value,
-        reasoning=beside.get("reasoning"),
+        reasoning=extras.get("reasoning"),
         finish=found.finishes[found.finish[position]],
         error=found.reasons.get(position),
         tokens=None if result is None else result.usage,
-        input_tokens=into if into >= 0 else None,
-        output_tokens=out if out >= 0 else None,
+        input_tokens=_known(found.input_tokens[position]),
+        output_tokens=_known(found.output_tokens[position]),
         cost=None if np.isnan(cost) else float(cost),
-        citations=beside.get("citations"),
-        logprobs=beside.get("logprobs"),
-        transcript=beside.get("transcript"),
+        citations=extras.get("citations"),
+        logprobs=extras.get("logprobs"),
+        transcript=extras.get("transcript"),
         model=job.model,
         custom_id=custom_id(job.id, asked),
         batch=next((one.batch_id for one in shards if one.number == number), None) or None,
@@ -154,7 +159,7 @@ def together(samples: list[Row], found: Outcomes, row: int) -> Row:
         name: None if all(value is None for value in values) else values
         for name, values in listed.items()
     }
-    into, out, cost = found.input_tokens[row], found.output_tokens[row], found.costs.paid[row]
+    cost = found.costs.paid[row]
     return dataclasses.replace(
         samples[0],
         **fields,
@@ -162,8 +167,8 @@ def together(samples: list[Row], found: Outcomes, row: int) -> Row:
         status=str(CODES[found.status[row]]),
         answer=found.answers[row],
         error=found.reasons.get(row),
-        input_tokens=into if into >= 0 else None,
-        output_tokens=out if out >= 0 else None,
+        input_tokens=_known(found.input_tokens[row]),
+        output_tokens=_known(found.output_tokens[row]),
         cost=None if np.isnan(cost) else float(cost),
     )
 

@@ -290,10 +290,8 @@ def _over_at(shard: ShardRecord) -> float:
     return (shard.over_at or shard.ended_at) if shard.ending is not None else 0.0
 
 
-def _stages(
-    shard: ShardRecord, course: JobEvents, end: float, shortest: float
-) -> tuple[Stage, ...]:
-    """The stages with start and end, from its events; short ones only at the provider."""
+def _changes(shard: ShardRecord, course: JobEvents) -> list[tuple[float, str]]:
+    """(start, kind) of each stage of a shard, in order of time."""
     own = [(at, _kind(step)) for at, number, step, _, _ in course.events if number == shard.number]
     if not course.job.adopted:
         own.insert(0, (course.job.created_at, WAITING))
@@ -303,6 +301,14 @@ def _stages(
         since = over if kind == FETCHING and over else at
         if not changes or changes[-1][1] != kind:
             changes.append((max(since, changes[-1][0]) if changes else since, kind))
+    return changes
+
+
+def _stages(
+    shard: ShardRecord, course: JobEvents, end: float, shortest: float
+) -> tuple[Stage, ...]:
+    """The stages with start and end, from its events; short ones only at the provider."""
+    changes = _changes(shard, course)
     until = [at for at, _ in changes[1:]] + [end]
     last = max((place for place, (_, kind) in enumerate(changes) if kind == THERE), default=0)
     if last and changes[last][0] < shard.sent_at <= until[last]:  # before that, the upload

@@ -52,12 +52,9 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         (shard.error_file_id, folder.errors(shard.number)),
         (shard.output_file_id, folder.output(shard.number)),
     ):
-        is_output = target == folder.output(shard.number)
-        again = (shard.refetch and (is_output or not only_output)) or (
-            shard.attempts > 0
-            and (is_output or await asyncio.to_thread(_is_short, target, context.job, shard))
-        )
-        if file_id and (again or not target.is_file()):
+        if file_id and await asyncio.to_thread(
+            _is_wanted, context, shard, target, only_output=only_output
+        ):
             came = await _fetch(context, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
     output, errors = [
@@ -76,6 +73,20 @@ def _is_short(errors: Path, job: JobRecord, shard: ShardRecord) -> bool:
     """Whether a shard's error file on disk is empty, truncated, or lacks rows counted as failed."""
     came = contents.read(errors, job, shard)
     return came.cut or came.found < max(min(shard.failed, shard.requests), 1)
+
+
+def _is_wanted(
+    context: ShardContext, shard: ShardRecord, target: Path, *, only_output: bool
+) -> bool:
+    """Whether a result file is to be fetched: it is not here, or has to be fetched again."""
+    if not target.is_file():
+        return True
+    is_output = target == context.ledger.folders.of(context.job.id).output(shard.number)
+    if shard.refetch and (is_output or not only_output):
+        return True
+    if not shard.attempts:
+        return False
+    return is_output or _is_short(target, context.job, shard)
 
 
 def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool:
@@ -102,7 +113,7 @@ def _is_deleted(shard: ShardRecord, now: float) -> bool:
 def _lacking(shard: ShardRecord, lacks: Missing, output: Contents) -> str:
     """The defect of the fetched files."""
     until = (
-        "; it is fetched again, and nothing is sent again meanwhile. To give it up, cancel the job"
+        "; it is fetched again, and until then nothing is sent again. To give it up, cancel the job"
     )
     if lacks.nothing and output.odd:
         return f"the provider's result file is not there yet: its address answers {output.odd!r}{until}"

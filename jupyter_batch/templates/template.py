@@ -117,6 +117,11 @@ _TYPO = 0.85
 """The similarity to a column's name from which a text of several words is a misspelling."""
 
 
+def _is_access(rest: str) -> bool:
+    """Whether the text after a column's name is an index or an attribute."""
+    return rest[0] == "[" or (rest[0] == "." and rest[1:2].isidentifier())
+
+
 def _meaning(content: str, names: Names) -> _Hole | TemplateError | None:
     """Return the meaning of `{content}`: a placeholder, an error, or (None) text."""
     known = names.by_text
@@ -128,12 +133,11 @@ def _meaning(content: str, names: Names) -> _Hole | TemplateError | None:
             f"{shown}: for the column write {{{content.strip()}}}, without the spaces"
         )
     for at in range(min(len(content) - 1, names.longest), -1, -1):
-        if content[at] in ":!" and content[:at] in known:
+        if content[:at] not in known:
+            continue
+        if content[at] in ":!":
             return _formatted(content, at, known[content[:at]])
-        access = content[at] == "[" or (
-            content[at] == "." and content[at + 1 : at + 2].isidentifier()
-        )
-        if access and content[:at] in known:
+        if _is_access(content[at:]):
             return TemplateError(
                 f"{shown}: a template takes whole columns, no attribute and no index. Make a column "
                 f"of it first, or double the braces for the text itself"

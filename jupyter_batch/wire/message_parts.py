@@ -35,21 +35,7 @@ def in_chat_form(messages: Any) -> Any:
 def _message(message: Any, path: str) -> list[Any]:
     if not isinstance(message, Mapping) or not isinstance(message.get("content"), list | tuple):
         return [message]
-    results: list[Any] = []
-    content: list[Any] = []
-    calls: list[Any] = []
-    thoughts: list[Any] = []
-    for at, part in enumerate(message["content"]):
-        where = f"{path}.content[{at}]"
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind == "tool_use":
-            calls.append(_call(part))
-        elif kind == "tool_result":
-            results.append(_result(part, where))
-        elif kind in _THOUGHTS:
-            thoughts.append(part)
-        else:
-            content.append(_part(part, where))
+    content, calls, results, thoughts = _sorted_parts(message["content"], path)
     if not (results or calls or thoughts):
         return [{**message, "content": content}]
     rest = {key: value for key, value in message.items() if key != "content"}
@@ -128,6 +114,28 @@ def _input_image(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": part["image_url"], **detail}}
 
 
+def _sorted_parts(
+    parts: Sequence[Any], path: str
+) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    """(content, tool calls, tool results, thoughts) of a message in Anthropic's or OpenAI's form."""
+    content: list[Any] = []
+    calls: list[Any] = []
+    results: list[Any] = []
+    thoughts: list[Any] = []
+    for at, part in enumerate(parts):
+        where = f"{path}.content[{at}]"
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "tool_use":
+            calls.append(_call(part))
+        elif kind == "tool_result":
+            results.append(_result(part, where))
+        elif kind in _THOUGHTS:
+            thoughts.append(part)
+        else:
+            content.append(_part(part, where))
+    return content, calls, results, thoughts
+
+
 def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Convert Anthropic's image or document."""
     source = part.get("source")
@@ -139,15 +147,17 @@ def _source(part: Mapping[str, Any], path: str) -> dict[str, Any]:
         raise Refused(
             f"{path}: {min(lost)!r} of a {part['type']} has no place in a request: leave it out"
         )
+    is_image = part["type"] == "image"
     if kind == "base64" and source.get("data"):
         return {**_file(f"data:{media};base64,{source['data']}", media), **more}
-    if kind == "url" and part["type"] == "image":
-        return {"type": "image_url", "image_url": {"url": source.get("url")}, **more}
     if kind == "url":
-        return {"type": "file", "file": {"file_id": source.get("url")}, **more}
+        url = source.get("url")
+        if is_image:
+            return {"type": "image_url", "image_url": {"url": url}, **more}
+        return {"type": "file", "file": {"file_id": url}, **more}
     if kind == "file":
         # Without a format litellm passes an id to Anthropic's code execution, not to the model.
-        form = media or ("image/png" if part["type"] == "image" else "application/pdf")
+        form = media or ("image/png" if is_image else "application/pdf")
         return {"type": "file", "file": {"file_id": source.get("file_id"), "format": form}, **more}
     if kind == "text" and source.get("data"):
         return {"type": "text", "text": source["data"], **more}

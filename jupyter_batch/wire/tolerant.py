@@ -12,7 +12,7 @@ import sys
 from array import array
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -26,6 +26,18 @@ _ENDINGS = {
     "batch_cancelled": Status.CANCELLED,
     "batch_canceled": Status.CANCELLED,
 }
+
+
+_ERRORS = 400
+"""HTTP's errors begin at this status."""
+
+
+class _Answer(NamedTuple):
+    """The value of an answer; where there is none, the reason."""
+
+    value: Any = None
+    reason: str = ""
+    is_refusal: bool = False
 
 
 def read(line: bytes) -> Result:
@@ -71,35 +83,42 @@ def _whole(value: Any) -> Any:
 
 
 def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
-    response = _unpacked(data.get("response"))
-    code = None
-    body = response
-    if isinstance(response, dict):
-        code = count(response.get("status_code")) or None
-        body = _unpacked(response.get("body")) if "body" in response or code else response
+    code, body = _response_in(data)
     mapping = body if isinstance(body, dict) else {}
     usage = usage_of(mapping.get("usage"))
-    failed = code is not None and code >= 400  # noqa: PLR2004 - HTTP's errors begin here
-    error = _error_in(data, body, failed=failed)
+    error = _error_in(data, body, failed=code >= _ERRORS)
     if error is not None:
-        status, reason = _failure(error, code if code and failed else 0)
+        status, reason = _failure(error, code if code >= _ERRORS else 0)
         return Result(custom_id, status, error=reason, usage=usage, unbilled=usage is None)
-    value, reason = _answer(mapping)
-    stop = finish_word(mapping)
-    stop = stop if isinstance(stop, str) else None
-    finish = finish_of(stop)
-    if value is None:
-        if not mapping and isinstance(body, str) and body:
-            reason = f"no answer but: {read_refusal(body).message}"
-        if reason.startswith("refusal: "):
-            finish = Finish.REFUSAL
-        return Result(custom_id, Status.FAILED, error=cut(reason), usage=usage, finish=finish)
-    calls = value if isinstance(value, ToolCalls) else None
-    value = value if calls is None else calls.as_text()
+    answer = _answer(mapping)
+    if answer.value is None and not mapping and isinstance(body, str) and body:
+        answer = _Answer(reason=f"no answer but: {read_refusal(body).message}")
+    return _result_of(custom_id, answer, mapping, usage)
+
+
+def _response_in(data: Mapping[str, Any]) -> tuple[int, Any]:
+    """(HTTP status, body) of a result line; the status is 0 where it names none."""
+    response = _unpacked(data.get("response"))
+    if not isinstance(response, dict):
+        return 0, response
+    code = count(response.get("status_code"))
+    return code, _unpacked(response.get("body")) if "body" in response or code else response
+
+
+def _result_of(
+    custom_id: str | None, answer: _Answer, body: Mapping[str, Any], usage: Usage | None
+) -> Result:
+    word = finish_word(body)
+    stop = word if isinstance(word, str) else None
+    finish = Finish.REFUSAL if answer.is_refusal else finish_of(stop)
+    if answer.value is None:
+        reason = cut(answer.reason)
+        return Result(custom_id, Status.FAILED, error=reason, usage=usage, finish=finish)
+    calls = answer.value if isinstance(answer.value, ToolCalls) else None
     return Result(
         custom_id,
         Status.SUCCEEDED,
-        value,
+        answer.value if calls is None else calls.as_text(),
         usage=usage,
         finish=finish,
         calls=calls,
@@ -166,8 +185,7 @@ def _failure_of(error: Any, http: int) -> tuple[Status, str]:
     return _ENDINGS.get(code, Status.FAILED), reason_of(error, shown)
 
 
-def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return (value, "") or (None, reason)."""
+def _answer(body: Mapping[str, Any]) -> _Answer:
     choices, output, data = body.get("choices"), body.get("output"), body.get("data")
     if isinstance(choices, list) and choices:
         return _chat(_first(choices))
@@ -175,10 +193,10 @@ def _answer(body: Mapping[str, Any]) -> tuple[Any, str]:
         return _response(output, body)
     if isinstance(data, list) and data:
         return _vectors(data)
-    if said := sentence_of(body):
-        return None, f"no answer but: {said}"
+    if sentence := sentence_of(body):
+        return _Answer(reason=f"no answer but: {sentence}")
     held = ", ".join(map(str, body)) or "nothing"
-    return None, f"the line holds neither an answer nor an error (in its body: {held})"
+    return _Answer(reason=f"the line holds neither an answer nor an error (in its body: {held})")
 
 
 def _first(choices: list[Any]) -> dict[str, Any]:
@@ -196,7 +214,7 @@ def finish_word(body: Mapping[str, Any]) -> Any:
     return body.get("status") if isinstance(body.get("output"), list) else None
 
 
-def _chat(choice: dict[str, Any]) -> tuple[Any, str]:
+def _chat(choice: dict[str, Any]) -> _Answer:
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}  # the old completions
@@ -209,10 +227,10 @@ def _chat(choice: dict[str, Any]) -> tuple[Any, str]:
     calls = message.get("tool_calls") or [
         {"function": message.get("function_call")}
     ]  # the second is the old form
-    return _told(text, refusal, _calls(calls), finish)
+    return _answer_of(text, refusal, _calls(calls), finish)
 
 
-def _response(output: list[Any], body: Mapping[str, Any]) -> tuple[Any, str]:
+def _response(output: list[Any], body: Mapping[str, Any]) -> _Answer:
     items = [item for item in output if isinstance(item, dict)]
     read = [_parts(item.get("content")) for item in items if item.get("type") == "message"]
     texts = [text for text, _ in read if text is not None]
@@ -226,7 +244,7 @@ def _response(output: list[Any], body: Mapping[str, Any]) -> tuple[Any, str]:
     )
     details = body.get("incomplete_details")
     finish = details.get("reason") if isinstance(details, dict) else body.get("status")
-    return _told("".join(texts) if texts else None, refusal, calls, finish)
+    return _answer_of("".join(texts) if texts else None, refusal, calls, finish)
 
 
 def _parts(content: Any) -> tuple[str | None, str]:
@@ -247,42 +265,39 @@ def _parts(content: Any) -> tuple[str | None, str]:
     return ("".join(texts) if texts else None), "".join(refusals)
 
 
-def _told(
-    text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any
-) -> tuple[Any, str]:
-    """The value of a message: its refusal, tool calls or text, or the reason why it is empty."""
+def _answer_of(text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any) -> _Answer:
+    """The answer in a message: its refusal, tool calls or text, or the reason why it is empty."""
     if refusal:
-        return None, f"refusal: {refusal}"
+        return _Answer(reason=f"refusal: {refusal}", is_refusal=True)
     if calls:
-        return ToolCalls(calls, text or ""), ""
+        return _Answer(ToolCalls(calls, text or ""))
     if text:
-        return text, ""
+        return _Answer(text)
     if finish == "content_filter":
-        return None, "content_filter: the provider's filter held the answer back"
+        return _Answer(reason="content_filter: the provider's filter held the answer back")
     if finish in ("length", "max_output_tokens"):
-        return (
-            None,
-            f"{finish}: all the tokens were used up before any text came; allow more (max_tokens)",
+        return _Answer(
+            reason=f"{finish}: all the tokens were used up before any text came; allow more (max_tokens)"
         )
     if text is not None and finish in ("stop", "completed", None):
-        return text, ""  # an empty text is an answer
-    return None, f"the answer has no content (finish_reason: {finish})"
+        return _Answer(text)  # an empty text is an answer
+    return _Answer(reason=f"the answer has no content (finish_reason: {finish})")
 
 
 def _calls(calls: Any) -> list[dict[str, Any]]:
     """Tool calls: [{"id": ..., "name": ..., "arguments": {...}}, ...]."""
-    told = []
+    found = []
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            told.append(
+            found.append(
                 {
                     "id": call.get("id"),
                     "name": function.get("name"),
                     "arguments": arguments_of(function.get("arguments")),
                 }
             )
-    return told
+    return found
 
 
 def arguments_of(arguments: Any) -> Any:
@@ -292,15 +307,15 @@ def arguments_of(arguments: Any) -> Any:
     return _unpacked(arguments)
 
 
-def _vectors(data: list[Any]) -> tuple[Any, str]:
+def _vectors(data: list[Any]) -> _Answer:
     """One vector, or a list of them in the order of their inputs."""
     items = sorted(
         (item for item in data if isinstance(item, dict)), key=lambda item: count(item.get("index"))
     )
     vectors = [_vector(item.get("embedding")) for item in items]
     if not vectors or any(vector is None for vector in vectors):
-        return None, "the line holds no vector"
-    return (vectors[0] if len(vectors) == 1 else vectors), ""
+        return _Answer(reason="the line holds no vector")
+    return _Answer(vectors[0] if len(vectors) == 1 else vectors)
 
 
 def _vector(embedding: Any) -> list[float] | None:

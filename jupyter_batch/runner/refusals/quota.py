@@ -48,14 +48,11 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     knocking = next((other for other in others if _knocks(other)), None)
     if _is_full(context, shard):
         return context.amend(shard, due_at=soon)
+    waiting = [other for other in others if other.step is Step.WAITING]
     if shard.held:
-        rank = _rank(shard)
-        before = any(
-            other.step is Step.WAITING and other.due_at <= now and _rank(other) < rank
-            for other in others
-        )
-        return context.amend(shard, due_at=soon) if before or knocking is not None else None
-    asleep = next((other for other in others if other.step is Step.WAITING), None)
+        is_next = all(other.due_at > now or _rank(other) >= _rank(shard) for other in waiting)
+        return None if is_next and knocking is None else context.amend(shard, due_at=soon)
+    asleep = next(iter(waiting), None)
     if shard.step is not Step.PLANNED or (first := asleep or knocking) is None:
         return None
     return context.put(
