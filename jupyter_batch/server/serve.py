@@ -39,6 +39,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `serve`, and the table of faults as the help's last part."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = FAULTS
+    _add_upstream(parser)
+    _add_address(parser)
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="SPEC",
+        help="what shall go wrong, such as 'seed=7,429=0.2,truncate=0.1' (the table below)",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="where files and batches are kept over restarts "
+        "(default: a folder that goes when the server stops)",
+    )
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=1.5,
+        metavar="SECONDS",
+        help="the least time that a batch takes, so that its states can be seen (default: 1.5)",
+    )
+    parser.add_argument(
+        "--exit-when-idle",
+        type=float,
+        metavar="SECONDS",
+        help="stop when nothing was asked and no batch was open for so long",
+    )
+    parser.add_argument("--prefer-port", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
+
+
+def _add_upstream(parser: argparse.ArgumentParser) -> None:
+    """The options for the models that answer in place of the echo model."""
     parser.add_argument(
         "--upstream",
         metavar="MODEL",
@@ -73,6 +107,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="requests to the upstream at once (default: 16)",
     )
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    """The options for the address and the token."""
     parser.add_argument(
         "--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
     )
@@ -91,34 +129,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: one is made up and printed)",
     )
     token.add_argument("--no-token", action="store_true", help="let everybody on this machine in")
-    parser.add_argument(
-        "--faults",
-        default="",
-        metavar="SPEC",
-        help="what shall go wrong, such as 'seed=7,429=0.2,truncate=0.1' (the table below)",
-    )
-    parser.add_argument(
-        "--state",
-        type=Path,
-        metavar="DIR",
-        help="where files and batches are kept over restarts "
-        "(default: a folder that goes when the server stops)",
-    )
-    parser.add_argument(
-        "--pace",
-        type=float,
-        default=1.5,
-        metavar="SECONDS",
-        help="the least time that a batch takes, so that its states can be seen (default: 1.5)",
-    )
-    parser.add_argument(
-        "--exit-when-idle",
-        type=float,
-        metavar="SECONDS",
-        help="stop when nothing was asked and no batch was open for so long",
-    )
-    parser.add_argument("--prefer-port", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--announce", type=Path, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,13 +37,18 @@ def let_in(status: str | None) -> dict[str, Any]:
     return {"held": "", "alone": 0} if is_in(status) else {}
 
 
-def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
-    """The shard, delayed behind another of its job refused for quota; None: it may proceed."""
-    others = [
+def _others_held(context: ShardContext, shard: ShardRecord) -> list[ShardRecord]:
+    """The other shards of the job that were refused for quota, or wait behind one that was."""
+    return [
         other
         for other in context.ledger.shards(context.job.id)
         if other.held and other.number != shard.number
     ]
+
+
+def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
+    """The shard, delayed behind another of its job refused for quota; None: it may proceed."""
+    others = _others_held(context, shard)
     now, soon = context.clock(), context.clock() + context.facts.poll_first * 2
     knocking = next((other for other in others if _knocks(other)), None)
     if _is_full(context, shard):
