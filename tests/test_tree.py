@@ -56,11 +56,7 @@ def test_a_function_is_short():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 name = f"{path.relative_to(PACKAGE).as_posix()}:{node.name}"
                 found[name] = node.end_lineno - node.lineno + 1
-    too_long = {
-        name: count
-        for name, count in found.items()
-        if count > LINES_A_FUNCTION
-    }
+    too_long = {name: count for name, count in found.items() if count > LINES_A_FUNCTION}
     assert too_long == {}
 
 
