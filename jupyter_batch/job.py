@@ -315,7 +315,7 @@ class Job(JobState):
             else step(self._here.ledger, self._record(), way, now=time.time)
         )
         if gone.follow_up is None:
-            self._report(gone.said or self._answers.said)
+            self._report(gone.message or self._answers.message)
         return gone
 
     def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:

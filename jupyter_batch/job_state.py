@@ -128,7 +128,7 @@ class JobState(Handle):
         return msgspec.structs.replace(
             seen,
             attach=reopen(self.id),
-            merged=self._answers.said,
+            merged=self._answers.message,
             unbound=(self.id,) if self._is_unbound(record, seen) else (),
             answers=found.answers,
             examples=found.examples,
@@ -178,7 +178,7 @@ class JobState(Handle):
 
     def _is_unbound(self, record: JobRecord, seen: Snapshot) -> bool:
         """Whether its answers are for a frame that this process lacks; `adopt` reports that itself."""
-        held = bool(self._answers.targets or self._answers.said or self._salvaged is not None)
+        held = bool(self._answers.targets or self._answers.message or self._salvaged is not None)
         return seen.is_complete and record.framed and not (held or record.adopted)
 
     def _begin(self, api_key: str | None) -> None:
@@ -279,5 +279,5 @@ class JobState(Handle):
                 raise
 
     def _report(self, sentence: str) -> None:
-        self._answers.said = sentence
+        self._answers.message = sentence
         self._redraw()

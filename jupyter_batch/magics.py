@@ -185,8 +185,8 @@ def _notify(words: list[str]) -> None:
     if len(words) > 1:
         raise OptionError(f"%{NAME} {VERBS['notify']}")
     where = words[0] if words else "desktop"
-    said = notify(None if where == "off" else where)
-    sys.stdout.write(f"{said}\n")
+    status = notify(None if where == "off" else where)
+    sys.stdout.write(f"{status}\n")
 
 
 def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:

@@ -262,28 +262,28 @@ def _places(kept: list[ShardRecord], folder: JobFolder, rows: int) -> Array:
 
 
 def _job(place: JobRecord, parts: list[Part], now: float) -> JobRecord:
-    told = parts[0].orphan
-    tag = told.batch.tag
+    orphan = parts[0].orphan
+    tag = orphan.batch.tag
     body_model = next((part.model for part in parts if part.model), None) or place.body_model
     endpoint = (
         next((part.url for part in parts if part.url), None)
-        or told.batch.endpoint
+        or orphan.batch.endpoint
         or place.endpoint
     )
     model = tag.get(TAG_MODEL) or f"{place.provider}/{body_model}"
     return msgspec.structs.replace(
         place,
-        id=told.job,
-        fingerprint=f"adopted {told.job}",
+        id=orphan.job,
+        fingerprint=f"adopted {orphan.job}",
         price=price_of(model, api_base=place.api_base),
         space=space_of(place.space or None, place.provider, endpoint)
-        + (f".{told.schema}" if told.schema else ""),
+        + (f".{orphan.schema}" if orphan.schema else ""),
         created_at=min((part.orphan.batch.created_at or now for part in parts), default=now),
         model=model,
         body_model=body_model,
         endpoint=endpoint,
         out=tag.get(TAG_OUT) or place.out,
-        samples=told.samples,
+        samples=orphan.samples,
         adopted=True,
         aligned=False,
     )

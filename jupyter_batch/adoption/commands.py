@@ -124,7 +124,7 @@ async def take_up(
             other = await adopt_batch(ledger, provider, place, batch, now=now)
             return [other], _words(other, ledger)
         records: list[JobRecord] = []
-        said = [] if groups else [repr(found)]
+        messages = [] if groups else [repr(found)]
         for job, group in groups:
             try:
                 await adopt(ledger, provider, place, group, now=now)
@@ -134,11 +134,11 @@ async def take_up(
                     continue
                 if which is not None:
                     raise
-                said.append(f"{job} was not taken up: {e}")  # the others still are
+                messages.append(f"{job} was not taken up: {e}")  # the others still are
             else:
                 records.append(ledger.job(job))
-                said += _words(records[-1], ledger)
-        return records, said
+                messages += _words(records[-1], ledger)
+        return records, messages
 
 
 def _given(where: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +233,7 @@ async def _reached(
         if not hasattr(provider, needs):
             raise ModelError(
                 f"at {RECORDS[place.provider].title} batches can't be searched for by whose they are, so "
-                "that those of a lost ledger can't be told from others"
+                "that those of a lost ledger can't be distinguished from others"
             )
         yield cast("Searched", provider)
     finally:
@@ -293,35 +293,35 @@ def _there(ledger: Ledger, which: str, found: Orphans) -> JobRecord:
 def _words(job: JobRecord, ledger: Ledger) -> list[str]:
     """The messages for the user about an adopted job."""
     shards = ledger.shards(job.id)
-    said = []
+    messages = []
     absent = sum(shard.absent for shard in shards)
     if absent:
         were = "was" if absent == 1 else "were"
-        said.append(
+        messages.append(
             f"{job.id}: {absent:,} of its {len(shards):,} batches {were} not found at the provider: those rows "
             "have no answer here. `adopt` takes up what comes to light later."
         )
     folder = ledger.folders.of(job.id)
     if job.own_ids:
-        said.append(
+        messages.append(
             f"{job.id}: its {job.rows:,} requests were sent by other software; their custom ids are the index of "
             "job.results(). Nothing of it is sent from here."
         )
     elif job.aligned:
-        said.append(
+        messages.append(
             f"{job.id}: its folder was here still, so it is as it was: run its cell again, or attach it."
         )
     elif not is_translated(job.dialect, job.endpoint) and all(
         folder.requests(shard.number).exists() for shard in shards if not shard.absent
     ):
-        said.append(
+        messages.append(
             f"{job.id}: run its cell again, and each answer lands on its own row; nothing that was found is "
             "paid again."
         )
     else:
-        said.append(
+        messages.append(
             f"{job.id}: what was asked can't be fetched as it was planned: running its cell again would pay "
             f'again. df.llm.attach("{job.id}", by_position=True) fills a frame whose rows stand in the '
             "order in which they were sent."
         )
-    return said
+    return messages

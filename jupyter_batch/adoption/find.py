@@ -107,13 +107,13 @@ class Orphans(_Batches[Orphan]):
         return by_job
 
     def _words(self) -> list[str]:
-        said = super()._words()
+        messages = super()._words()
         if self.hidden:
-            said.append(
-                f"{self.hidden:,} under way at {self.place} can't be told yet: whose they are is shown when "
+            messages.append(
+                f"{self.hidden:,} under way at {self.place} are not known yet: their jobs are shown when "
                 "they have ended. Look again then."
             )
-        return said
+        return messages
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [

@@ -100,7 +100,7 @@ def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
                     "it was not taken up"
                 )
             if not part.positions:
-                part.url, part.model = _told(line)
+                part.url, part.model = _target_of(line)
             part.positions.append(position)
             part.hashes += sent_hash(line, position % orphan.samples)
     if not part.positions:
@@ -114,7 +114,7 @@ async def _by_results(
     view = orphan.batch
     if view.ending is None:
         raise InputError(
-            f"which rows are in {view.id} can't be told before it has ended, since its requests can't be "
+            f"which rows are in {view.id} is known only once it has ended, since its requests can't be "
             "fetched: adopt it then"
         )
     found: set[int] = set()
@@ -160,7 +160,7 @@ class _Line(msgspec.Struct):
     body: _Body | None = None
 
 
-def _told(line: bytes) -> tuple[str | None, str | None]:
+def _target_of(line: bytes) -> tuple[str | None, str | None]:
     """(url, model) of a request line."""
     try:
         read = msgspec.json.decode(line, type=_Line)

@@ -182,9 +182,9 @@ def groups() -> dict[str, tuple[Option, ...]]:
 
 def notes() -> dict[str, str]:
     """The beginning of each option's help, for a menu, in the order of use."""
-    told = {option.flag: option.help for options in groups().values() for option in options}
-    told |= {flag: told[f"--{flag[5:]}"] for flag in flags() if flag not in told}
-    return {flag: told[flag][:NOTE] for flag in dict.fromkeys((*FIRST, *told))}
+    helps = {option.flag: option.help for options in groups().values() for option in options}
+    helps |= {flag: helps[f"--{flag[5:]}"] for flag in flags() if flag not in helps}
+    return {flag: helps[flag][:NOTE] for flag in dict.fromkeys((*FIRST, *helps))}
 
 
 def add_all(section: argparse._ActionsContainer, options: Iterable[Option]) -> None:

@@ -195,8 +195,8 @@ def define(function: Function, name: str | None = None) -> dict[str, Any]:
             )
         if parameter.annotation is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
             raise OptionError(
-                f"the tool {name!r}: its parameter {parameter.name!r} has no type hint, and the model is "
-                "told what to give by it"
+                f"the tool {name!r}: its parameter {parameter.name!r} has no type hint, which the model "
+                "needs to choose its value"
             )
     schema = _schema(function, name)
     about, texts = documented(inspect.getdoc(inner) or "")
@@ -245,7 +245,7 @@ def _schema(function: Function, name: str) -> dict[str, Any]:
 
 def _no_json(name: str, error: Exception) -> OptionError:
     why = str(error).partition("\n")[0]
-    return OptionError(f"the tool {name!r}: its parameters can't be told as JSON ({why})")
+    return OptionError(f"the tool {name!r}: its parameters can't be written as JSON ({why})")
 
 
 def _as_object(schema: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +345,7 @@ def _misfit(error: dict[str, Any]) -> str:
     return f"{where}: {error['msg']}" if where else str(error["msg"])
 
 
-def told(value: Any) -> str:
+def result_text(value: Any) -> str:
     """Return a tool's return value for the model: a text unchanged, anything else as JSON."""
     from pydantic_core import to_json
 

@@ -206,7 +206,7 @@ def linear(rates: Rates, part: Callable[[Any, float], Any] = _part) -> Pricer:
         longer_tokens = usage.cache_write_1h_tokens
         text = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
         text = text - usage.input_audio_tokens - usage.input_image_tokens
-        said = usage.output_tokens - usage.output_audio_tokens - usage.output_image_tokens
+        plain_output = usage.output_tokens - usage.output_audio_tokens - usage.output_image_tokens
         cost = (
             part(usage.cached_tokens, cached)
             + part(longer_tokens, longer)
@@ -216,10 +216,10 @@ def linear(rates: Rates, part: Callable[[Any, float], Any] = _part) -> Pricer:
         )
         if thinks:
             cost = cost + part(usage.reasoning_tokens, thought)
-            said = said - usage.reasoning_tokens
+            plain_output = plain_output - usage.reasoning_tokens
         cost = cost + part(usage.output_audio_tokens, audio_out)
         cost = cost + part(usage.output_image_tokens, image_out)
-        return cost + part(text, plain_in) + part(said, plain_out)
+        return cost + part(text, plain_in) + part(plain_output, plain_out)
 
     return price
 

@@ -134,14 +134,14 @@ def _state(seen: Sequence[Snapshot]) -> State:
 def _answers(seen: Sequence[Snapshot], most: int = 6) -> tuple[Answer, ...]:
     """Return the first answers of all jobs, ordered by row."""
     each = max(1, most // len(seen))
-    told = [
+    answers = [
         msgspec.structs.replace(answer, of=one.model)
         for one in seen
         for answer in one.answers[:each]
     ]
-    return tuple(sorted(told, key=lambda answer: answer.row))
+    return tuple(sorted(answers, key=lambda answer: answer.row))
 
 
 def _sum(tokens: Iterable[int | None]) -> int | None:
-    told = [count for count in tokens if count is not None]
-    return sum(told) if told else None
+    known = [count for count in tokens if count is not None]
+    return sum(known) if known else None

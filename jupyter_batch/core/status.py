@@ -261,8 +261,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rate(self) -> float | None:
         """Return the rows per second; None until the first row is done."""
-        told = self.pace
-        return told[0] if told else None
+        pace = self.pace
+        return pace[0] if pace else None
 
     @property
     def eta(self) -> float | None:

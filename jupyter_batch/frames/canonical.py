@@ -177,9 +177,9 @@ def _content(value: Any) -> Any:
         index = [] if isinstance(value, pd.Index) else value.index.tolist()
         return ["series", value.name, index, value.tolist()]
     if isinstance(value, Enum) or type(value).__module__.partition(".")[0] in _WITH_TEXTS:
-        return _told(value)
+        return _repr_of(value)
     state = _state(value)
-    return _told(value) if state is None else [type(value).__qualname__, state]
+    return _repr_of(value) if state is None else [type(value).__qualname__, state]
 
 
 def _plain(value: Any) -> Any:
@@ -193,7 +193,7 @@ def _cells(values: Any) -> list[Any]:
     return held
 
 
-def _told(value: Any) -> str:
+def _repr_of(value: Any) -> str:
     text = str(value)
     return _unknown(value) if " at 0x" in text else text
 

@@ -156,7 +156,9 @@ def _kind(label: Any) -> int:
 
 def index_to_bytes(index: Index) -> bytes:
     """Return the index as JSON; labels that can't be represented are stored as texts."""
-    return orjson.dumps({"names": [_told(name) for name in index.names], "index": _spec(index)})
+    return orjson.dumps(
+        {"names": [_stored_label(name) for name in index.names], "index": _spec(index)}
+    )
 
 
 def index_from_bytes(data: bytes) -> Index:
@@ -210,7 +212,7 @@ def _spec(index: Index) -> dict[str, Any]:
     return {
         "kind": "labels",
         "dtype": str(dtype),
-        "values": [_told(value) for value in index.tolist()],
+        "values": [_stored_label(value) for value in index.tolist()],
     }
 
 
@@ -278,7 +280,7 @@ def _labelled(values: list[Any], dtype: str) -> Index:
         return plain
 
 
-def _told(label: Any) -> Any:
+def _stored_label(label: Any) -> Any:
     """Return a label for JSON: texts, integers, bools, None; others as [type, value]."""
     if isinstance(label, np.generic):
         label = label.item()
@@ -297,7 +299,7 @@ def _told(label: Any) -> Any:
     if isinstance(label, pd.Timedelta):
         return ["span", _spec(pd.TimedeltaIndex([label]))]
     if isinstance(label, tuple):
-        return ["tuple", [_told(part) for part in label]]
+        return ["tuple", [_stored_label(part) for part in label]]
     return ["text", _text_of(label)]
 
 
@@ -312,10 +314,10 @@ def _escaped(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-def _label(told: Any) -> Any:
-    if not isinstance(told, list):
-        return told
-    kind, how = told
+def _label(stored: Any) -> Any:
+    if not isinstance(stored, list):
+        return stored
+    kind, how = stored
     if kind == "text":
         return how.encode("ascii").decode("unicode_escape")
     if kind == "tuple":

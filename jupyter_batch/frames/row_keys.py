@@ -203,9 +203,9 @@ _WAY_OUT = (
     "Nothing was written. `job.merge(df)` fills the frame that was submitted, in any order and with its index; "
     "running the cell again sends this one."
 )
-_SAME_TEXT = "moved and can't be told from others with the same text"
+_SAME_TEXT = "moved and can't be distinguished from others with the same text"
 _SAME_CELLS = (
-    "can't be told from others: their prompts differ, and the cells that these read do not"
+    "can't be distinguished from others: their prompts differ, and the cells that these read do not"
 )
 
 

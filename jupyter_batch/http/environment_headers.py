@@ -88,9 +88,9 @@ def strays(
         return found
     secrets = {secret.strip(): name for name, secret in in_environment(environ)}
     for header, value in headers.items():
-        said = value.rpartition(" ")[2]
-        if said in secrets and said != key:
-            found.append(Stray(header, secrets[said]))
+        credential = value.rpartition(" ")[2]
+        if credential in secrets and credential != key:
+            found.append(Stray(header, secrets[credential]))
     return found
 
 

@@ -68,14 +68,14 @@ class Listing:
                 ):
                     jobs, older = self._jobs(now)
                     damaged = " ".join(self.ledger.unreadable.values())
-                    self._made = self._told(jobs, older, clean(damaged, 1000))
+                    self._made = self._encoded(jobs, older, clean(damaged, 1000))
                     self._stamp = stamp
                     self._until = now + (
                         STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS
                     )
             except (LedgerError, OSError) as e:  # OSError: a folder that can't even be looked into
                 self._made = None
-                return self._told(problem=clean(str(e), 1000))
+                return self._encoded(problem=clean(str(e), 1000))
             return self._made
 
     def cancel(self, name: str) -> list[str]:
@@ -99,7 +99,7 @@ class Listing:
             self._made = None  # what this very connection writes does not change the stamp
         return [record.id for record in still_open if not followed(record, now)]
 
-    def _told(
+    def _encoded(
         self, jobs: Sequence[dict[str, Any]] = (), older: int = 0, problem: str = ""
     ) -> bytes:
         home = self.ledger.home

@@ -41,7 +41,7 @@ class Standpoint(NamedTuple):
 class Answers:
     """The outcomes of a job's rows, and the frames that they fill. Thread-safe (the job's lock).
 
-    said: the last message about a frame that was filled, or that refused. refused: the last frame
+    message: the last one about a frame that was filled, or that refused. refused: the last frame
     to be filled refused. out: the column requested
     last, of several equal calls; None for the one that the job was planned with. keep: the same for
     the columns of further content of the answers.
@@ -59,7 +59,7 @@ class Answers:
         self._gathered: tuple[tuple[object, ...], Outcomes] | None = None
         self._source: Relabelled | None = None
         self.targets: list[MergeTarget] = []
-        self.said = ""
+        self.message = ""
         self.refused = False
         self._filled = 0  # answers that the last merge had
         self.out: str | None = None
@@ -282,11 +282,11 @@ class Answers:
         job, shards, folder = self._read()
         here = answers_here(job, shards)  # before: more may come during the merge
         with of_job(traced(job)), span("jupyter_batch.merge"):
-            said = target.merge(
+            message = target.merge(
                 job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
             )
         self.refused, self._filled = False, here
-        return said
+        return message
 
     def merge(self) -> Iterator[str]:
         """Merge into each incomplete frame, once; yield a message for each, refusals too."""
@@ -295,13 +295,13 @@ class Answers:
                 continue
             target.merged = True
             try:
-                said = self.fill(target, getattr(kernel.shell(), "user_ns", None))
+                message = self.fill(target, getattr(kernel.shell(), "user_ns", None))
             except JupyterBatchError as e:
-                said, self.refused = f"not merged: {e}", True
+                message, self.refused = f"not merged: {e}", True
             except KeyboardInterrupt:
                 target.merged = False  # a column, or a part of it, is missing: merge again
                 raise
-            yield said
+            yield message
 
 
 def answers_here(job: JobRecord, shards: list[ShardRecord]) -> int:

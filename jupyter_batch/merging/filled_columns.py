@@ -39,7 +39,7 @@ def fill_with(
     vectors = Field(out, out, "object")  # whether or not any row has one
     fields = {out: vectors} if job.endpoint == EMBEDDINGS else all_columns(out, job.schema, keep)
     named = fields
-    beside = kept_columns(out, keep)
+    extras = kept_columns(out, keep)
 
     if job.samples > 1:
         fields = dict.fromkeys(fields, Field(out, out, "object"))
@@ -47,8 +47,8 @@ def fill_with(
     answers: list[Any] = []
 
     def values(column: str) -> Any:
-        if column in beside:
-            return found.kept[beside[column].key]
+        if column in extras:
+            return found.kept[extras[column].key]
         field = named[column]
         if field is None or field is vectors:
             return found.answers

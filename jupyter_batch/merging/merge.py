@@ -110,7 +110,7 @@ def merge(
     cells = None if foreign is None else foreign(frame, positions)
     if by_hand and cells is not None and cells.rows:
         raise ColumnError(
-            f"{cells.said()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
+            f"{cells.described()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
             "job.results() has the answers"
         )
     spare = {} if cells is None else cells.rows
@@ -164,7 +164,7 @@ def _left(cells: ForeignCells) -> str:
     if not cells.rows:
         return ""
     were = "was left as it was" if cells.them == "it" else "were left as they were"
-    return f"; {cells.said()} and {were}: job.merge(df, overwrite=True) replaces {cells.them}"
+    return f"; {cells.described()} and {were}: job.merge(df, overwrite=True) replaces {cells.them}"
 
 
 def relabelled(job: JobRecord, folder: JobFolder, frame: pd.DataFrame) -> Relabelled | None:

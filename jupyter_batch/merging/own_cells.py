@@ -70,14 +70,16 @@ class ForeignCells:
             for number in range(2, len(frames.column_labels(self._frame)) + 3)
         )
         free = next(name for name in names if not frames.has_column(self._frame, name + end))
-        raise ColumnError(f"{self.said()}: overwrite=True replaces {self.them}, or out={free!r}")
+        raise ColumnError(
+            f"{self.described()}: overwrite=True replaces {self.them}, or out={free!r}"
+        )
 
     @property
     def them(self) -> str:
         """The pronoun of their number."""
         return "it" if sum(map(len, self.rows.values())) == 1 else "them"
 
-    def said(self) -> str:
+    def described(self) -> str:
         """Their number, and where they are."""
         rows = self.rows
         count = sum(map(len, rows.values()))
@@ -143,11 +145,11 @@ class ForeignCells:
             best = find(asked.labels, asked.asks, keys.labels, keys.asks)
             moved = _moved(asked.labels, asked.asks, keys.labels, keys.asks, best)
             yield best
-        told = self._told(tuple(job.columns)) if job.columns else None
-        if told is not None:
-            at = find(*told, keys.labels, keys.fingerprints)
+        recorded = self._recorded_keys(tuple(job.columns)) if job.columns else None
+        if recorded is not None:
+            at = find(*recorded, keys.labels, keys.fingerprints)
             at[(at >= 0) & keys.ambiguous[at]] = -1
-            moved = moved or _moved(*told, keys.labels, keys.fingerprints, at)
+            moved = moved or _moved(*recorded, keys.labels, keys.fingerprints, at)
             yield at
             best = np.where(best >= 0, best, at)
         known = best >= 0
@@ -164,7 +166,7 @@ class ForeignCells:
         between[[0, -1]] = -1
         yield between
 
-    def _told(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
+    def _recorded_keys(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
         """The hashes of the frame's labels and of its cells in these columns, or None."""
         if columns not in self._fingerprints:
             try:

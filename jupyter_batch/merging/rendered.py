@@ -92,8 +92,8 @@ class Rendered(msgspec.Struct, frozen=True):
         gone = [str(label) for label in columns if not frames.is_single(frame, label)]
         if gone:
             raise AlignmentError(
-                f"the frame has no column {gone[0]!r} any more, by which its rows were to be told: the cells that "
-                "the prompt read do not tell them. Nothing was written; job.results() has the answers"
+                f"the frame has no column {gone[0]!r} any more, which identifies its rows: the cells that "
+                "the prompt read do not identify them. Nothing was written; job.results() has the answers"
             )
         before = frames.identities(self.witness, columns)
         now = frames.identities(frame, columns)
@@ -140,7 +140,7 @@ def columns_of(frame: pd.DataFrame, texts: list[str]) -> list[Any]:
     gone = [text for text in texts if text not in by_text]
     if gone:
         raise ColumnError(
-            f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be told "
-            "apart from changed ones, so nothing was written"
+            f"the frame has no column {gone[0]!r}, which the job's prompt used: its rows can't be "
+            "distinguished from changed ones, so nothing was written"
         )
     return [by_text[text] for text in texts]

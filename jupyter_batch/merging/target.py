@@ -119,7 +119,7 @@ class MergeTarget:
         watched, positions = self._found or (None, None)
         is_same = watched is not None and watched.is_same(self.frame)
         try:
-            said = merge(
+            message = merge(
                 job,
                 folder,
                 found,
@@ -135,7 +135,7 @@ class MergeTarget:
             self.allow()
             raise
         self.allow()  # the columns are this job's now
-        return said + self._hints(names)
+        return message + self._hints(names)
 
     def _hints(self, names: dict[str, Any] | None) -> str:
         """What the user may not expect of a frame that has no name, or another one's."""

@@ -130,8 +130,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
             if self.left_out
             else ""
         )
-        said = ", ".join(part for part in (self.latency, some) if part)
-        return f"Batches, from sent to over: {said}" if said else "Batches"
+        caption = ", ".join(part for part in (self.latency, some) if part)
+        return f"Batches, from sent to over: {caption}" if caption else "Batches"
 
     @property
     def costs_title(self) -> str:

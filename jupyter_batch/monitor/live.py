@@ -287,7 +287,7 @@ class TextMonitor:
         self._seen, self._as_of = seen, 0.0
         self._shown = False
         self._progress = Progress(cast("TextIO", _Late(stream)), tty=False)
-        self._told_in: object = None
+        self._shown_in: object = None
         self._attending: int | None = None
         self._cell: int | None = None
         self._pending: View | None = None
@@ -298,9 +298,9 @@ class TextMonitor:
             self._shown, self._cell, self._pending = True, terminal.cell_number(), None
             if snapshot is not None and not _late(snapshot, self._as_of):
                 self._seen, self._as_of = view(snapshot), snapshot.now
-            if cell is None or cell != self._told_in:
+            if cell is None or cell != self._shown_in:
                 self._progress.forget()
-            self._told_in = cell
+            self._shown_in = cell
             self._progress.update(self._seen)
 
     def update(self, snapshot: Snapshot) -> None:
@@ -345,7 +345,7 @@ class TextMonitor:
                 self._progress.bars = False
                 self._progress.close()
                 if self._progress.writes != before:
-                    self._told_in = cell
+                    self._shown_in = cell
 
     def widget(self, _snapshot: Snapshot | None = None) -> Any:
         """Refuse: this screen was chosen because no widget can be made."""

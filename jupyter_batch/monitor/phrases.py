@@ -19,16 +19,16 @@ _FINISHES = frozenset(map(str, Finish))
 
 def cuts(shot: Snapshot) -> list[str]:
     """`3 answers were cut off: allow more (max_tokens); ...`, for each finish reason."""
-    told = []
+    phrases = []
     for word, answers in shot.cuts:
         finish = Finish(word) if word in _FINISHES else Finish.ERROR
         were = "answer was" if answers == 1 else "answers were"
         them = "it" if answers == 1 else "them"
         again = f"; job.retry(max_tokens=...) sends {them} again" if finish is Finish.LENGTH else ""
-        told.append(
+        phrases.append(
             f"{answers:,} {were} cut off: {_CUT[finish]}{again if shot.is_complete else ''}"
         )
-    return told
+    return phrases
 
 
 def cost(shot: Snapshot) -> str:

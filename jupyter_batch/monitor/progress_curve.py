@@ -41,13 +41,13 @@ def curve(shot: Snapshot) -> CurveFields:
     heights = [done_at(points, shot.created_at + number * step) for number in range(COLUMNS - 1)]
     heights.append(shot.counts.done)
     counted = "rows" if shot.samples == 1 else "answers"
-    told = [
+    captions = [
         *_marks(points, total, shot.created_at),
         f"{shot.counts.done:,} of {total:,} {counted} after {span(end - shot.created_at)}",
     ]
     return {
         "curve": tuple(round(100 * rows / total) for rows in heights),
-        "curve_words": ", ".join(told),
+        "curve_words": ", ".join(captions),
     }
 
 

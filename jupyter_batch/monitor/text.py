@@ -29,10 +29,10 @@ def line(shown: View | Snapshot) -> str:
 def details(seen: View) -> list[str]:
     """What follows the line where there is room: messages, and why rows failed."""
     more = [f"and {seen.more_reasons} more reasons in job.errors"] if seen.more_reasons else []
-    told = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
+    examples = [*seen.examples, *[None] * (len(seen.reasons) - len(seen.examples))]
     why = [
         f"{count:,} x {reason}" + (f" ({example.words})" if example else "")
-        for (reason, count), example in zip(seen.reasons, told, strict=True)
+        for (reason, count), example in zip(seen.reasons, examples, strict=True)
     ]
     return [*seen.lines, *why, *more]
 

@@ -23,9 +23,9 @@ REASONS_SHOWN = 5
 LINE = 1200
 """Characters of a line that says what happened and what to do: its advice, which comes last, is never cut off."""
 ETA_ROWS = 20
-"""An eta is told from this many answered rows on (or a fiftieth of all): from fewer it would be a guess."""
+"""Answered rows (or a fiftieth of all) from which an ETA is shown: from fewer it would be a guess."""
 ETA_SPREAD = 0.1
-"""A pace is never told more exactly than this: batches are answered in bursts."""
+"""A pace is never shown more exactly than this: batches are answered in bursts."""
 TEXT, ANSWER = 80, 160
 """Characters that are shown of a row, and of its answer: a schema's fields take more than a word."""
 SHARDS_SHOWN = 200
@@ -66,7 +66,7 @@ class Sight(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One batch of a job. progress: `40,000 of 50,000`; note: what it waits for, or what was said of it."""
+    """One batch of a job. progress: `40,000 of 50,000`; note: the reason of its wait, or the last message about it."""
 
     number: int
     state: str
@@ -84,7 +84,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     phrases such as "4 min since 12:03". as_of: the moment of it all. cost: a phrase, "" where nothing was paid for
     yet. lines: what there is to say, newest last. blocked: of these a sentence for each cause of a block. estimate:
     the expected and the highest cost of the whole job. prices: (action, "36 rows, about $0.02 (at most $0.05)") for
-    each of `offers` that costs money. examples: of each reason a row that it was told of, or None. more_parts: batches
+    each of `offers` that costs money. examples: a row of each reason, or None. more_parts: batches
     that are not among `parts`. offers: what may be done now, out of retry, finish and merge. curve: rows done over
     the job's time, in percent of all, at moments of equal distance; curve_words: the same as a sentence's part.
     cut_off: `3 cut off`, "" for none. unit: what is counted, a row or an answer.
@@ -145,15 +145,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def counts(self) -> str:
         """`410 succeeded, 2 failed, 588 running`; empty kinds are left out."""
-        told = [f"{part.count:,} {part.word}" for part in self.segments]
-        return ", ".join([*told, *filter(None, [self.cut_off])])
+        parts = [f"{part.count:,} {part.word}" for part in self.segments]
+        return ", ".join([*parts, *filter(None, [self.cut_off])])
 
     @property
     def asides(self) -> list[str]:
-        """What is said of the rows beside how many are done: `2 failed`, `3 cut off`."""
+        """The kinds of rows next to the number done: `2 failed`, `3 cut off`."""
         quiet = {"succeeded", "running"}
-        told = [f"{part.count:,} {part.word}" for part in self.segments if part.kind not in quiet]
-        return [*told, *filter(None, [self.cut_off])]
+        parts = [f"{part.count:,} {part.word}" for part in self.segments if part.kind not in quiet]
+        return [*parts, *filter(None, [self.cut_off])]
 
 
 def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
@@ -249,7 +249,7 @@ def _eta(shot: Snapshot) -> str:
 
 
 def _spread(eta: float, answered: int) -> str:
-    """` (5 to 8 min)`: two standard errors of a pace that was told by so many rows; "" where both ends read alike."""
+    """` (5 to 8 min)`: two standard errors of a pace estimated from so many rows; "" where both ends read alike."""
     left = max(0.25, 1 - max(ETA_SPREAD, 2 / answered**0.5))
     low, high = roughly(eta * left), roughly(eta / left)
     if low == high or eta < MINUTE:
@@ -293,10 +293,10 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
 
 def _model(shot: Snapshot) -> str:
     model, provider = clean(shot.model, 100), clean(shot.provider, 40)
-    told = model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
+    name = model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
     sent = [shard for shard in shot.shards if shard.batch_id]
     live = bool(sent) and all(shard.realtime for shard in sent)
-    return f"{told}, in real time" if live else told
+    return f"{name}, in real time" if live else name
 
 
 def _tokens(shot: Snapshot) -> str:
@@ -312,9 +312,10 @@ def _sight(answer: Answer) -> Sight:
 
 
 def _examples(shot: Snapshot) -> tuple[Sight | None, ...]:
-    told = dict(shot.examples)
+    examples = dict(shot.examples)
     return tuple(
-        _sight(told[why]) if why in told else None for why, _ in shot.reasons[:REASONS_SHOWN]
+        _sight(examples[why]) if why in examples else None
+        for why, _ in shot.reasons[:REASONS_SHOWN]
     )
 
 
@@ -367,12 +368,12 @@ def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
         *map(to_attach, shot.unbound),
         sent_again(shot.again),
     ]
-    told = [clean(why, LINE) for why, _ in shot.reasons]
+    reasons = [clean(why, LINE) for why, _ in shot.reasons]
     return tuple(
         dict.fromkeys(
             line
             for line in (clean(note, LINE) for note in notes)
-            if line and not any(line in why for why in told)
+            if line and not any(line in why for why in reasons)
         )
     )
 

@@ -208,7 +208,7 @@ class Panel:
                 try:
                     self._note = handler()
                 except Exception as error:  # nobody else would ever see it
-                    self._note = _told(error)
+                    self._note = _error_text(error)
                 self._draw()
             self.widget.send({"answer": True})
 
@@ -238,20 +238,20 @@ class Panel:
 
     def _do(self, name: str) -> None:
         try:
-            said = clean(self._actions[name]())
+            note = clean(self._actions[name]())
         except Exception as error:  # as above
-            said = _told(error)
+            note = _error_text(error)
 
         def answer() -> None:
             with self._lock, self.widget.hold_sync():
                 self._busy.discard(name)
-                self._note = said
+                self._note = note
                 self._draw()
 
         self._within(answer)
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return clean(
         str(error) if isinstance(error, JupyterBatchError) else f"{type(error).__name__}: {error}"
     )

@@ -73,6 +73,7 @@ def marked_holes(holes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[An
     return {
         **holes,
         "messages": [
-            marked_messages(said) if isinstance(said, list) else said for said in holes["messages"]
+            marked_messages(messages) if isinstance(messages, list) else messages
+            for messages in holes["messages"]
         ],
     }

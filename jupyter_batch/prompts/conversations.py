@@ -16,13 +16,13 @@ FIRST = ("system", "developer")
 """The roles of messages before the conversation proper."""
 
 
-def conversation(said: Any, what: str) -> list[dict[str, Any]]:
+def conversation(content: Any, what: str) -> list[dict[str, Any]]:
     """Return a text or a list of messages as messages. Raises InputError that names the fault."""
-    if isinstance(said, str):
-        return [{"role": "user", "content": said}]
-    if not isinstance(said, list) or not said:
-        raise InputError(f"{what} is {_kind(said)}: it has to be a text or a list of messages")
-    for message in said:
+    if isinstance(content, str):
+        return [{"role": "user", "content": content}]
+    if not isinstance(content, list) or not content:
+        raise InputError(f"{what} is {_kind(content)}: it has to be a text or a list of messages")
+    for message in content:
         if (
             not isinstance(message, dict)
             or message.get("role") not in ROLES
@@ -32,7 +32,7 @@ def conversation(said: Any, what: str) -> list[dict[str, Any]]:
                 f'{what} holds {_kind(message)}: each message is {{"role": ..., "content": ...}} with a '
                 f"role out of {', '.join(ROLES)}"
             )
-    return said
+    return content
 
 
 _FIRST_FIELDS = ("role", "content", "type", "id", "text", "name")
@@ -92,15 +92,17 @@ class Spoken:
         self, start: int, columns: Sequence[Sequence[Any]], rows: int
     ) -> dict[str, list[Any]]:
         """Each cell's messages, after the system message."""
-        said = [_messages(cell) for cell in columns[0]]
+        content = [_messages(cell) for cell in columns[0]]
         if self._system is None:
-            return {"messages": said}
+            return {"messages": content}
         at = {label: n for n, label in enumerate(self.columns)}
         first = self._system.holes(
             start, [columns[at[label]] for label in self._system.columns], rows
         )["text0"]
         return {
-            "messages": [_after(text, messages) for text, messages in zip(first, said, strict=True)]
+            "messages": [
+                _after(text, messages) for text, messages in zip(first, content, strict=True)
+            ]
         }
 
 
@@ -114,10 +116,10 @@ def _after(
 
 def _messages(cell: Any) -> list[dict[str, Any]] | RowError:
     try:
-        said = "" if cell is None else plain(cell)
-        if isinstance(said, str):
-            said = _written(said) or said
-        return conversation(said, "the conversation")
+        content = "" if cell is None else plain(cell)
+        if isinstance(content, str):
+            content = _written(content) or content
+        return conversation(content, "the conversation")
     except InputError as e:
         return RowError(str(e))
     except Exception as e:  # a value's own methods may raise anything
@@ -132,12 +134,12 @@ def _written(text: str) -> list[Any] | None:
         found = orjson.loads(text)
     except ValueError:
         return None
-    told = (
+    is_conversation = (
         isinstance(found, list)
         and found
         and all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in found)
     )
-    return plain(found) if told else None
+    return plain(found) if is_conversation else None
 
 
 def _kind(value: Any) -> str:

@@ -120,10 +120,12 @@ class Module:
         try:
             if self._head is not None:
                 return [*self._head, self._last(inputs)]
-            said = self._adapter.format(self._predictor.signature, self._predictor.demos, inputs)
-            if self._alike and said[-1] == self._last(inputs):
-                self._head = said[:-1]
-            return said
+            messages = self._adapter.format(
+                self._predictor.signature, self._predictor.demos, inputs
+            )
+            if self._alike and messages[-1] == self._last(inputs):
+                self._head = messages[:-1]
+            return messages
         except Exception as e:
             raise InputError(
                 f"dspy's {type(self._adapter).__name__} failed at row {position} (counted from 0): "

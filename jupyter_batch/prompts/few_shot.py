@@ -67,8 +67,8 @@ class Shown:
         return {
             **made,
             self._hole: [
-                said if isinstance(said, RowError) else self._with(said)
-                for said in made[self._hole]
+                messages if isinstance(messages, RowError) else self._with(messages)
+                for messages in made[self._hole]
             ],
         }
 
@@ -98,9 +98,9 @@ def pairs_of(
         label_of(label, labels, of="examples=")
     parser = None if schema is None else Parser(schema)
     made: list[Message] = []
-    for place, (said, answer) in enumerate(_rows(frame, prompt, fields)):
-        if isinstance(said, RowError):
-            raise InputError(f"row {place} of the examples (counted from 0): {said.reason}")
+    for place, (messages, answer) in enumerate(_rows(frame, prompt, fields)):
+        if isinstance(messages, RowError):
+            raise InputError(f"row {place} of the examples (counted from 0): {messages.reason}")
         text = _text(answer) if schema is None else _json(answer, schema)
         if parser is not None:
             try:
@@ -111,7 +111,7 @@ def pairs_of(
                 raise InputError(
                     f"row {place} of the examples (counted from 0) does not fit the schema: {e}{hint}"
                 ) from None
-        made += [*said[started(said) :], {"role": "assistant", "content": text}]
+        made += [*messages[started(messages) :], {"role": "assistant", "content": text}]
     size = len(orjson.dumps(made))
     if size > MOST_BYTES:
         raise InputError(
@@ -190,8 +190,8 @@ def _rows(
                     f"row {block.start + row} of the examples (counted from 0) has no value in column "
                     f"{gone!r}"
                 )
-            said = _filled(asked, {name: values[row] for name, values in holes.items()})
-            yield said, {key: at[label][row] for key, label in fields.items()}
+            messages = _filled(asked, {name: values[row] for name, values in holes.items()})
+            yield messages, {key: at[label][row] for key, label in fields.items()}
 
 
 def _filled(asked: Any, row: Mapping[str, Any]) -> Any:

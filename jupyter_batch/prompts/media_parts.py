@@ -77,7 +77,8 @@ class Pictured:
         return {
             **made,
             self._hole: [
-                self._put(said, more) for said, more in zip(made[self._hole], parts, strict=True)
+                self._put(messages, more)
+                for messages, more in zip(made[self._hole], parts, strict=True)
             ],
         }
 
@@ -91,21 +92,21 @@ class Pictured:
         except Exception as e:  # a value's own methods may raise anything
             return RowError(f"a picture can't be read: {raised(e)}")
 
-    def _put(self, said: Any, parts: list[dict[str, Any]] | RowError) -> Any:
-        if isinstance(said, RowError) or parts == []:
-            return said
+    def _put(self, messages: Any, parts: list[dict[str, Any]] | RowError) -> Any:
+        if isinstance(messages, RowError) or parts == []:
+            return messages
         if isinstance(parts, RowError):
             return parts
         if not self._whole:
-            return [*_text_parts(said), *parts]
-        users = [n for n, message in enumerate(said) if message["role"] == "user"]
+            return [*_text_parts(messages), *parts]
+        users = [n for n, message in enumerate(messages) if message["role"] == "user"]
         if not users:
             return RowError("the images go into the last user message, and there is none")
-        last = said[users[-1]]
+        last = messages[users[-1]]
         return [
-            *said[: users[-1]],
+            *messages[: users[-1]],
             {**last, "content": [*_text_parts(last["content"]), *parts]},
-            *said[users[-1] + 1 :],
+            *messages[users[-1] + 1 :],
         ]
 
 

@@ -118,8 +118,7 @@ class Called:
             return system
         cells = _Row(dict(zip(self.columns, row, strict=True)), self._read, self._fills)
         try:
-            said = self._function(cells)
-            messages = conversation(said, "the prompt function's answer")
+            messages = conversation(self._function(cells), "the prompt function's answer")
             check_addresses(messages, row)
         except (InputError, UnstableError) as e:
             return RowError(str(e))
@@ -198,8 +197,8 @@ class Given:
         first = [] if self._system is None else [{"role": "system", "content": self._system}]
         return {
             "messages": [
-                [*first, *conversation("" if said is None else said, f"prompt {start + n}")]
-                for n, said in enumerate(columns[0])
+                [*first, *conversation("" if cell is None else cell, f"prompt {start + n}")]
+                for n, cell in enumerate(columns[0])
             ]
         }
 

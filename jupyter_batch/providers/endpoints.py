@@ -77,8 +77,8 @@ def for_text(model: str, *, mode: str) -> Spoken:
 
 
 def _only_responses(entry: _Entry) -> bool:
-    told = entry.supported_endpoints
-    ways = {str(one) for one in told if one != "/v1/batch"} if isinstance(told, list) else set()
+    listed = entry.supported_endpoints
+    ways = {str(one) for one in listed if one != "/v1/batch"} if isinstance(listed, list) else set()
     return entry.mode == "responses" or ways == {RESPONSES}
 
 
@@ -145,8 +145,10 @@ def _is_bridged(
         if name in (_TOOLS, _SEARCH, _EFFORT)
     }
     taken = inspect.signature(check).parameters
-    told = {name: value for name, value in {**given, "api_base": api_base}.items() if name in taken}
-    info, _ = check(model=model, custom_llm_provider=provider, **told)
+    arguments = {
+        name: value for name, value in {**given, "api_base": api_base}.items() if name in taken
+    }
+    info, _ = check(model=model, custom_llm_provider=provider, **arguments)
     return bool(info.get("mode") == "responses")
 
 

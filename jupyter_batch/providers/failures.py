@@ -86,9 +86,9 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
     remember(secret)
     if (ours := _ours(error)) is not None:
         return ours
-    told = _told(error, place)
-    told.not_sent = told.status is None and _never_connected(error)
-    return told
+    failure = _failure_of(error, place)
+    failure.not_sent = failure.status is None and _never_connected(error)
+    return failure
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -113,7 +113,7 @@ def _ours(error: BaseException) -> ProviderError | None:
     return None
 
 
-def _told(error: BaseException, place: str) -> ProviderError:
+def _failure_of(error: BaseException, place: str) -> ProviderError:
     if (warning := raised_warning(error)) is not None:
         return WarningRaisedError(
             f"a library's warning ended the call to {place} ({type(warning).__name__}: "
@@ -218,9 +218,9 @@ def _no_answer(body: bytes, value: object, place: str, wanted: str) -> ProviderE
         status = _NOT_FOUND  # LM Studio responds to any unknown path with a 200
     if status is not None:
         return by_refusal(status, refusal, place, {}, shown=_OK)
-    said = refusal.message or "an empty answer"
+    text = refusal.message or "an empty answer"
     without = "" if is_error(value) else f" answered without {wanted!r}"
-    return ProviderDownError(f"{place}{without}: {said} (HTTP {_OK})")
+    return ProviderDownError(f"{place}{without}: {text} (HTTP {_OK})")
 
 
 def by_status(
@@ -240,29 +240,29 @@ def by_refusal(
     words: str = "",
 ) -> ProviderError:
     """The error for a refusal. shown: the response's status; words: the displayed message."""
-    said = f"{refusal.kind} {refusal.message}"
+    text = f"{refusal.kind} {refusal.message}"
     words = words or refusal.message
     message = f"{f'{place}: ' if place else ''}{words} (HTTP {shown or status})"
     retry_after = seconds_to_wait({name.lower(): value for name, value in headers.items()})
-    kind = _kind(status, refusal, said)
+    kind = _kind(status, refusal, text)
     error = kind(message, status=status, retry_after=retry_after)
     if isinstance(error, RateLimitError):
-        error.spent = _is_spent(status, said)
-        error.queue = not error.spent and is_queue(said)
-        error.limit = stated_limit(said) if error.queue else None
+        error.spent = _is_spent(status, text)
+        error.queue = not error.spent and is_queue(text)
+        error.limit = stated_limit(text) if error.queue else None
     elif status < _SERVER and not isinstance(error, NoBatchApiError):
-        error.input_file = of_file(said)
-        error.limit = stated_limit(said)
+        error.input_file = of_file(text)
+        error.limit = stated_limit(text)
     return error
 
 
-def _kind(status: int, refusal: Refusal, said: str) -> type[ProviderError]:
+def _kind(status: int, refusal: Refusal, text: str) -> type[ProviderError]:
     """The class of the error for a status; a quota error may have several."""
-    if status == 429 or _is_spent(status, said):  # noqa: PLR2004 - HTTP's own
+    if status == 429 or _is_spent(status, text):  # noqa: PLR2004 - HTTP's own
         return RateLimitError
-    if status in _QUOTA_STATUSES and is_quota(said):
+    if status in _QUOTA_STATUSES and is_quota(text):
         return RateLimitError
-    if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in said.lower()):  # noqa: PLR2004
+    if status in (401, 403) or (status == 400 and _NO_SUCH_KEY in text.lower()):  # noqa: PLR2004
         return AuthenticationError
     if is_no_route(status, refusal):
         return NoBatchApiError
@@ -271,8 +271,8 @@ def _kind(status: int, refusal: Refusal, said: str) -> type[ProviderError]:
     return ProviderDownError if status in (408, 425) or status >= 500 else BadRequestError  # noqa: PLR2004
 
 
-def _is_spent(status: int, said: str) -> bool:
-    return status == _SPENT or (status not in _NEVER_SPENT and is_spent(said))
+def _is_spent(status: int, text: str) -> bool:
+    return status == _SPENT or (status not in _NEVER_SPENT and is_spent(text))
 
 
 def _never_connected(error: BaseException) -> bool:

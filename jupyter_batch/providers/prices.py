@@ -282,11 +282,13 @@ def _batch(entry: Mapping[str, Any], discount: float | None, *, inclusive: bool)
             own["output"] = None
         return _unlike(Rates(**own), entry)
 
-    flat, told = rates("", None), _thresholds(entry, _BATCHES)
+    flat, steps = rates("", None), _thresholds(entry, _BATCHES)
     tiers: list[Tier] = []
-    for at, above in told:
+    for at, above in steps:
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
-    tiers += [Tier(at, Rates()) for at, _ in _thresholds(entry, "") if not told or at > told[-1][0]]
+    tiers += [
+        Tier(at, Rates()) for at, _ in _thresholds(entry, "") if not steps or at > steps[-1][0]
+    ]
     return Tariff(
         rates=flat, tiers=tuple(sorted(tiers, key=lambda tier: tier.above)), inclusive=inclusive
     )

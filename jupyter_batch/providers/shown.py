@@ -54,7 +54,7 @@ def table(records: Sequence[Record]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    notes = [f"{record.name}: {said}" for record in records if (said := _notes(record))]
+    notes = [f"{record.name}: {note}" for record in records if (note := _notes(record))]
     return "\n".join([*lines, "", *notes, "", '"?": the provider\'s documentation does not say'])
 
 
@@ -72,18 +72,18 @@ def _cells(record: Record) -> tuple[str, ...]:
 
 
 def _notes(record: Record) -> str:
-    said = [record.note] if record.note else []
+    notes = [record.note] if record.note else []
     if record.minimum is not None and record.minimum > 1:
-        said.append(f"at least {record.minimum:,} requests")
+        notes.append(f"at least {record.minimum:,} requests")
     if record.caveats:
-        said.append(record.caveats)
+        notes.append(record.caveats)
     if record.proven:
-        said.append(f"tested: {record.proven}")
+        notes.append(f"tested: {record.proven}")
     if record.carried:
-        said.append(f"called with {record.carried}")
+        notes.append(f"called with {record.carried}")
     if record.instead:
-        said.append(f"use {record.instead}")
-    return "; ".join(said)
+        notes.append(f"use {record.instead}")
+    return "; ".join(notes)
 
 
 def _number(value: int | None) -> str:

@@ -20,11 +20,11 @@ def agreements(answers: Sequence[Sequence[Any]]) -> list[float | None]:
     without regard to case, anything else as JSON; vectors are not compared. None where there is
     nothing to compare.
     """
-    told = [[plain(answer) for answer in one] for one in answers]
+    plain_answers = [[plain(answer) for answer in one] for one in answers]
     shares: list[float | None] = []
-    for at, mine in enumerate(told):
+    for at, mine in enumerate(plain_answers):
         both = same = 0
-        for other_at, other in enumerate(told):
+        for other_at, other in enumerate(plain_answers):
             if other_at != at:
                 pairs = [
                     (a, b)

@@ -207,13 +207,19 @@ def _plain(line: Any) -> tuple[str, str, str | None, int, int] | None:
     if body is None or body.error or body.usage is None or not body.choices:
         return None
     choice, usage = body.choices[0], body.usage
-    said = choice.message
+    message = choice.message
     is_complete, finish = _finish(choice.finish_reason)
-    if choice.index or said.refusal or said.tool_calls or not said.content or not is_complete:
+    if (
+        choice.index
+        or message.refusal
+        or message.tool_calls
+        or not message.content
+        or not is_complete
+    ):
         return None
     if not _is_of_texts(usage):
         return None
-    return line.custom_id, said.content, finish, usage.prompt_tokens, usage.completion_tokens
+    return line.custom_id, message.content, finish, usage.prompt_tokens, usage.completion_tokens
 
 
 def _is_of_texts(usage: Any) -> bool:

@@ -148,8 +148,8 @@ class ResultPreview:
         """The request text of a row, without the beginning common to all of them."""
         path = folder.requests(shard.number)
         if path not in self._beginning:
-            self._beginning[path] = beginning([said(line) for line in first_lines(path)])
-        return said(line_of(path, job.id, row)).removeprefix(self._beginning[path])[:LONGEST]
+            self._beginning[path] = beginning([shown_text(line) for line in first_lines(path)])
+        return shown_text(line_of(path, job.id, row)).removeprefix(self._beginning[path])[:LONGEST]
 
 
 def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Path]:
@@ -187,7 +187,7 @@ def lines_with(path: Path, ids: Iterable[bytes]) -> Iterator[bytes]:
                 yield data[begin : end + 1 if end >= 0 else len(data)]
 
 
-def said(line: bytes) -> str:
+def shown_text(line: bytes) -> str:
     """The last user message of a request line, in any dialect; "" where it is not text."""
     try:
         request = msgspec.json.decode(line)

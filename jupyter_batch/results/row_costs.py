@@ -41,7 +41,7 @@ class Costs:
         self._paid = price.paid(job.mode) if price is not None and job is not None else None
         self._live = price.standard if price is not None else None
 
-    def take(self, at: Array, counts: Mapping[str, Any], told: Array, free: Array) -> None:
+    def take(self, at: Array, counts: Mapping[str, Any], counted: Array, free: Array) -> None:
         """Set the costs of rows that this job paid for.
 
         counts: the tokens, by kind, of the rows that are `told`. free: nothing was billed, though
@@ -50,7 +50,7 @@ class Costs:
         for held, tariff in ((self.paid, self._paid), (self.live, self._live)):
             if held is not None:
                 costs = np.where(free, 0.0, UNKNOWN)
-                costs[told] = _priced(tariff, counts)
+                costs[counted] = _priced(tariff, counts)
                 np.frombuffer(held, dtype=np.float64)[at] = costs
 
     def free(self, at: Any) -> None:
@@ -67,7 +67,7 @@ class Costs:
         )
 
 
-def silence_is_free(shard: ShardRecord, told_of: int, *, strange: int = 0) -> bool:
+def silence_is_free(shard: ShardRecord, answers: int, *, strange: int = 0) -> bool:
     """Whether a request without a result line was certainly not billed.
 
     told_of: answers received. strange: lines that answer none of the requests. Not certain where
@@ -75,9 +75,9 @@ def silence_is_free(shard: ShardRecord, told_of: int, *, strange: int = 0) -> bo
     counts, nor where its file of answers was not read whole.
     """
     uncounted = shard.output_file_id and not shard.completed and not shard.failed
-    if uncounted and (strange or not told_of):
+    if uncounted and (strange or not answers):
         return False
-    return shard.ending is not State.COMPLETED and shard.completed <= told_of and not shard.unsure
+    return shard.ending is not State.COMPLETED and shard.completed <= answers and not shard.unsure
 
 
 def _priced(tariff: Tariff | None, counts: Mapping[str, Any]) -> Any:

@@ -46,8 +46,8 @@ def by_row(job: JobRecord, found: Outcomes) -> Outcomes:
             (made.output_tokens, found.output_tokens),
             (made.cached_tokens, found.cached_tokens),
         ):
-            told = [tokens for tokens in theirs[span] if tokens >= 0]
-            ours[row] = sum(told) if told else -1
+            known = [tokens for tokens in theirs[span] if tokens >= 0]
+            ours[row] = sum(known) if known else -1
     made.kept = {
         name: [_whole(values[row * n : row * n + n]) for row in range(job.frame_rows)]
         for name, values in found.kept.items()

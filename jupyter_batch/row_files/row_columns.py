@@ -198,7 +198,7 @@ def request_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
     Raises LedgerError where they are damaged and cannot be derived from the rows' keys.
     """
     remedy = (
-        f"what job {job.id} asked can't be told without it, and so not what is paid for already; nothing was sent. "
+        f"without it the requests of job {job.id} are not known, nor what is paid for already; nothing was sent. "
         f"{RESTORE[:1].upper()}{RESTORE[1:]}; reuse=False sends all rows, paid for or not"
     )
     from jupyter_batch.frames.row_keys import pairs

@@ -27,8 +27,8 @@ def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"
     definition of a valid answer, which has more detail than the schema sent; b"" for none. Its hash
     follows after a ".".
     """
-    told = repr((place, provider, endpoint.rpartition("/")[2])).encode()
-    space = blake2b(told, digest_size=HASH_BYTES).hexdigest()
+    key = repr((place, provider, endpoint.rpartition("/")[2])).encode()
+    space = blake2b(key, digest_size=HASH_BYTES).hexdigest()
     return f"{space}.{blake2b(schema, digest_size=HASH_BYTES).hexdigest()}" if schema else space
 
 

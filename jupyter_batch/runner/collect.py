@@ -52,9 +52,9 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         (shard.error_file_id, folder.errors(shard.number)),
         (shard.output_file_id, folder.output(shard.number)),
     ):
-        if file_id and await asyncio.to_thread(
-            _is_wanted, context, shard, target, only_output=only_output
-        ):
+        if not file_id:
+            continue
+        if await asyncio.to_thread(_is_wanted, context, shard, target, only_output=only_output):
             came = await _fetch(context, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
     output, errors = [

@@ -162,7 +162,7 @@ def _chatty(text: str) -> Any:
         )
     if any(one != objects[0] for one in objects[1:]):
         raise Misfit(
-            f"the answer holds {len(objects)} JSON objects, and which is meant can't be told"
+            f"the answer holds {len(objects)} JSON objects, and it is not clear which is meant"
         )
     return objects[0]
 

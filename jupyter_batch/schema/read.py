@@ -230,7 +230,7 @@ def _typed(made: Any, name: str) -> Schema:
         raise OptionError(f"the schema {name} names a type that is not defined: {e.name}") from None
     except (pydantic.errors.PydanticUserError, NameError, RecursionError) as e:
         why = str(e).partition("\n")[0]
-        raise OptionError(f"the schema {name} can't be said as a JSON schema: {why}") from None
+        raise OptionError(f"the schema {name} can't be written as a JSON schema: {why}") from None
     schema = json.loads(json.dumps(schema, default=str))
     described = schema.get("description")
     if described and not (made.__doc__ or "").strip():
@@ -245,12 +245,12 @@ def _typed(made: Any, name: str) -> Schema:
 
 def _factories(made: Any) -> dict[str, Any]:
     """Return the default factory of each field whose default is not a plain value."""
-    told = (
+    factories = (
         {field.name: field.default_factory for field in dataclasses.fields(made)}
         if dataclasses.is_dataclass(made)
         else {}
     )
-    return told | {
+    return factories | {
         name: info.default_factory for name, info in getattr(made, "model_fields", {}).items()
     }
 
@@ -296,7 +296,7 @@ def _checked(field: str, kind: Any, held: set[Any]) -> Any:
         pydantic.TypeAdapter(own).json_schema()
     except (pydantic.errors.PydanticUserError, NameError, TypeError):
         raise OptionError(
-            f"`schema` has {_called(kind)} as the type of {field!r}, which can't be said as a JSON "
+            f"`schema` has {_called(kind)} as the type of {field!r}, which can't be written as a JSON "
             "schema: give str, int, float, bool, Literal[...], list[...], a date, or a model"
         ) from None
     return own

@@ -183,8 +183,8 @@ def _described(node: Mapping[str, Any], made: dict[str, Any]) -> str:
         notes.append(
             says.format(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         )
-    said = str(node.get("description") or "")
-    return f"{said} ({'; '.join(notes)})".strip() if notes else said
+    description = str(node.get("description") or "")
+    return f"{description} ({'; '.join(notes)})".strip() if notes else description
 
 
 def _or_null(made: dict[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:

@@ -157,7 +157,7 @@ class Scripted:
     def _line(self, request: dict[str, Any]) -> tuple[bool, bytes]:
         head = {"id": f"batch_req_{request['custom_id']}", "custom_id": request["custom_id"]}
         try:
-            said = self._answer(request["body"])
+            answer = self._answer(request["body"])
         except Exception as e:  # how a script fails a row
             body: dict[str, Any] = {
                 "error": {"message": str(e), "type": "server_error", "param": None, "code": None}
@@ -169,7 +169,7 @@ class Scripted:
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": said},
+                    "message": {"role": "assistant", "content": answer},
                     "finish_reason": "stop",
                 }
             ],

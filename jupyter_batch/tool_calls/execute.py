@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jupyter_batch.config.tool_definitions import BadArgumentsError, callable_with, told
+from jupyter_batch.config.tool_definitions import BadArgumentsError, callable_with, result_text
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.core.secrets import masked
@@ -43,7 +43,7 @@ class Call(NamedTuple):
 class Slots:
     """The state of each call, in a few bytes a call. counts: how many calls each row has."""
 
-    FRESH, BEGUN, TOLD = 0, 1, 2
+    FRESH, BEGUN, ANSWERED = 0, 1, 2
 
     def __init__(self, counts: Array) -> None:
         self.rows = np.flatnonzero(counts)
@@ -71,14 +71,14 @@ class Slots:
             if at < 0:
                 continue
             if entry.text is not None:
-                self.state[at], self.start[at] = self.TOLD, start
+                self.state[at], self.start[at] = self.ANSWERED, start
             elif self.state[at] == self.FRESH:
                 self.state[at] = self.BEGUN
 
     def open_rows(self) -> list[int]:
         """The rows with calls that have no outcome yet."""
         waiting = (
-            np.add.reduceat(self.state != self.TOLD, self._first[self.rows])
+            np.add.reduceat(self.state != self.ANSWERED, self._first[self.rows])
             if len(self.rows)
             else self.rows
         )
@@ -130,7 +130,7 @@ class Runner:
             Call(row, number, call)
             for row, held in todo
             for number, call in enumerate(held)
-            if self._slots.state[self._slots.of(row, number)] != Slots.TOLD
+            if self._slots.state[self._slots.of(row, number)] != Slots.ANSWERED
         )
         running = [self._concurrency]
 
@@ -180,21 +180,21 @@ class Runner:
     def _outcome(self, one: Call, log: CallLog) -> Entry:
         name, arguments, id_ = one.call["name"], one.call["arguments"], one.call["id"]
 
-        def tell(text: str, *, failed: bool = True) -> Entry:
+        def entry(text: str, *, failed: bool = True) -> Entry:
             return Entry(one.row, one.number, id_, text, failed)
 
         if (
             self._slots.state[self._slots.of(one.row, one.number)] == Slots.BEGUN
             and not self._rerun
         ):
-            return tell(INTERRUPTED)
+            return entry(INTERRUPTED)
         function = self._functions.get(name)
         if function is None:
-            return tell(
+            return entry(
                 f"Error: there is no tool {name!r}; there is {', '.join(sorted(self._known))}"
             )
         if not isinstance(arguments, dict):
-            return tell(f"Error: the arguments are no JSON object: {_shown(arguments)}")
+            return entry(f"Error: the arguments are no JSON object: {_shown(arguments)}")
         log.put(Entry(one.row, one.number, id_))
         try:
             with tool_call(name, id_, arguments) as answered:
@@ -204,11 +204,11 @@ class Runner:
                         _awaited(made), self._running_loop()
                     ).result()
                 answered({"result": made})
-            return tell(told(made), failed=False)
+            return entry(result_text(made), failed=False)
         except BadArgumentsError as e:
-            return tell(f"Error: the arguments do not fit: {e}")
+            return entry(f"Error: the arguments do not fit: {e}")
         except (Exception, SystemExit) as e:  # any exception of a tool is for the model to read
-            return tell(told(masked(f"Error: {type(e).__name__}: {e}")))
+            return entry(result_text(masked(f"Error: {type(e).__name__}: {e}")))
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -43,14 +43,14 @@ from jupyter_batch.row_files.row_columns import (
 from jupyter_batch.row_files.row_sources import HASH_BYTES
 from jupyter_batch.tool_calls.execute import Slots
 from jupyter_batch.wire.dialects import OPENAI, next_turn
-from jupyter_batch.wire.turns import Told
+from jupyter_batch.wire.turns import ToolOutput
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     Array: TypeAlias = np.ndarray[Any, Any]
 
-_TOO_LONG = "with what its tools told, its request is too long for this provider"
+_TOO_LONG = "with the results of its tools, its request is too long for this provider"
 _GONE = "its request is not on this disk any more, so that its tool calls can't be answered"
 
 
@@ -242,8 +242,8 @@ class _Following:
                     continue
                 dialect, answer, calls = self._waiting.answer(row)
                 places = self._waiting.slots.start[self._waiting.slots.span(row)].tolist()
-                told = [
-                    _told(row, number, call, entry_at(log, start))
+                outputs = [
+                    _output_of(row, number, call, entry_at(log, start))
                     for number, (call, start) in enumerate(zip(calls, places, strict=True))
                 ]
                 ours = custom_id(self._new, row)
@@ -254,19 +254,19 @@ class _Following:
                     job.endpoint,
                     answer if dialect == self._dialect else None,
                     calls,
-                    told,
+                    outputs,
                 )
                 if len(line) > self._limits.bytes:
                     self.left.setdefault(_TOO_LONG, []).append(row)
                     continue
-                self._note(row, calls, told)
+                self._note(row, calls, outputs)
                 if plain is not None and self._plain is not None and row in self._plain:
                     plain.write(
-                        next_turn(self._plain.line(row), ours, OPENAI, "", None, calls, told)
+                        next_turn(self._plain.line(row), ours, OPENAI, "", None, calls, outputs)
                     )
                 yield row, line
 
-    def _note(self, row: int, calls: ToolCalls, told: list[Told]) -> None:
+    def _note(self, row: int, calls: ToolCalls, outputs: list[ToolOutput]) -> None:
         self.sent[row] = True
         span = slice(row * HASH_BYTES, (row + 1) * HASH_BYTES)
         was = (
@@ -274,12 +274,12 @@ class _Following:
             if any(self._were[span])
             else custom_id(self._waiting.job.id, row).encode()
         )
-        said = orjson.dumps([calls, calls.text, [tuple(one) for one in told]])
-        self.hashes[span] = blake2b(was + said, digest_size=HASH_BYTES).digest()
+        extra = orjson.dumps([calls, calls.text, [tuple(one) for one in outputs]])
+        self.hashes[span] = blake2b(was + extra, digest_size=HASH_BYTES).digest()
 
 
-def _told(row: int, number: int, call: dict[str, Any], entry: Entry) -> Told:
-    return Told(str(call["id"] or f"call_{row}_{number}"), entry.text or "", entry.failed)
+def _output_of(row: int, number: int, call: dict[str, Any], entry: Entry) -> ToolOutput:
+    return ToolOutput(str(call["id"] or f"call_{row}_{number}"), entry.text or "", entry.failed)
 
 
 def _left_out(waiting: Waiting, left: dict[str, list[int]]) -> list[Unsent]:

@@ -35,13 +35,13 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The result of a round. follow_up: the next job; None at the end. said: message for the user.
+    """The result of a round. follow_up: the next job; None at the end. message: message for the user.
 
     stopped: the user interrupted it, and nothing else is to be started.
     """
 
     follow_up: str | None = None
-    said: str = ""
+    message: str = ""
     stopped: bool = False
 
 
@@ -61,7 +61,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
             left = len(waiting.slots.rows)
             rows = "1 row still calls" if left == 1 else f"{left:,} rows still call"
             return Gone(
-                said=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on"
+                message=f"{rows} tools after {job.round} rounds; job.run_tools(max_rounds=...) goes on"
             )
         folder = waiting.folder
         with disk_errors(folder.path), FileLock(folder.path / "calls.lock") as lock:
@@ -77,7 +77,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
             with of_job(traced(job)), span("jupyter_batch.tool_round", about):
                 whole = _run(waiting, way)
             if not whole:
-                return Gone(said=_STOPPED, stopped=True)
+                return Gone(message=_STOPPED, stopped=True)
             return Gone(
                 plan_round(
                     waiting,

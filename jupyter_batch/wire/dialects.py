@@ -16,7 +16,7 @@ from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.requests import Encoder as AnthropicEncoder
 from jupyter_batch.wire.clouds import bedrock, gemini, gemini_api, vertex
 from jupyter_batch.wire.openai_requests import Route
-from jupyter_batch.wire.turns import Told
+from jupyter_batch.wire.turns import ToolOutput
 from jupyter_batch.wire.varying import Varying
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
@@ -24,7 +24,7 @@ VERTEX, BEDROCK, GEMINI = "vertex", "bedrock", "gemini"
 
 Decode = Callable[[bytes, str, Mapping[str, str]], Iterator[Result]]
 """From whole result lines, their endpoint, and the provider's tool names -> the user's."""
-Follow = Callable[[dict[str, Any], Any, ToolCalls, Sequence[Told]], None]
+Follow = Callable[[dict[str, Any], Any, ToolCalls, Sequence[ToolOutput]], None]
 """Appends an answer, and the results of the tools it called, to a request line."""
 
 
@@ -190,16 +190,16 @@ def next_turn(
     endpoint: str,
     answer: bytes | None,
     calls: ToolCalls,
-    told: Sequence[Told],
+    tool_results: Sequence[ToolOutput],
 ) -> bytes:
     """Return the next request line of a tool loop.
 
     line: the request as it was sent, in this dialect. answer: its result line in the same dialect;
-    None: use `calls` only. told: the results of `calls`. A tool choice that forced a tool is
+    None: use `calls` only. tool_results: those of `calls`. A tool choice that forced a tool is
     removed. Raises LedgerNewerError for an unknown dialect.
     """
     data = orjson.loads(line)
     data["custom_id"] = custom_id
     follow = turns.responses if endpoint == openai.RESPONSES else _dialect(dialect).follow
-    follow(data, None if answer is None else tolerant.loads(answer), calls, told)
+    follow(data, None if answer is None else tolerant.loads(answer), calls, tool_results)
     return orjson.dumps(data) + b"\n"

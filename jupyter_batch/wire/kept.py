@@ -164,14 +164,14 @@ def _thoughts(message: Mapping[str, Any], more: Mapping[str, Any]) -> list[Any]:
     details = _dicts(message.get("reasoning_details"))
     blocks = _dicts(message.get("thinking_blocks") or more.get("thinking_blocks"))
     content = message.get("content")
-    told = [
+    thoughts = [
         *(detail.get("text") or detail.get("summary") for detail in details),
         *(block.get("thinking") for block in blocks if not details),
         *(_part_thought(part) for part in _dicts(content)),
     ]
-    if not any(told) and isinstance(content, str) and (found := _THOUGHT.match(content)):
+    if not any(thoughts) and isinstance(content, str) and (found := _THOUGHT.match(content)):
         return [found[1].strip()]
-    return told
+    return thoughts
 
 
 def _part_thought(part: Mapping[str, Any]) -> Any:

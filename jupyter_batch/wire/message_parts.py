@@ -178,9 +178,9 @@ def all_in_chat_form(rows: Sequence[Any]) -> list[Any]:
     from jupyter_batch.templates.values import RowError
 
     made: list[Any] = []
-    for said in rows:
+    for messages in rows:
         try:
-            made.append(in_chat_form(said))
+            made.append(in_chat_form(messages))
         except Refused as e:
             made.append(RowError(str(e)))
     return made

@@ -156,14 +156,14 @@ class _Chat(msgspec.Struct, gc=False):
         if not self.choices:
             return None
         first = self.choices[0]
-        said = first.message
+        message = first.message
         plain = (
             first.index == 0
-            and not said.refusal
-            and not said.tool_calls
+            and not message.refusal
+            and not message.tool_calls
             and is_whole(first.finish_reason)
         )
-        return said.content if plain else None
+        return message.content if plain else None
 
     def finish(self) -> str | None:
         return finish_of(self.choices[0].finish_reason)

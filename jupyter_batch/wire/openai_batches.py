@@ -37,8 +37,8 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
     counts = obj.get("request_counts")
     counts = counts if isinstance(counts, Mapping) else {}
     found = _each(obj.get("errors")) or _each(obj.get("error"))
-    told = [_words(one) for one in found]
-    spent = any(map(is_spent, told))
+    sentences = [_words(one) for one in found]
+    spent = any(map(is_spent, sentences))
     metadata = obj.get("metadata")
     return BatchView(
         id=str(obj.get("id") or ""),
@@ -54,10 +54,10 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         created_at=_time(obj.get("created_at")),
         expires_at=_time(obj.get("expires_at")),
         errors=_errors(found),
-        quota=spent or any(map(is_quota, told)),
+        quota=spent or any(map(is_quota, sentences)),
         spent=spent,
         input_file=_of_file(found),
-        limit=next(filter(None, map(stated_limit, told)), None),
+        limit=next(filter(None, map(stated_limit, sentences)), None),
         ended_at=next((at for name in _OVER if (at := _time(obj.get(name))) is not None), None),
         usage=tolerant.usage_of(obj.get("usage")),
         endpoint=_text(obj.get("endpoint")),
@@ -96,9 +96,9 @@ def _bad_lines(errors: Any) -> tuple[tuple[int, str], ...]:
         if not isinstance(line, int) or line < 1:
             continue
         if line in found:
-            found[line] = cut(f"{found[line]}; {_said(error)}")
+            found[line] = cut(f"{found[line]}; {_sentence(error)}")
         elif len(found) < _KEPT:
-            found[line] = _said(error)
+            found[line] = _sentence(error)
     return tuple(found.items())
 
 
@@ -110,10 +110,10 @@ def _words(error: Any) -> str:
 
 def _errors(found: list[Any]) -> str:
     """The first few errors, and the number of the others."""
-    told = "; ".join(_error(error) for error in found[:_SHOWN])
+    text = "; ".join(_error(error) for error in found[:_SHOWN])
     if len(found) > _SHOWN:
-        told += f"; and {len(found) - _SHOWN:,} more"
-    return told
+        text += f"; and {len(found) - _SHOWN:,} more"
+    return text
 
 
 def _of_file(found: list[Any]) -> InputFile | None:
@@ -131,8 +131,8 @@ def _error(error: Any) -> str:
         for key, name in (("line", "line"), ("param", "at"))
         if error.get(key)
     )
-    return _said(error) + (f" ({place})" if place else "")
+    return _sentence(error) + (f" ({place})" if place else "")
 
 
-def _said(error: Mapping[str, Any]) -> str:
+def _sentence(error: Mapping[str, Any]) -> str:
     return reason_of({"error": error}, code_of(error))

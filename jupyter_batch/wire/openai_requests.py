@@ -211,22 +211,22 @@ class Translation(anthropic_requests.Translation):
             "drop_params": None,
         }
         try:
-            said = self._litellm.utils.validate_and_fix_openai_messages(messages=messages)
+            fixed = self._litellm.utils.validate_and_fix_openai_messages(messages=messages)
             developer = self._config.translate_developer_role_to_system_role
             names = inspect.signature(developer).parameters
-            told = {
+            hints = {
                 "model": self._model,
                 "custom_llm_provider": self._route.provider,
                 "api_base": self._route.api_base,
                 "model_info": None,
             }
-            said = developer(
-                messages=said, **{name: value for name, value in told.items() if name in names}
+            fixed = developer(
+                messages=fixed, **{name: value for name, value in hints.items() if name in names}
             )
             data: dict[str, Any] = dict(
                 self._config.transform_request(
                     model=self._model,
-                    messages=list(said),
+                    messages=list(fixed),
                     optional_params=options,
                     litellm_params=params,
                     headers={},
@@ -253,8 +253,8 @@ class ByRow:
     ) -> list[bytes | RowError]:
         """Return a line, or the row's error, for each row of a block."""
         lines = self._given.encode(custom_ids, holes)
-        for at, said in enumerate(holes["messages"]):
-            if isinstance(lines[at], RowError) or _is_plain(said):
+        for at, fixed in enumerate(holes["messages"]):
+            if isinstance(lines[at], RowError) or _is_plain(fixed):
                 continue
             if self._made is None:
                 self._made = self._mapped()

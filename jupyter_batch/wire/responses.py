@@ -150,7 +150,7 @@ class Translation(anthropic_requests.Translation):
             name: value for name, value in options.items() if name not in self._known
         }  # from extra_body
         try:
-            said: dict[str, Any] = self._bridge.transform_request(
+            request: dict[str, Any] = self._bridge.transform_request(
                 model=self._model,
                 messages=copy.deepcopy(messages),
                 optional_params=copy.deepcopy(theirs),
@@ -158,10 +158,10 @@ class Translation(anthropic_requests.Translation):
                 headers={},
                 litellm_logging_obj=SimpleNamespace(),
             )
-            asked = _with_addresses(said.pop("input"))
+            asked = _with_addresses(request.pop("input"))
             rest = {
                 name: value
-                for name, value in said.items()
+                for name, value in request.items()
                 if name not in ("model", "client", "litellm_logging_obj") and value is not None
             }
             if not asked and rest.get(

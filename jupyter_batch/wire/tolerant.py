@@ -346,8 +346,8 @@ def unpacked(text: str) -> array[float] | None:
 
 def usage_of(usage: Any) -> Usage | None:
     """The tokens of a `usage` object, in the format of chat or of responses, or None."""
-    told = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
-    if not isinstance(usage, Mapping) or all(usage.get(key) is None for key in told):
+    counts = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+    if not isinstance(usage, Mapping) or all(usage.get(key) is None for key in counts):
         return None
 
     def of(*keys: str) -> int:

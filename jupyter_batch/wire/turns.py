@@ -16,7 +16,7 @@ from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.translated import JSON_TOOL
 
 
-class Told(NamedTuple):
+class ToolOutput(NamedTuple):
     """A tool's result for one call. id: the provider's, or a generated one if it had none."""
 
     id: str
@@ -37,7 +37,9 @@ def _clean(value: Any) -> Any:
 # --- OpenAI: chat ---------------------------------------------------------------------------------------------------
 
 
-def chat(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def chat(
+    data: dict[str, Any], answer: Any, calls: ToolCalls, tool_results: Sequence[ToolOutput]
+) -> None:
     """Append a chat answer and the results."""
     body = data["body"]
     message = {} if answer is None else tolerant.message_of(answer)
@@ -47,40 +49,42 @@ def chat(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Tol
         for key, value in _clean(message).items()
         if key not in ("annotations", "tool_calls", "function_call", "role", "content")
     }
-    said: dict[str, Any] = {
+    reply: dict[str, Any] = {
         "role": "assistant",
         "content": message.get("content", calls.text or None),
         **kept,
     }
     if old:  # the old form of calls: one, without an id
-        said["function_call"] = old
+        reply["function_call"] = old
         turn = [
             {"role": "function", "name": call["name"], "content": one.text}
-            for call, one in zip(calls, told, strict=True)
+            for call, one in zip(calls, tool_results, strict=True)
         ]
     else:
-        said["tool_calls"] = list(_tool_calls(message, calls, told))
-        ids = {one.id for one in told}
-        turn = [{"role": "tool", "tool_call_id": one.id, "content": one.text} for one in told]
+        reply["tool_calls"] = list(_tool_calls(message, calls, tool_results))
+        ids = {one.id for one in tool_results}
+        turn = [
+            {"role": "tool", "tool_call_id": one.id, "content": one.text} for one in tool_results
+        ]
         turn += [
             {
                 "role": "tool",
                 "tool_call_id": call["id"],
                 "content": "Error: this kind of tool can't be run here",
             }
-            for call in said["tool_calls"]
+            for call in reply["tool_calls"]
             if call.get("id") and call["id"] not in ids
         ]
-    body["messages"] = [*body["messages"], said, *turn]
+    body["messages"] = [*body["messages"], reply, *turn]
     if not isinstance(body.get("tool_choice"), str) or body["tool_choice"] == "required":
         body.pop("tool_choice", None)
 
 
 def _tool_calls(
-    message: Mapping[str, Any], calls: ToolCalls, told: Sequence[Told]
+    message: Mapping[str, Any], calls: ToolCalls, tool_results: Sequence[ToolOutput]
 ) -> Iterator[dict[str, Any]]:
     """The calls as received, each with an id and with arguments that are valid JSON."""
-    mine = zip(calls, told, strict=True)
+    mine = zip(calls, tool_results, strict=True)
     came = message.get("tool_calls") or [{"function": {}} for _ in calls]
     for item in came:
         if not isinstance(item, Mapping) or not isinstance(item.get("function"), Mapping):
@@ -110,7 +114,9 @@ def _tool_calls(
 # --- OpenAI: responses ----------------------------------------------------------------------------------------------
 
 
-def responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def responses(
+    data: dict[str, Any], answer: Any, calls: ToolCalls, tool_results: Sequence[ToolOutput]
+) -> None:
     """Append a Responses answer and the results."""
     body = data["body"]
     asked = body["input"]
@@ -120,27 +126,28 @@ def responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
         else list(asked)
     )
     output = [] if answer is None else tolerant.body_of(answer).get("output") or []
-    said = [_clean(item) for item in output if isinstance(item, Mapping)]
+    reply = [_clean(item) for item in output if isinstance(item, Mapping)]
     if body.get("store") is False:  # then the provider has no stored reasoning under its id
-        said = [
+        reply = [
             item
-            for item in said
+            for item in reply
             if item.get("type") != "reasoning" or item.get("encrypted_content")
         ]
     if answer is None:
-        said = [
+        reply = [
             {
                 "type": "function_call",
                 "call_id": one.id,
                 "name": call["name"],
                 "arguments": json.dumps(call["arguments"], ensure_ascii=False),
             }
-            for call, one in zip(calls, told, strict=True)
+            for call, one in zip(calls, tool_results, strict=True)
         ]
     results = [
-        {"type": "function_call_output", "call_id": one.id, "output": one.text} for one in told
+        {"type": "function_call_output", "call_id": one.id, "output": one.text}
+        for one in tool_results
     ]
-    body["input"] = [*items, *said, *results]
+    body["input"] = [*items, *reply, *results]
     if not isinstance(body.get("tool_choice"), str) or body["tool_choice"] == "required":
         body.pop("tool_choice", None)
 
@@ -148,7 +155,9 @@ def responses(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
 # --- Anthropic ------------------------------------------------------------------------------------------------------
 
 
-def anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def anthropic(
+    data: dict[str, Any], answer: Any, calls: ToolCalls, tool_results: Sequence[ToolOutput]
+) -> None:
     """Append Claude's answer and the results."""
     params = data["params"]
     results = [
@@ -158,11 +167,11 @@ def anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
             "content": one.text or "(nothing)",
             **({"is_error": True} if one.failed else {}),
         }
-        for one in told
+        for one in tool_results
     ]
     params["messages"] = [
         *params["messages"],
-        {"role": "assistant", "content": _blocks(answer, calls, told)},
+        {"role": "assistant", "content": _blocks(answer, calls, tool_results)},
         {"role": "user", "content": results},
     ]
     choice = params.get("tool_choice")
@@ -175,7 +184,9 @@ def anthropic(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequenc
         }
 
 
-def _blocks(answer: Any, calls: ToolCalls, told: Sequence[Told]) -> list[dict[str, Any]]:
+def _blocks(
+    answer: Any, calls: ToolCalls, tool_results: Sequence[ToolOutput]
+) -> list[dict[str, Any]]:
     """The blocks of the answer; made from its calls where the answer is not here."""
     if answer is not None:
         content = answer["result"]["message"]["content"]
@@ -184,7 +195,7 @@ def _blocks(answer: Any, calls: ToolCalls, told: Sequence[Told]) -> list[dict[st
         *([{"type": "text", "text": calls.text}] if calls.text else []),
         *(
             {"type": "tool_use", "id": one.id, "name": call["name"], "input": _input(call)}
-            for call, one in zip(calls, told, strict=True)
+            for call, one in zip(calls, tool_results, strict=True)
         ),
     ]
 
@@ -206,14 +217,16 @@ def _input(call: Mapping[str, Any]) -> dict[str, Any]:
 # --- Bedrock: Converse ----------------------------------------------------------------------------------------------
 
 
-def converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def converse(
+    data: dict[str, Any], answer: Any, calls: ToolCalls, tool_results: Sequence[ToolOutput]
+) -> None:
     """Append a Converse answer and the results."""
     asked = data["modelInput"]
     if answer is None:
         content: list[Any] = [{"text": calls.text}] if calls.text else []
         content += [
             {"toolUse": {"toolUseId": one.id, "name": call["name"], "input": _input(call)}}
-            for call, one in zip(calls, told, strict=True)
+            for call, one in zip(calls, tool_results, strict=True)
         ]
     else:
         content = [
@@ -229,7 +242,7 @@ def converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence
                 "status": "error" if one.failed else "success",
             }
         }
-        for one in told
+        for one in tool_results
     ]
     asked["messages"] = [
         *asked["messages"],
@@ -244,7 +257,9 @@ def converse(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence
 # --- Vertex AI: Gemini ----------------------------------------------------------------------------------------------
 
 
-def gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[Told]) -> None:
+def gemini(
+    data: dict[str, Any], answer: Any, calls: ToolCalls, tool_results: Sequence[ToolOutput]
+) -> None:
     """Append Gemini's answer and the results."""
     asked = data["request"]
     if answer is None:
@@ -258,7 +273,7 @@ def gemini(data: dict[str, Any], answer: Any, calls: ToolCalls, told: Sequence[T
         if isinstance(part.get("functionCall"), dict) and not part.get("thought")
     ]
     results = []
-    for call, one in zip(called, told, strict=True):
+    for call, one in zip(called, tool_results, strict=True):
         made = {
             "name": call.get("name"),
             "response": {"error" if one.failed else "output": one.text},

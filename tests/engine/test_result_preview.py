@@ -81,7 +81,7 @@ def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
 )
 def test_what_was_asked_is_read_in_every_dialect(line):
     """OpenAI's chat and responses, Anthropic's, Bedrock's and Vertex AI's lines: what the person's side said last."""
-    assert result_preview.said(line) == "hello"
+    assert result_preview.shown_text(line) == "hello"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_was_asked_is_read_in_every_dialect(line):
 )
 def test_what_is_no_request_says_nothing(line):
     """A line that can't be read is no reason to show nothing else."""
-    assert result_preview.said(line) == ""
+    assert result_preview.shown_text(line) == ""
 
 
 def test_a_short_or_whole_beginning_is_kept():

@@ -11,7 +11,7 @@ from jupyter_batch.core.result import ToolCalls
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.wire.dialects import decode_lines, encoder, next_turn
 from jupyter_batch.wire.openai import CHAT, RESPONSES
-from jupyter_batch.wire.turns import Told
+from jupyter_batch.wire.turns import ToolOutput
 
 TOOL = {
     "type": "function",
@@ -26,7 +26,7 @@ CALLS = [
     {"id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}},
     {"id": "t2", "type": "function", "function": {"name": "f", "arguments": "{}"}},
 ]
-TOLD = [Told("t1", "one", failed=False), Told("t2", "two", failed=False)]
+TOLD = [ToolOutput("t1", "one", failed=False), ToolOutput("t2", "two", failed=False)]
 GONE_ON = [
     *ASKED,
     {"role": "assistant", "content": "so:", "tool_calls": CALLS},
@@ -210,7 +210,7 @@ def test_thoughts_go_back_as_they_came():
             CHAT,
             line,
             calls,
-            [Told("t1", "", failed=True)],
+            [ToolOutput("t1", "", failed=True)],
         )
     )
     assert made["params"]["messages"][-2]["content"] == [
@@ -233,7 +233,7 @@ def test_thoughts_go_back_as_they_came():
             CHAT,
             line,
             calls,
-            [Told("", "bad", failed=True)],
+            [ToolOutput("", "bad", failed=True)],
         )
     )
     assert made["request"]["contents"][-2]["parts"] == parts
@@ -268,7 +268,7 @@ def test_what_servers_of_openai_s_dialect_leave_out_or_add():
             CHAT,
             line,
             calls,
-            [Told("call_0_0", "one", failed=False), Told("b", "bad", failed=True)],
+            [ToolOutput("call_0_0", "one", failed=False), ToolOutput("b", "bad", failed=True)],
         )
     )
     said, *results = made["body"]["messages"][2:]
@@ -311,7 +311,7 @@ def test_the_old_form_of_a_call():
             CHAT,
             line,
             calls,
-            [Told("call_0_0", "one", failed=False)],
+            [ToolOutput("call_0_0", "one", failed=False)],
         )
     )
     assert made["body"]["messages"][2:] == [

@@ -38,9 +38,9 @@ _UNREADY = re.compile(
 )
 
 
-def of_file(said: str) -> InputFile | None:
+def of_file(message: str) -> InputFile | None:
     """Return the file's state from a refusal (code and message); None for other refusals."""
-    text = " ".join(said.lower().split())
+    text = " ".join(message.lower().split())
     if _UNREADY.search(text):
         return InputFile.UNREADY
     return InputFile.ABSENT if _ABSENT.search(text) else None

@@ -50,20 +50,20 @@ _IN_TIME = re.compile(
 """Rate limits, whose texts from OpenAI and Google also mention billing."""
 
 
-def is_spent(said: str) -> bool:
+def is_spent(message: str) -> bool:
     """Whether a refusal (code and message) means a used-up quota, credit or budget."""
-    text = said.lower()
+    text = message.lower()
     if _SPENT_CODES.search(text):
         return True
     return bool(_SPENT.search(text)) and not _IN_TIME.search(text)
 
 
-def is_quota(said: str) -> bool:
+def is_quota(message: str) -> bool:
     """Whether a refusal (code, message) is for a limit that passes with time or as batches end."""
-    text = said.lower()
+    text = message.lower()
     return not _NOT.search(text) and bool(_LIMIT.search(text) or _QUEUE.search(text))
 
 
-def is_queue(said: str) -> bool:
+def is_queue(message: str) -> bool:
     """Whether the limit passes as batches end, not with time: enqueued tokens, batch count."""
-    return bool(_QUEUE.search(said.lower()))
+    return bool(_QUEUE.search(message.lower()))

@@ -143,9 +143,9 @@ def is_no_route(status: int, refusal: Refusal) -> bool:
         return False
     if refusal.page or not refusal.message:
         return True
-    said = f"{refusal.kind} {refusal.message}"
+    text = f"{refusal.kind} {refusal.message}"
     alone = bool(_NO_ROUTE.search(refusal.message))
-    return (alone or "unknown_url" in said) and not _OF_A_FILE.search(refusal.message)
+    return (alone or "unknown_url" in text) and not _OF_A_FILE.search(refusal.message)
 
 
 def is_error(value: Any) -> bool:
@@ -325,8 +325,8 @@ def _status(value: Any, kinds: list[str], deep: int = 0) -> int | None:
     found = next(_numbers(value, deep), None)
     if found is not None:
         return found
-    told = " ".join(kinds)
-    return next((status for by, status in _WORDS if by.search(told)), None)
+    text = " ".join(kinds)
+    return next((status for by, status in _WORDS if by.search(text)), None)
 
 
 def _numbers(value: Any, deep: int) -> Iterator[int]:

@@ -65,9 +65,9 @@ _PATH = re.compile(r"\b[a-z_]\w*(?:\[\d+\]|\.\w+)+")
 _ANY_SIZE = re.compile(_SIZE)
 
 
-def stated_limit(said: str) -> StatedLimit | None:
+def stated_limit(message: str) -> StatedLimit | None:
     """Return the limit that a refusal (code and message) states; None without one or for a rate."""
-    text = _PATH.sub("", " ".join(said.lower().split()))
+    text = _PATH.sub("", " ".join(message.lower().split()))
     if _ENQUEUED.search(text):
         found = _NAMED.search(text) or _TOKENS.search(text) or _AFTER.search(text)
         return _limit(Unit.TOKENS, found)

@@ -224,7 +224,7 @@ class ViaAnthropic:
     ) -> dict[str, Any]:
         """Send one call and return the JSON object of its response."""
         seconds = seconds or CALL_SECONDS
-        with self._told():
+        with self._translated_errors():
             async with asyncio.timeout(seconds):
                 client = self._client()
                 request = client.build_request(
@@ -242,20 +242,20 @@ class ViaAnthropic:
     async def _results(self, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """Stream the results of a batch."""
         path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
-        with self._told():
+        with self._translated_errors():
             client = self._client()
             response = await client.send(
                 client.build_request("GET", self._base + path), stream=True
             )
         async with blocks_of(response) as chunks:
             if response.status_code != 200:  # noqa: PLR2004
-                with self._told():
+                with self._translated_errors():
                     body = await _start(chunks, TEXT)
                 raise self._refusal(response, body)
             yield chunks
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
-        with self._told():
+        with self._translated_errors():
             async for chunk in chunks:
                 if chunk:
                     return chunk
@@ -266,7 +266,7 @@ class ViaAnthropic:
         if view.output_file_id is None or view.id in self._first_ids:
             return self._first_ids.get(view.id)
         line = b""
-        with self._told():
+        with self._translated_errors():
             try:
                 async with (
                     asyncio.timeout(CALL_SECONDS),
@@ -314,18 +314,18 @@ class ViaAnthropic:
         """Return the ProviderError for a response other than 200."""
         remember(self._access.api_key)
         status, place = response.status_code, self._base
-        said = read_refusal(body)
-        message, request, lines = read_rows(body, said)
+        refusal = read_refusal(body)
+        message, request, lines = read_rows(body, refusal)
         words = f"{message} ({request})" if request else message
         error = by_refusal(
-            status, said, f"{place}{through(place, status)}", response.headers, words=words
+            status, refusal, f"{place}{through(place, status)}", response.headers, words=words
         )
         if status in (400, 422):  # HTTP's, for an invalid body
             error.bad_lines = tuple((line, masked(why)) for line, why in lines)
         return error
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Convert exceptions of httpx to ProviderError."""
         try:
             yield
@@ -338,7 +338,7 @@ def _undecided(unknown: list[BatchView], requests: int) -> str:
     if len(unknown) > _SHOWN:
         ids += f" and {len(unknown) - _SHOWN} more"
     return (
-        f"it can't be told yet whether this was sent: Anthropic has {ids} under way, with {requests:,} requests as "
+        f"it is not known yet whether this was sent: Anthropic has {ids} under way, with {requests:,} requests as "
         "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
         "and nothing is sent twice"
     )

@@ -39,9 +39,9 @@ def read_rows(body: bytes, refusal: Refusal) -> Rows:
     value = value if isinstance(value, dict) else {}
     error = value.get("error")
     error = error if isinstance(error, dict) else {}
-    said = error.get("message")
-    found = _placed(said if isinstance(said, str) else body[:TEXT].decode("utf-8", "replace"))
-    kind = str(error.get("type") or "") if isinstance(said, str) and said else ""
+    given = error.get("message")
+    found = _placed(given if isinstance(given, str) else body[:TEXT].decode("utf-8", "replace"))
+    kind = str(error.get("type") or "") if isinstance(given, str) and given else ""
     text = "; ".join(found.values()) if found else refusal.message
     message = short(f"{kind}: {text}".strip(": ")) or "no reason was given"
     if not found and (named := _REQUEST.match(message)):
@@ -55,9 +55,9 @@ def _placed(text: str) -> dict[int, str]:
     for number, path, _, why in _PLACE.findall(text[:TEXT]):
         line = int(number) + 1
         where = ".".join(["requests", number, *re.findall(r"\w+", path)])
-        told = f"{where}: {why}"
+        reason = f"{where}: {why}"
         if line in found:
-            found[line] = f"{found[line]}; {told}"[:REASON_CHARS]
+            found[line] = f"{found[line]}; {reason}"[:REASON_CHARS]
         elif len(found) < _KEPT:
-            found[line] = told
+            found[line] = reason
     return found

@@ -31,7 +31,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.http.address import is_near
 from jupyter_batch.http.network import bundle
 from jupyter_batch.http.streams import LineBound
-from jupyter_batch.providers.bedrock.errors import told
+from jupyter_batch.providers.bedrock.errors import provider_error
 from jupyter_batch.providers.bedrock.record import RECORDS
 from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
 from jupyter_batch.providers.http_api import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
@@ -191,7 +191,7 @@ class ViaBedrock:
         import botocore.session
         from botocore.config import Config
 
-        with self._told():
+        with self._translated_errors():
             inner = botocore.session.Session()
             inner.register_component("data_loader", _descriptions())
             keys = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -231,7 +231,7 @@ class ViaBedrock:
     ) -> dict[str, Any]:
         """Send one call, without retries, in a thread: boto3 is not asynchronous."""
         client = await self._client(service)
-        with self._told():
+        with self._translated_errors():
             async with asyncio.timeout(seconds + 5):
                 answer: dict[str, Any] = await asyncio.to_thread(getattr(client, verb), **arguments)
                 return answer
@@ -321,17 +321,17 @@ class ViaBedrock:
             lines.end()
 
     async def _block(self, body: Any) -> bytes:
-        with self._told():
+        with self._translated_errors():
             async with asyncio.timeout(CALL_SECONDS + 5):
                 return bytes(await asyncio.to_thread(body.read, BLOCK))
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Convert exceptions of boto3 to ProviderError."""
         try:
             yield
         except Exception as e:
-            raise told(e, self._base) from None
+            raise provider_error(e, self._base) from None
 
 
 def _proxies(base: str | None) -> dict[str, str] | None:
@@ -355,7 +355,7 @@ def name_of(tag: Mapping[str, str]) -> str:
 def _view(job: Mapping[str, Any]) -> BatchView:
     view = bedrock.read_job(job)
     if not view.id:
-        raise ProviderDownError("Bedrock told of a job without its ARN")
+        raise ProviderDownError("Bedrock answered with a job without its ARN")
     name = str(job.get("jobName") or "")
     of, dash, number = name.removeprefix(NAME).rpartition("-")
     ours = name.startswith(NAME) and dash

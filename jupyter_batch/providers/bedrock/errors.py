@@ -50,7 +50,7 @@ _WHO = {
 _GONE = {"ResourceNotFoundException", "NoSuchKey", "404"}
 
 
-def told(error: Exception, place: str) -> ProviderError:
+def provider_error(error: Exception, place: str) -> ProviderError:
     """Return the equivalent ProviderError. It holds no key: botocore quotes none."""
     if isinstance(error, ProviderError):
         return error
@@ -91,11 +91,11 @@ def told(error: Exception, place: str) -> ProviderError:
 
 
 def _refused(answer: Mapping[str, Any], place: str) -> ProviderError:
-    said: Mapping[str, Any] = answer.get("Error") or {}
+    detail: Mapping[str, Any] = answer.get("Error") or {}
     meta: Mapping[str, Any] = answer.get("ResponseMetadata") or {}
-    code, status = str(said.get("Code") or ""), meta.get("HTTPStatusCode")
+    code, status = str(detail.get("Code") or ""), meta.get("HTTPStatusCode")
     status = status if isinstance(status, int) else 500
-    words = short(f"{code}: {read_refusal(said.get('Message') or '').message}".strip(": "))
+    words = short(f"{code}: {read_refusal(detail.get('Message') or '').message}".strip(": "))
     message = f"{place}: {words} (HTTP {status})"
     if is_spent(words):
         return by_refusal(status, Refusal(words, code), place, meta.get("HTTPHeaders") or {})

@@ -306,7 +306,7 @@ def tag_of(labels: Any) -> dict[str, str]:
 def _view(job: Mapping[str, Any]) -> BatchView:
     view = vertex.read_job(job)
     if not view.id:
-        raise ProviderDownError("Vertex AI told of a job without its name")
+        raise ProviderDownError("Vertex AI answered with a job without its name")
     return msgspec.structs.replace(view, tag=tag_of(job.get("labels")))
 
 

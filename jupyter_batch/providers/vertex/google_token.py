@@ -52,7 +52,7 @@ class Token:
                 session.verify = bundle() or True
                 self._credentials.refresh(Request(session=session))
         except (GoogleAuthError, ValueError, OSError) as e:
-            raise _told(e) from None
+            raise _token_error(e) from None
 
     def _find(self) -> Any:
         import google.auth
@@ -71,7 +71,7 @@ class Token:
                 return google.auth.load_credentials_from_dict(info, scopes=[SCOPE])[0]
 
 
-def _told(error: Exception) -> ProviderError:
+def _token_error(error: Exception) -> ProviderError:
     """Google's error message, without quotations from a credentials file."""
     if type(error).__name__ == "TransportError" or isinstance(
         error, ConnectionError | TimeoutError

@@ -171,7 +171,7 @@ class ViaXai(TaggedList, Direct):
             }
         )
         if not view.id:
-            raise ProviderDownError(f"{self._access.api_base} told of a batch without its id")
+            raise ProviderDownError(f"{self._access.api_base} answered with a batch without its id")
         view = msgspec.structs.replace(view, total=total, completed=done, failed=failed)
         if batch.get("cancel_time") or reason:
             return self._cancelled_view(view, pending, State.FAILED if reason else State.CANCELLED)

@@ -141,9 +141,9 @@ class Rows:
         for number, (column, labels) in enumerate(self.labels().read().items()):
             rows = views(contents, sorted(labels), whole=True)
             pairs = [
-                (said, labels[row.position])
+                (answer, labels[row.position])
                 for row in rows
-                if (said := answer_in(contents, row, number)) is not None
+                if (answer := answer_in(contents, row, number)) is not None
             ]
             if labels:
                 found[column] = agreement(pairs)
@@ -312,10 +312,10 @@ def _view(
 
 
 def _add_answer(row: RowView, value: Any, longest: int | None, *, by_field: bool) -> None:
-    said = plain if longest is None else words
-    row.answer = None if value is None else said(value)[:longest]
+    shorten = plain if longest is None else words
+    row.answer = None if value is None else shorten(value)[:longest]
     if by_field and isinstance(value, dict):
-        row.fields = {str(name): said(held) for name, held in value.items()}
+        row.fields = {str(name): shorten(held) for name, held in value.items()}
 
 
 def _add_figures(row: RowView, found: Outcomes, position: int) -> None:

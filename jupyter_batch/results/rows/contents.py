@@ -20,7 +20,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import Outcomes, of_job
 from jupyter_batch.results.result_files import results_in
-from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block, said
+from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block, shown_text
 from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
 from jupyter_batch.results.rows.search import File, Search
@@ -161,13 +161,13 @@ class Contents:
                 continue
             same = self._beginning(shard)
             for row, line in lines_of(self.folder.requests(shard), self.job.id, set(rows)).items():
-                texts[row] = said(line).removeprefix(same)
+                texts[row] = shown_text(line).removeprefix(same)
         return {at: texts[asked] for at in positions if (asked := self.asked(at)) in texts}
 
     def _beginning(self, shard: int) -> str:
         if shard not in self._beginnings:
             sample = first_block(self.folder.requests(shard)).splitlines()[:SAMPLE]
-            self._beginnings[shard] = beginning(map(said, sample))
+            self._beginnings[shard] = beginning(map(shown_text, sample))
         return self._beginnings[shard]
 
     def results(self, positions: list[int]) -> dict[int, list[Line]]:
@@ -244,7 +244,7 @@ class Contents:
             found = REQUEST_ID.match(line)
             position = position_of(self.job.id, found[1].decode()) if found else None
             if position is not None:
-                yield position, said(line).removeprefix(same)
+                yield position, shown_text(line).removeprefix(same)
 
         return File(path, read, _constant(path, same))
 

@@ -92,9 +92,9 @@ def folded(data: bytes | memoryview) -> bytes:
 def forms(text: str) -> list[bytes]:
     """The folded bytes of a text in JSON: as UTF-8, and with escapes for what is not ASCII."""
     found = set()
-    for said in {text, text.lower(), text.upper(), text.casefold()}:
+    for variant in {text, text.lower(), text.upper(), text.casefold()}:
         for ascii_only in (False, True):
-            plain = json.dumps(said, ensure_ascii=ascii_only)[1:-1]
+            plain = json.dumps(variant, ensure_ascii=ascii_only)[1:-1]
             found |= {plain, plain.replace("/", "\\/")}
     raw = [one.encode("utf-8", "surrogatepass") for one in found]
     return sorted(set(map(folded, raw)))

@@ -130,8 +130,10 @@ def limit_of(context: ShardContext, shard: ShardRecord) -> StatedLimit | None:
     """The limit that the provider named for this shard, or for another one of the job."""
     if shard.limit is not None:
         return shard.limit
-    told = [one.limit for one in context.ledger.shards(context.job.id, replaced=True) if one.limit]
-    return min(told, key=lambda one: one.most) if told else None
+    limits = [
+        one.limit for one in context.ledger.shards(context.job.id, replaced=True) if one.limit
+    ]
+    return min(limits, key=lambda one: one.most) if limits else None
 
 
 async def fit(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:

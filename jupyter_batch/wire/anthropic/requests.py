@@ -265,7 +265,7 @@ class Translation:
         left: dict[str, Any] = {}
         headers: dict[str, str] = {}
         try:
-            said = [
+            converted = [
                 {**one, "role": "system"} if one.get("role") == "developer" else one
                 for one in copy.deepcopy(messages)
             ]
@@ -274,7 +274,7 @@ class Translation:
                 self._config.validate_environment(
                     headers={},
                     model=self._model,
-                    messages=said,
+                    messages=converted,
                     optional_params=dict(options),
                     litellm_params={},
                     api_key="none",
@@ -282,7 +282,7 @@ class Translation:
             )
             data: dict[str, Any] = self._config.transform_request(
                 model=self._model,
-                messages=said,
+                messages=converted,
                 optional_params=copy.deepcopy(dict(options)),
                 litellm_params=left,
                 headers=headers,

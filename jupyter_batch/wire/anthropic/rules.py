@@ -28,7 +28,7 @@ def refusal(model: str, body: Mapping[str, Any], most: int | None = None) -> str
     body: the parameters in Anthropic's format. most: the model's maximum of output tokens, if
     known.
     """
-    return next((said for said in _refusals(model, body, most) if said is not None), None)
+    return next((refusal for refusal in _refusals(model, body, most) if refusal is not None), None)
 
 
 def _refusals(model: str, body: Mapping[str, Any], most: int | None) -> Iterable[str | None]:

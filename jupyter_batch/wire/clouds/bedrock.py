@@ -132,7 +132,7 @@ class ConverseTranslation(Translation):
         refuse_downloads(messages, lambda _: False)
         given = copy.deepcopy(dict(options))
         extra = given.pop("extra_body", None) or {}
-        said = [
+        converted = [
             {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
             for message in copy.deepcopy(messages)
         ]
@@ -140,7 +140,7 @@ class ConverseTranslation(Translation):
             data: dict[str, Any] = dict(
                 self._config.transform_request(
                     model=self._model,
-                    messages=said,
+                    messages=converted,
                     optional_params=copy.deepcopy(given),
                     litellm_params={},
                     headers={},

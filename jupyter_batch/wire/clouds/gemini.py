@@ -98,14 +98,14 @@ class GeminiTranslation(Translation):
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the generateContent request. Raises Refused."""
         refuse_downloads(messages, self._known)
-        said = [
+        converted = [
             {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
             for message in copy.deepcopy(messages)
         ]
         try:
             data: dict[str, Any] = dict(
                 self._transform(
-                    messages=said,
+                    messages=converted,
                     model=self._model,
                     optional_params=copy.deepcopy(dict(options)),
                     custom_llm_provider=self.provider,
@@ -220,8 +220,8 @@ def _no_candidate(feedback: Mapping[str, Any]) -> str:
 
 
 def _more(candidate: Mapping[str, Any]) -> str:
-    said = candidate.get("finishMessage")
-    return f": {said}" if said else ""
+    message = candidate.get("finishMessage")
+    return f": {message}" if message else ""
 
 
 def usage_of(usage: Any) -> Usage | None:
@@ -232,25 +232,25 @@ def usage_of(usage: Any) -> Usage | None:
     def of(key: str) -> int:
         return tolerant.count(usage.get(key))
 
-    prompt, said, thought = (
+    prompt, answered, thought = (
         of("promptTokenCount"),
         of("candidatesTokenCount"),
         of("thoughtsTokenCount"),
     )
-    within = thought and prompt + of("toolUsePromptTokenCount") + said == of("totalTokenCount")
+    within = thought and prompt + of("toolUsePromptTokenCount") + answered == of("totalTokenCount")
 
     def kind(details: str, modality: str) -> int:
         """The tokens of one modality, from a list by modality."""
-        told = usage.get(details)
+        listed = usage.get(details)
         return sum(
             tolerant.count(each.get("tokenCount"))
-            for each in (told if isinstance(told, list) else [])
+            for each in (listed if isinstance(listed, list) else [])
             if isinstance(each, Mapping) and each.get("modality") == modality
         )
 
     return Usage(
         prompt + of("toolUsePromptTokenCount"),
-        said if within else said + thought,
+        answered if within else answered + thought,
         of("cachedContentTokenCount"),
         thought,
         input_audio_tokens=kind("promptTokensDetails", "AUDIO"),

@@ -196,12 +196,12 @@ def _embedding(line: bytes) -> Result:
         came = _vector(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return gemini.decode(line)  # an error, or unreadable
-    told = came.response
-    counted = told.tokenCount
-    if counted is None and told.usageMetadata is not None:
-        counted = told.usageMetadata.promptTokenCount
+    response = came.response
+    counted = response.tokenCount
+    if counted is None and response.usageMetadata is not None:
+        counted = response.usageMetadata.promptTokenCount
     usage = None if counted is None else Usage(tolerant.count(counted), 0)
-    return Result(came.custom_id, Status.SUCCEEDED, told.embedding.values, usage=usage)
+    return Result(came.custom_id, Status.SUCCEEDED, response.embedding.values, usage=usage)
 
 
 # --- operations -----------------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def read_job(job: Mapping[str, Any]) -> BatchView:
     state = str(job.get("state") or "unknown")
     stats, error = mapping(job.get("completionStats")), mapping(job.get("error"))
     partial = [mapping(one).get("message") for one in job.get("partialFailures") or []]
-    messages = [str(said) for said in (error.get("message"), *partial) if said]
+    messages = [str(part) for part in (error.get("message"), *partial) if part]
     done, lost = (
         tolerant.count(stats.get("successfulCount")),
         tolerant.count(stats.get("failedCount")),
