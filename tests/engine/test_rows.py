@@ -54,7 +54,7 @@ def test_a_merge_by_hand_does_not_guess(call):
     with pytest.raises(AlignmentError, match="3 of 3 rows"):
         job.merge(pd.DataFrame({"id": [1, 2, 3]}))
     frame = frame.drop(columns="out").sort_values("id")
-    with pytest.raises(AlignmentError, match="can't be told"):
+    with pytest.raises(AlignmentError, match="can't be distinguished"):
         frame.llm.attach(job.id)
     assert "out" not in frame
 

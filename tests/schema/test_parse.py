@@ -90,7 +90,7 @@ OTHER = GOOD.replace("pos", "neg")
         ("NaN", "not valid JSON|not JSON"),
         (f"[{GOOD}]", "is a list"),
         (f"Here: [{GOOD}, {OTHER}]", "is a list"),
-        (f"{GOOD} or {OTHER}", "2 JSON objects, and which is meant can't be told"),
+        (f"{GOOD} or {OTHER}", "2 JSON objects, and it is not clear which is meant"),
         (f"```json\n{GOOD}\n```\n```json\n{OTHER}\n```", "2 JSON objects"),
         (GOOD[:-1], "not valid JSON"),
         (f"Sure: {GOOD[:-8]}", "not valid JSON"),

@@ -162,7 +162,7 @@ def _umlaut(x: int) -> None: ...
         ([_positional], "names each argument"),
         ([_several], "names each argument"),
         ([_untyped], "no type hint"),
-        ([_unsayable], "can't be told as JSON"),
+        ([_unsayable], "can't be written as JSON"),
         ({"größe": _umlaut}, "letters, digits"),
         ([lambda: 1], "letters, digits"),
         ([], "empty"),
