@@ -9,7 +9,7 @@ import contextlib
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -37,6 +37,8 @@ _PICTURE = 50_000
 _HELD = frozenset({"url", "image_url", "file_data", "data", "bytes"})
 """The keys of pictures and files in a request, in all dialects."""
 _LONG = 4096
+_BLOCK = 1 << 20
+_NEWLINE = ord("\n")
 _CUT = "data:cut-"
 _PDF = "JVBERi0"  # the beginning of a PDF in base64
 _SURE = 3.0  # standard errors: the true value is within 997 of 1,000 times
@@ -195,29 +197,45 @@ def is_free(record: JobRecord) -> bool:
 def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
     import numpy as np  # imported here: `jupyter batch list` imports this module, too
 
-    sizes = np.fromiter(map(len, _lines(shards, folder)), dtype=np.int64)
+    ends = [_line_ends(folder, shard) for shard in shards]
+    each = [np.diff(held, prepend=0) for held in ends]
+    sizes = np.concatenate(each) if each else np.zeros(0, dtype=np.int64)
     chosen, largest = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
     if len(sizes) > EXACT:  # seeded, so that a repeated estimate is the same
         largest[np.argpartition(sizes, -LARGEST)[-LARGEST:]] = True
         others = np.flatnonzero(~largest)
         chosen = largest.copy()
         chosen[others[random.Random(len(sizes)).sample(range(len(others)), EXACT - LARGEST)]] = True
-    whole, lines = [], []
-    for number, line in enumerate(_lines(shards, folder)):
-        if chosen[number]:
-            body = light(request_of(orjson.loads(line)))
-            if largest[number]:
-                whole.append(body)
-            else:
-                lines.append((len(line), body))
+    whole, lines, first = [], list[tuple[int, Mapping[str, Any]]](), 0
+    for shard, held in zip(shards, ends, strict=True):
+        numbers = np.flatnonzero(chosen[first : first + len(held)])
+        with opened(folder.requests(shard.number)) as file:
+            for number in numbers.tolist():
+                size = int(sizes[first + number])
+                file.seek(int(held[number]) - size)
+                line = file.read(size)
+                body = request_of(orjson.loads(line))
+                body = light(body) if size > _LONG else body  # else no string in it is as long
+                if largest[first + number]:
+                    whole.append(body)
+                else:
+                    lines.append((size, body))
+        first += len(held)
     rest = sizes[~largest]
     return _Sampled(whole, int(rest.sum()), len(rest), int(rest.max(initial=0)), lines)
 
 
-def _lines(shards: list[ShardRecord], folder: JobFolder) -> Iterator[bytes]:
-    for shard in shards:
-        with opened(folder.requests(shard.number)) as file:
-            yield from file
+def _line_ends(folder: JobFolder, shard: ShardRecord) -> Any:
+    """The offsets at which the lines of a request file end."""
+    import numpy as np
+
+    found, start = [], 0
+    with opened(folder.requests(shard.number)) as file:
+        while block := file.read(_BLOCK):
+            found.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE) + start)
+            start += len(block)
+    ends = np.concatenate([*found, np.zeros(0, dtype=np.int64)]) + 1
+    return ends if start == (ends[-1] if len(ends) else 0) else np.append(ends, start)
 
 
 def request_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -321,7 +339,9 @@ def at_most(body: Mapping[str, Any]) -> int:
 
     Needs no litellm.
     """
-    data = orjson.dumps(light(body))
+    data = orjson.dumps(body)
+    if len(data) > _LONG:
+        data = orjson.dumps(light(body))
     cut = sum(map(int, re.findall(rb'"%b(\d+)"' % _CUT.encode(), data)))
     return len(data) + cut + _PICTURE * data.count(b'"type":"image')
 
