@@ -114,15 +114,21 @@ def missing_reason(column: Any) -> str:
     return f"no value in column {column!r}"
 
 
-def blocks(frame: pd.DataFrame, columns: Sequence[Any], size: int = BLOCK_ROWS) -> Iterator[Block]:
+def blocks(
+    frame: pd.DataFrame,
+    columns: Sequence[Any],
+    size: int = BLOCK_ROWS,
+    span: range | None = None,
+) -> Iterator[Block]:
     """Yield the rows' cells in these columns in blocks, in one pass. Raises ColumnError as `used`.
 
-    A block has at most `size` rows, and fewer if cells are long: some megabytes, or one row.
+    A block has at most `size` rows, and fewer if cells are long: some megabytes, or one row. span:
+    the rows to read, if not all.
     """
     used(frame, columns)
     series: list[Series] = [column(frame, label) for label in columns]
-    count = row_count(frame)
-    start, rows = 0, min(size, _FIRST_ROWS)
+    start, count = (0, row_count(frame)) if span is None else (span.start, span.stop)
+    rows = min(size, _FIRST_ROWS)
     while start < count:
         stop = min(start + rows, count)
         missing: dict[int, Any] = {}

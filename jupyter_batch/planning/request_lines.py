@@ -21,6 +21,7 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.canonical import whole_texts
+from jupyter_batch.frames.text_blocks import TextBlock, hashes, spans, text_blocks
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -29,10 +30,11 @@ from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
-from jupyter_batch.prompts.prompt import Prompt, calls_function, param_of, params_of
-from jupyter_batch.row_files.request_files import sent_hash
+from jupyter_batch.prompts.prompt import Prompt, Written, calls_function, param_of, params_of
+from jupyter_batch.row_files.request_files import Lines, sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
 from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash, space_of
+from jupyter_batch.row_files.text_lines import TextLines
 from jupyter_batch.templates.values import PLAIN, RowError
 from jupyter_batch.wire.dialects import (
     OPENAI,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 _ONLY = (1 << 128) - 1
 _NO_HASH = bytes(HASH_BYTES)
+LEAST_ROWS = 1000
+"""Of fewer rows each is made by itself, which costs less than a block of Arrow's."""
 _ALL = {bytes}  # types of lines that can all be sent
 
 
@@ -100,22 +104,59 @@ class RequestLines:
         self._sent = bytearray(0 if self._hashed is None else len(self.hashes))
         self._skipped: dict[str, list[int]] = {}
         self._broken: dict[str, list[int]] = {}
+        self._texts = self._text_lines()
 
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+    def __iter__(self) -> Iterator[tuple[int, bytes] | Lines]:
         with contextlib.ExitStack() as stack:
             asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
-            for block in frames.blocks(self._frame, self.columns):
-                self._fingerprints += b"".join(block.fingerprints)
-                others = self._of_other_models(block)
-                left_out = {
-                    block.start + offset for offset in {*others, *self._leave_out(block, others)}
-                }
-                for piece in in_pieces(self._prompt, self.columns, block):
-                    ids, holes = self._holes(piece)
-                    lines = self._encoder.encode(ids, self._sent_form(holes))
-                    lines = within(self._prompt, lines, self._ask.limits.bytes)
-                    hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
-                    yield from self._kept(piece.start, lines, hashed, left_out, asked)
+            if self._texts is None:
+                yield from self._of_rows(None, asked)
+                return
+            for rows, block in text_blocks(self._frame, self.columns):
+                lines = None if block is None else self._of_texts(block)
+                if lines is None:  # a missing cell, another type of value, a rare character
+                    yield from self._of_rows(rows, asked)
+                else:
+                    yield lines
+
+    def _text_lines(self) -> TextLines | None:
+        """The encoder of blocks of texts, of which a line is a join; None where a row may need more."""
+        ask, plain = self._ask, self._encoder.plain
+        if type(ask.prompt) is not Written or frames.row_count(self._frame) < LEAST_ROWS:
+            return None
+        is_one = ask.samples == 1 and ask.cache is None and ask.models_from is None
+        texts = ask.prompt.pieces() if is_one and not self._of_params else None
+        if plain is None or texts is None or self._hashed is not None or self._asked_in is not None:
+            return None
+        return TextLines(self._job, plain.parts, [texts[hole] for hole in plain.order], spans)
+
+    def _of_texts(self, block: TextBlock) -> Lines | None:
+        """The lines of a block of texts; their hashes are recorded."""
+        assert self._texts is not None  # noqa: S101 - the caller has it
+        first = block.rows.start
+        made = self._texts.encode(first, block.columns)
+        if made is None:
+            return None
+        data, offsets, digits = made
+        marks = hashes(data, offsets, HASH_BYTES, self._before_body() + digits)
+        self.hashes[first * HASH_BYTES : first * HASH_BYTES + len(marks)] = marks
+        self._fingerprints += block.fingerprints
+        return Lines(block.rows, data, offsets)
+
+    def _of_rows(self, span: range | None, asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
+        """The lines of these rows, or of all, made row by row."""
+        for block in frames.blocks(self._frame, self.columns, span=span):
+            self._fingerprints += b"".join(block.fingerprints)
+            others = self._of_other_models(block)
+            left_out = {
+                block.start + offset for offset in {*others, *self._leave_out(block, others)}
+            }
+            for piece in in_pieces(self._prompt, self.columns, block):
+                ids, holes = self._holes(piece)
+                lines = self._encoder.encode(ids, self._sent_form(holes))
+                lines = within(self._prompt, lines, self._ask.limits.bytes)
+                hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
+                yield from self._kept(piece.start, lines, hashed, left_out, asked)
 
     def _kept(
         self,

@@ -60,6 +60,17 @@ class Written:
             {"role": role, "content": Hole(f"text{n}")} for n, (role, _) in enumerate(self.texts)
         ]
 
+    def pieces(self) -> dict[str, list[str | int]] | None:
+        """By hole: constants and places in `columns`; None where a text has other parts."""
+        made: dict[str, list[str | int]] = {}
+        for n, template in enumerate(self._templates):
+            found = template.pieces()
+            if found is None:
+                return None
+            at = [self.columns.index(label) for label in template.columns]
+            made[f"text{n}"] = [at[one] if isinstance(one, int) else one for one in found]
+        return made
+
     def holes(self, start: int, columns: Columns, rows: int) -> dict[str, list[Any]]:
         """Each template rendered over the block."""
         del start

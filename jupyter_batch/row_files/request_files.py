@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 from zlib import crc32
 
 import msgspec
@@ -18,6 +18,11 @@ from jupyter_batch.ledger.folder import JobFolder, disk_errors
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.row_files.row_sources import request_hash
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array: TypeAlias = np.ndarray[Any, Any]
 
 PART_BYTES = 1 << 20
 _BODY = b',"body":'
@@ -50,51 +55,100 @@ class Part(msgspec.Struct, frozen=True):
     last: int
 
 
-def pack(
-    lines: Iterable[tuple[int, bytes]], limits: Limits, *, part_bytes: int = PART_BYTES
-) -> Iterator[Part]:
-    """Pack (row position, line with its newline) into chunks of at most `part_bytes`.
+class Lines(NamedTuple):
+    """Some whole lines, each with its newline. rows: their positions. offsets: of each, and the end."""
 
-    A longer line is a chunk by itself. Each shard is filled up to `limits`. Raises InputError for a
-    line that fits no shard.
+    rows: Sequence[int]
+    data: bytes
+    offsets: Array
+
+    @classmethod
+    def of(cls, rows: Sequence[int], lines: Sequence[bytes]) -> Lines:
+        """Join lines."""
+        import numpy as np
+
+        offsets = np.zeros(len(lines) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)), out=offsets[1:])
+        return cls(rows, b"".join(lines), offsets)
+
+
+def pack(
+    lines: Iterable[tuple[int, bytes] | Lines], limits: Limits, *, part_bytes: int = PART_BYTES
+) -> Iterator[Part]:
+    """Pack lines into chunks of at most `part_bytes`.
+
+    lines: a row's position and its line with its newline, or several of them. A longer line is a
+    chunk by itself. Each shard is filled up to `limits`. Raises InputError for a line that fits no
+    shard.
     """
     if limits.requests < 1 or limits.bytes < 1:
         raise InputError(
             f"a shard takes at least one request and one byte, not {limits.requests} and {limits.bytes}"
         )
-    shard = requests = size = first = last = (
-        0  # the first three of the current shard, without pending lines
-    )
-    held: list[bytes] = []
-    room = slots = 0  # pending bytes and lines
-    for position, line in lines:
-        length = len(line)
-        room -= length
-        slots -= 1
-        if room < 0 or slots < 0:
-            if length > limits.bytes:
-                raise InputError(
-                    f"row {position} (counted from 0) alone makes a request of {length:,} bytes, and a batch file may "
-                    f"hold {limits.bytes:,}: shorten its text"
-                )
-            if held:
-                yield Part(shard, data := b"".join(held), len(held), first, last)
-                requests, size, held = requests + len(held), size + len(data), []
-            if requests == limits.requests or size + length > limits.bytes:
-                shard, requests, size = shard + 1, 0, 0
-            room = max(min(part_bytes, limits.bytes - size), length) - length
-            slots = limits.requests - requests - 1
-            first = position
-        held.append(line)
-        last = position
+    shard = requests = size = 0  # of the current shard, with pending lines
+    held: list[bytes] = []  # pending
+    first = last = count = length = 0  # of the pending lines
+    for some in _joined(lines, part_bytes):
+        start, rows = 0, len(some.rows)
+        while start < rows:
+            at = int(some.offsets[start])
+            room = min(part_bytes - length, limits.bytes - size)
+            end = int(some.offsets.searchsorted(at + room, side="right")) - 1
+            end = min(end, start + limits.requests - requests)
+            if end <= start:
+                line = int(some.offsets[start + 1]) - at
+                if line > limits.bytes:
+                    raise InputError(
+                        f"row {some.rows[start]} (counted from 0) alone makes a request of {line:,} bytes, and a "
+                        f"batch file may hold {limits.bytes:,}: shorten its text"
+                    )
+                if held:
+                    yield Part(shard, b"".join(held), count, first, last)
+                    held, count, length = [], 0, 0
+                if requests == limits.requests or size + line > limits.bytes:
+                    shard, requests, size = shard + 1, 0, 0
+                if line <= part_bytes:
+                    continue
+                end = start + 1
+            if not held:
+                first = some.rows[start]
+            last = some.rows[end - 1]
+            held.append(data := some.data[at : int(some.offsets[end])])
+            count, requests = count + end - start, requests + end - start
+            length, size = length + len(data), size + len(data)
+            start = end
+        if length >= part_bytes:
+            yield Part(shard, b"".join(held), count, first, last)
+            held, count, length = [], 0, 0
     if held:
-        yield Part(shard, b"".join(held), len(held), first, last)
+        yield Part(shard, b"".join(held), count, first, last)
+
+
+def _joined(lines: Iterable[tuple[int, bytes] | Lines], most: int) -> Iterator[Lines]:
+    """Join single lines, about `most` bytes of them."""
+    rows, held, length = list[int](), list[bytes](), 0
+    for one in lines:
+        if rows and (isinstance(one, Lines) or length + len(one[1]) > most):
+            yield Lines.of(rows, held)
+            rows, held, length = [], [], 0
+        if isinstance(one, Lines):
+            yield one
+            continue
+        rows.append(one[0])
+        held.append(one[1])
+        length += len(one[1])
+    if rows:
+        yield Lines.of(rows, held)
 
 
 def write_requests(
-    draft: JobFolder, job: str, lines: Iterable[tuple[int, bytes]], limits: Limits, start: int = 0
+    draft: JobFolder,
+    job: str,
+    lines: Iterable[tuple[int, bytes] | Lines],
+    limits: Limits,
+    start: int = 0,
 ) -> list[ShardRecord]:
-    """Write (row position, line) to request files; return their shards, numbered from `start`.
+    """Write lines, as `pack` takes them, to request files; return their shards from `start` on.
 
     Raises InputError for a line that fits no file, and for fewer requests than a batch needs.
     """

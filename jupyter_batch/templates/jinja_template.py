@@ -38,6 +38,10 @@ class Jinja:
         self.columns: tuple[Any, ...] = tuple(names.by_text[name] for name in used)
         self._names = used
 
+    def pieces(self) -> list[str | int] | None:
+        """See Template."""
+        return None
+
     def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
         """Render each row."""
         if not columns:

@@ -47,6 +47,12 @@ class Template(Protocol):
         None is a missing value and gives an empty text.
         """
 
+    def pieces(self) -> list[str | int] | None:
+        """The constants and the places in `columns` of the values between them.
+
+        None where a text has other parts.
+        """
+
 
 def parse(text: str, columns: Iterable[Any], kind: str = "braces") -> Template:
     """Parse a template over these labels. Raises TemplateError, OptionError for a bad kind."""
@@ -181,9 +187,19 @@ class _Braces:
             raise _is_jinja(mark[0])
         literals, self._holes = _split(text, names)
         self._pattern = "%s".join(literal.replace("%", "%%") for literal in literals)
+        self._literals = literals
         self._text = "".join(literals)
         self.columns: tuple[Any, ...] = tuple(dict.fromkeys(hole.label for hole in self._holes))
         self._which = [self.columns.index(hole.label) for hole in self._holes]
+
+    def pieces(self) -> list[str | int] | None:
+        """See Template; None where a value has a conversion or a format."""
+        if any(hole.conversion or hole.spec for hole in self._holes):
+            return None
+        made: list[str | int] = [self._literals[0]]
+        for at, literal in zip(self._which, self._literals[1:], strict=True):
+            made += [at, literal]
+        return made
 
     def render(self, columns: Sequence[Sequence[Any]], rows: int) -> list[str | RowError]:
         """Apply one `%` a row: `%s` leaves a str unchanged and calls str() on the rest."""

@@ -42,7 +42,7 @@ class Encoder:
     """Encodes request lines of one endpoint that differ only in their holes.
 
     A line is byte for byte `orjson.dumps` of {"custom_id", "method", "url", "body"}, with a
-    newline.
+    newline. parts: the line's JSON around its holes, the first of which is the id; order: the others.
     """
 
     def __init__(self, endpoint: str, body: Mapping[str, Any]) -> None:
@@ -55,10 +55,10 @@ class Encoder:
             raise OptionError(
                 f"a parameter of the request can't be sent as JSON: {error}"
             ) from None
-        parts = data.split(f'"{mark}"'.encode())
-        self._pattern = b"%b".join(part.replace(b"%", b"%%") for part in parts) + b"\n"
-        self._order = names[1:]
-        self.holes: tuple[str, ...] = tuple(dict.fromkeys(self._order))
+        self.parts = data.split(f'"{mark}"'.encode())
+        self._pattern = b"%b".join(part.replace(b"%", b"%%") for part in self.parts) + b"\n"
+        self.order = names[1:]
+        self.holes: tuple[str, ...] = tuple(dict.fromkeys(self.order))
 
     def _line(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The line's JSON, with the id's Hole first."""
@@ -68,7 +68,7 @@ class Encoder:
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]
     ) -> list[bytes | RowError]:
         """Return a line or error for each row of a block: a RowError in a hole, or invalid JSON."""
-        columns = [custom_ids, *(holes[name] for name in self._order)]
+        columns = [custom_ids, *(holes[name] for name in self.order)]
         pattern, dumps = self._pattern, orjson.dumps
         try:
             cells = [[dumps(value) for value in column] for column in columns]

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.templates.values import RowError
+from jupyter_batch.wire.openai import Encoder as PlainEncoder
 from jupyter_batch.wire.openai import Hole
 
 _KINDS = 256
@@ -44,6 +45,12 @@ class Varying:
         self._kinds: dict[tuple[frozenset[str], bytes], Any] = {(frozenset(), b""): self.whole}
         self._headers: dict[str, str] = {}
         self._tool_names: dict[str, str] = {}
+
+    @property
+    def plain(self) -> PlainEncoder | None:
+        """The encoder of lines that differ only in their texts; None where they may differ more."""
+        one_kind = self._extra is None and not self._params
+        return self.whole if one_kind and type(self.whole) is PlainEncoder else None
 
     def encode(
         self, custom_ids: Sequence[str], holes: Mapping[str, Sequence[Any]]

@@ -1,0 +1,133 @@
+"""Rows of texts and numbers as Arrow arrays: read and hashed without a Python object a cell.
+
+Fingerprints equal those of frames/fingerprints.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from jupyter_batch.frames.adapter import row_count
+from jupyter_batch.frames.fingerprints import FINGERPRINT_BYTES, texts_of
+from jupyter_batch.frames.frame import cells_of, column, used
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
+    Series: TypeAlias = Any
+
+_FIRST_ROWS = 64  # before the cells' lengths are known
+_FEW_ROWS = 512  # that are read once more, one by one
+_MOST_ROWS = 4096
+_BLOCK_BYTES = 1 << 20
+_TEXTS = frozenset({str, int, float, bool})
+
+
+class TextBlock(NamedTuple):
+    """Some consecutive rows. columns: an Arrow array of texts each. fingerprints: 16 bytes a row."""
+
+    rows: range
+    columns: list[Any]
+    fingerprints: bytes
+
+
+def text_blocks(
+    frame: pd.DataFrame, columns: Sequence[Any]
+) -> Iterator[tuple[range, TextBlock | None]]:
+    """Yield the rows in blocks; None for one with a missing cell, or a cell of another type.
+
+    Raises ColumnError as `frames.used`. A block has about a megabyte, or one row.
+    """
+    used(frame, columns)
+    series = [column(frame, label) for label in columns]
+    start, count, size = 0, row_count(frame), _FIRST_ROWS
+    is_known = bool(columns) and _has_arrow()
+    while start < count:
+        rows = range(start, min(start + size, count))
+        block = _text_block(series, rows) if is_known else None
+        yield rows, block
+        if block is None:
+            size = min(size, _FEW_ROWS)
+        else:
+            held = sum(text.nbytes for text in block.columns) + 1
+            size = max(1, min(_MOST_ROWS, len(rows) * 4, len(rows) * _BLOCK_BYTES // held))
+        start = rows.stop
+
+
+def _has_arrow() -> bool:
+    try:
+        import pyarrow.compute  # noqa: F401 - whether it is installed
+    except ImportError:
+        return False
+    return True
+
+
+def _text_block(series: Sequence[Series], rows: range) -> TextBlock | None:
+    shown, hashed = [], []
+    for held in series:
+        texts = _texts(held.iloc[rows.start : rows.stop])
+        if texts is None:
+            return None
+        shown.append(texts[0])
+        hashed.append(texts[1])
+    return TextBlock(rows, shown, hashes(*spans(_joined(hashed)), FINGERPRINT_BYTES))
+
+
+def _texts(cells: Series) -> tuple[Any, Any] | None:
+    """The cells' texts in a prompt and in a fingerprint; None where one is missing or unknown."""
+    import pyarrow as pa
+
+    texts = pa.large_string()
+    if isinstance(cells.dtype, pd.StringDtype) and cells.dtype.storage == "pyarrow":
+        held = pa.array(cells)
+        held = held.combine_chunks() if isinstance(held, pa.ChunkedArray) else held
+        return None if held.null_count else (held.cast(texts),) * 2
+    if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iu":
+        return (pa.array(cells.to_numpy()).cast(texts),) * 2
+    values, absent = cells_of(cells)
+    kinds = set(map(type, values))
+    if absent or not kinds <= _TEXTS:
+        return None
+    try:
+        shown = pa.array(list(map(str, values)), texts)
+        return shown, pa.array(texts_of(values), texts) if float in kinds else shown
+    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates
+        return None
+
+
+def _joined(columns: list[Any]) -> Any:
+    """The text of each row that its fingerprint is a hash of."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(columns) == 1:
+        return columns[0]
+    texts = pa.large_string()
+    parts = []
+    for held in columns:
+        parts += [pc.utf8_length(held).cast(texts), pa.scalar(";", texts), held]
+    return pc.binary_join_element_wise(*parts, pa.scalar("", texts))
+
+
+def spans(texts: Any) -> tuple[bytes, Array]:
+    """The bytes of an Arrow array of texts, and the offset at which each begins and the last ends."""
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    first = int(ends[0])
+    whole = b"" if data is None else data.slice(first, int(ends[-1]) - first).to_pybytes()
+    return whole, ends - first if first else ends
+
+
+def hashes(data: bytes, offsets: Array, size: int, skip: Array | int = 0) -> bytes:
+    """The hash of each span, joined, without its first `skip` bytes."""
+    starts, ends = (offsets[:-1] + skip).tolist(), offsets[1:].tolist()
+    return b"".join(
+        [
+            blake2b(data[start:end], digest_size=size).digest()
+            for start, end in zip(starts, ends, strict=True)
+        ]
+    )
