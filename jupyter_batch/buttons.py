@@ -8,12 +8,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor.view import clock, view
 from jupyter_batch.notebook import kernel
+
+if TYPE_CHECKING:
+    from jupyter_batch.viewer.actions import Held
 
 PATIENCE = 30.0
 """Seconds after which a refresh reports that no answer has come yet."""
@@ -52,6 +55,13 @@ def actions(
     }
 
 
+def held(deeds: dict[str, Callable[[], str]], **more: Any) -> Held:
+    """The functions that the page of a job's rows uses. more: further fields of Held."""
+    from jupyter_batch.viewer.actions import Held
+
+    return Held(deeds={name: deeds[name] for name in ("retry", "finish", "cancel")}, **more)
+
+
 def refreshed(
     held: Holder,
     shards: Callable[[], list[ShardRecord]],
@@ -88,11 +98,16 @@ def finished(held: Holder) -> str:
 
 def merged(held: Holder) -> str:
     """Fill the frame between two cells; the job reports the number of rows."""
+    return between_cells(held.merge, "Merged")
+
+
+def between_cells(act: Callable[[], object], done: str) -> str:
+    """Change a frame on the main thread, and wait for it; return `done` with the time. Raises what `act` raises."""
     over, refusals = threading.Event(), list[Exception]()
 
     def work() -> None:
         try:
-            held.merge()
+            act()
         except Exception as e:  # raised in the thread that waits
             refusals.append(e)
         finally:
@@ -105,4 +120,9 @@ def merged(held: Holder) -> str:
     if refusals:
         raise refusals[0]
     now = time.time()
-    return f"Merged at {clock(now, now, None)}."
+    return f"{done} at {clock(now, now, None)}."
+
+
+def choosing(choose: Callable[[str], object]) -> Callable[[str], str]:
+    """The button of a model, whose answers `choose` copies into the frame."""
+    return lambda model: between_cells(lambda: choose(model), f"{model} chosen, in the frame")

@@ -78,18 +78,16 @@ class Handle(Holder):
 
     @property
     def cost(self) -> float | None:
-        """US dollars for the results so far, by the price that was known at the submission.
+        """US dollars for the results so far, of all models, by the price that was known at the submission.
 
-        Includes the cost of a batch whose rest was asked in real time; `results()["_cost"]` has the rest alone. None
-        where no price is known, or a result has no usage: `results()["_cost"]` shows which. For a group: all models.
+        With a batch whose rest was asked in real time; None where a price or usage is unknown (`results()["_cost"]`).
         """
         return self.snapshot().cost
 
     @property
     def saved(self) -> float | None:
         """US dollars that real time would have cost more, for all models of a group; None where unknown."""
-        bill = self.snapshot().bill
-        return bill.saved if bill is not None else None
+        return getattr(self.snapshot().bill, "saved", None)
 
     @property
     def elapsed(self) -> float:
@@ -302,9 +300,12 @@ class Handle(Holder):
         from jupyter_batch.viewer.opened import View
 
         deeds = buttons.actions(self, self._shards, self._retry_by_click)
-        held = {name: deeds[name] for name in ("retry", "finish", "cancel")}
-        made = View(self._here.ledger, self.id, held)
-        return made if kernel.has_frontend() else made.open()
+        page = View(self._here.ledger, self.id, buttons.held(deeds, **self._page_functions()))
+        return page if kernel.has_frontend() else page.open()
+
+    @abstractmethod
+    def _page_functions(self) -> dict[str, Any]:
+        """Further fields of `Held` (viewer/actions.py)."""
 
     def __repr__(self) -> str:
         try:
@@ -370,10 +371,7 @@ class Handle(Holder):
 
     @abstractmethod
     def _follow(self, *, whole: bool = True) -> None:
-        """Have the worker move it and report changes; needs no screen.
-
-        whole: read result files through to find damage.
-        """
+        """Have the worker move it and report changes. whole: read result files through to find damage."""
 
     @abstractmethod
     def _merge_frames(self) -> None:

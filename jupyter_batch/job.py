@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -13,7 +13,6 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
-from jupyter_batch.merging.labelled import as_examples, labelled, merge_into
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel
 from jupyter_batch.orders import destination_of
@@ -135,19 +134,6 @@ class Job(JobState):
                 target.merged = last
         return self
 
-    def labels(self) -> pd.DataFrame:
-        """The rows labelled in `view()`, on the source's index: the answers, and the labels as `<out>_human`."""
-        return labelled(self._record(), self._folder, self.results())
-
-    def merge_labels(self, df: pd.DataFrame | None = None) -> Job:
-        """Write the labels into `df`, or the frame that was submitted, as `<out>_human`, by its index."""
-        merge_into(self._answers.frame(df), self.labels())
-        return self
-
-    def examples(self, df: pd.DataFrame | None = None) -> pd.DataFrame:
-        """The labelled rows as a frame for `examples=`: the prompt's columns, and the labels as answers."""
-        return as_examples(self._record(), self._answers.frame(df), self.labels())
-
     def cancel(self) -> Job:
         """Cancel it at the provider; finished rows are kept. Returns at once."""
         if self._salvaged is None and not self.is_complete:
@@ -191,6 +177,7 @@ class Job(JobState):
         params: Mapping[str, Any] | None = None,
         to: Destination | None = None,
         invalid: bool = False,
+        rows: Sequence[int] | None = None,
     ) -> Job:
         from jupyter_batch.planning.resent_lines import changes_of
         from jupyter_batch.planning.retry import plan_again
@@ -210,6 +197,7 @@ class Job(JobState):
             changes=changes,
             to=to,
             invalid=invalid,
+            rows=rows,
         )
         return self._continue_as(again.id, api_key, to)
 
@@ -373,12 +361,20 @@ class Job(JobState):
             self._here.worker.poke()
         return self
 
-    def _retry_by_click(self) -> str:
-        """For a click: retry the unanswered rows of the last retry, and return a sentence about it."""
+    def _page_functions(self) -> dict[str, Any]:
+        from jupyter_batch.viewer.columns import Cells
+
+        return {"retry": self._retry_by_click, "cells": Cells(self._read, self._answers)}
+
+    def _retry_by_click(self, rows: Sequence[int] | None = None, **params: Any) -> str:
+        """For a click: retry the unanswered rows of the last retry, and return a sentence about it.
+
+        rows: their positions, where not all. params: chat parameters to change.
+        """
         last = self
         while last._next is not None:
             last = last._next
-        last._next = last.retry()
+        last._next = last._retried(None, params=params, rows=rows)
         for one in (self, last):
             self._here.move(last._next.id, one._on_retry_change)
         retried = sent_again(self.snapshot().again)

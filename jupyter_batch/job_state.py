@@ -17,6 +17,7 @@ from jupyter_batch.handle import Handle
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import History, snapshot_of, wait_like
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
+from jupyter_batch.merging.labelled import as_examples, labelled, merge_into
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
 from jupyter_batch.results.actions import offers
@@ -101,6 +102,20 @@ class JobState(Handle):
         if following:
             self._follow(self._here.lend_key(was.id, child.id))
         return child
+
+    def labels(self) -> pd.DataFrame:
+        """The rows labelled in `view()`, on the source's index: the answers, and the labels as `<out>_human`."""
+        return labelled(self._record(), self._folder, self.results())
+
+    def merge_labels(self, df: pd.DataFrame | None = None) -> Self:
+        """Write the labels into `df`, or the frame that was submitted, as `<out>_human`, by its index."""
+        merge_into(self._answers.frame(df), self.labels())
+        return self
+
+    def examples(self, df: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The labelled rows as a frame for `examples=`: the prompt's columns, and the labels as answers."""
+        made: pd.DataFrame = as_examples(self._record(), self._answers.frame(df), self.labels())
+        return made
 
     def _source_frame(self) -> pd.DataFrame | None:
         targets = self._answers.targets

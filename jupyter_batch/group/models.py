@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
+from jupyter_batch import buttons
 from jupyter_batch.config.options import RetryParams
 from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRetryError
 from jupyter_batch.core.group_snapshot import group_snapshot
@@ -21,8 +22,9 @@ from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.linked_jobs import name_of
 from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.merging.labelled import choose_into
 from jupyter_batch.planning.one_key import keys_by_job, member_of
-from jupyter_batch.results.agreement import without_suffix
+from jupyter_batch.results.agreement import comparison, side_by_side, without_suffix
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -85,8 +87,6 @@ class Group(Handle):
 
     def results(self) -> pd.DataFrame:
         """The answers of all models side by side, then each one's _status, _error, _cost and tokens, by model."""
-        from jupyter_batch.results.agreement import side_by_side
-
         return side_by_side(self._by_model(Job.results))
 
     def _source_frame(self) -> pd.DataFrame | None:
@@ -106,8 +106,6 @@ class Group(Handle):
         agreement: the share of equal answers among the rows that this model and another one answered, over all others.
         cost: US dollars, NA where unknown. seconds: from the submission to the end, or to now.
         """
-        from jupyter_batch.results.agreement import comparison
-
         seen = [job.snapshot() for job in self.jobs]
         return comparison(seen, self._compared())
 
@@ -130,12 +128,10 @@ class Group(Handle):
 
         Raises InputError for another model, and ColumnError where the column exists, unless overwrite=True.
         """
-        from jupyter_batch.merging.labelled import chosen, fill_by_index
-
         if model not in self.models:
             raise InputError(f"expected one of {', '.join(self.models)}; got {model!r}")
         job = self.jobs[self.models.index(model)]
-        fill_by_index(job._answers.frame(df), chosen(job.results(), model), overwrite=overwrite)
+        choose_into(job._answers.frame(df), job.results(), model, overwrite=overwrite)
         return self
 
     def _compared(self) -> list[list[Any]]:
@@ -385,6 +381,9 @@ class Group(Handle):
         from jupyter_batch.results.timeline import read
 
         return read(self._here.ledger, [job._record().id for job in self.jobs])
+
+    def _page_functions(self) -> dict[str, Any]:
+        return {"choose": buttons.choosing(self.choose)}
 
     def _retry_by_click(self) -> str:
         """For a click: retry the unanswered rows of each job, and return a sentence about it."""

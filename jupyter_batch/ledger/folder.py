@@ -136,6 +136,11 @@ class JobFolder:
         return self.path / "asked.jsonl"
 
     @property
+    def left(self) -> Path:
+        """The requests of unanswered rows that a retry of other rows has left."""
+        return self.path / "left.jsonl"
+
+    @property
     def calls(self) -> Path:
         """The log of tool calls (ledger/tool_log.py)."""
         return self.path / "calls.jsonl"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -23,6 +23,9 @@ from jupyter_batch.planning.estimate import (
     estimated,
     pattern_of,
 )
+
+if TYPE_CHECKING:
+    from jupyter_batch.row_files.hash_arrays import Array
 
 LARGEST = 256_000_000
 """Bytes of request files; those of a larger job are not read for an upper bound."""
@@ -53,18 +56,61 @@ class ActionPrices:
         if not chosen or not all(shard.requests for shard in chosen):
             return Prices()
         with self._lock, contextlib.suppress(LedgerError, OSError, ValueError):
-            if job.id != self._job:
-                self._job, self._of = job.id, None
-                self._pattern = earlier_pattern(ledger, job)
-            numbers = tuple(shard.number for shard in chosen)
-            if numbers != self._of:
-                self._of, self._bound = numbers, None
-                if sum(shard.bytes for shard in chosen) <= LARGEST:
-                    folder = ledger.folders.of(job.id)
-                    self._bound = estimated(job, chosen, folder, at_most)
-            pattern = pattern_of(shards) or self._pattern
-            return _prices(job, shards, chosen, pattern, self._bound)
+            pattern, bound = self._read(ledger, job, shards, chosen)
+            return _prices(job, shards, chosen, pattern, bound)
         return Prices()
+
+    def retry_of(
+        self,
+        ledger: Ledger,
+        job: JobRecord,
+        shards: list[ShardRecord],
+        places: Array,
+        max_tokens: int | None = None,
+    ) -> Spend:
+        """The price of a retry of some rows. places: the shard of each row's request, or below 0.
+
+        max_tokens: a new limit, since earlier answers were cut off: their usual length says nothing then.
+        """
+        import numpy as np  # imported here: `jupyter batch list` imports this module, too
+
+        by_number = {shard.number: shard for shard in shards}
+        numbers, counts = np.unique(places[places >= 0], return_counts=True)
+        chosen = [by_number[int(number)] for number in numbers]
+        mean = sum(one.bytes for one in shards) / max(1, sum(one.requests for one in shards))
+        size = mean * float((places < 0).sum()) + sum(
+            one.bytes / max(1, one.requests) * int(rows)
+            for one, rows in zip(chosen, counts, strict=True)
+        )
+        pattern, bound = None, None
+        with self._lock, contextlib.suppress(LedgerError, OSError, ValueError):
+            pattern, bound = self._read(ledger, job, shards, chosen)
+        if (places < 0).any():
+            bound = None  # their requests are in another file
+        if max_tokens is not None:
+            pattern = None
+            if bound is not None:
+                bound = msgspec.structs.replace(bound, longest=max_tokens, unlimited=False)
+        paid = (job.price or Price()).paid(job.mode)
+        return spend("retry", len(places), size, paid, pattern, bound)
+
+    def _read(
+        self,
+        ledger: Ledger,
+        job: JobRecord,
+        shards: list[ShardRecord],
+        chosen: list[ShardRecord],
+    ) -> tuple[Pattern | None, Estimate | None]:
+        """The answers to estimate by, and the bound of the chosen shards. Raises LedgerError."""
+        if job.id != self._job:
+            self._job, self._of = job.id, None
+            self._pattern = earlier_pattern(ledger, job)
+        numbers = tuple(shard.number for shard in chosen)
+        if numbers != self._of:
+            self._of, self._bound = numbers, None
+            if chosen and sum(shard.bytes for shard in chosen) <= LARGEST:
+                self._bound = estimated(job, chosen, ledger.folders.of(job.id), at_most)
+        return pattern_of(shards) or self._pattern, self._bound
 
 
 def _prices(

@@ -106,10 +106,10 @@ def unchanged(
     )  # the requests are in a dialect that realtime does not support
     if foreign:
         with written(draft.folder.asked) as file:
-            file.writelines(line for _, line in _asked_again(job, sources, draft.id, missed))
+            file.writelines(line for _, line in lines_again(job, sources, draft.id, missed))
     if foreign or not sources:
-        sources = _sources(shards, folder)
-    lines = _asked_again(job, sources, draft.id, missed)
+        sources = sources_of(shards, folder)
+    lines = lines_again(job, sources, draft.id, missed)
     return lines if at_once or not is_unmapped(job) else _mapped(job, draft.folder, lines)
 
 
@@ -124,14 +124,15 @@ def _mapped(
             yield position, remapped.line(line)
 
 
-def _sources(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Path]]:
+def sources_of(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Path]]:
     """The files with the requests of a job's rows, each with the first row that it may have."""
+    left = [(0, folder.left)] if folder.left.exists() else []
     if every := sorted(folder.path.glob("all-*.jsonl")):
-        return [(0, path) for path in every]
-    return [(shard.first, folder.requests(shard.number)) for shard in shards]
+        return [*((0, path) for path in every), *left]
+    return [*((shard.first, folder.requests(shard.number)) for shard in shards), *left]
 
 
-def _asked_again(
+def lines_again(
     job: JobRecord, sources: list[tuple[int, Path]], new: str, missed: Array
 ) -> Iterator[tuple[int, bytes]]:
     """The request lines of the missed rows, with the new job's ids, in row order.
@@ -140,12 +141,17 @@ def _asked_again(
     of their own.
     """
     flags = missed.tolist()
-    for position, rest in _in_order(job, sources):
+    for position, rest in in_row_order(job.id, sources):
         if flags[position]:
-            yield position, b'{"custom_id":"%b"%b' % (custom_id(new, position).encode(), rest)
+            yield position, named(new, position, rest)
 
 
-def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple[int, bytes]]:
+def named(job: str, position: int, rest: bytes) -> bytes:
+    """A request line with the id of a row. rest: the line after its id."""
+    return b'{"custom_id":"%b"%b' % (custom_id(job, position).encode(), rest)
+
+
+def in_row_order(job: str, sources: list[tuple[int, Path]]) -> Iterator[tuple[int, bytes]]:
     """(row, rest of the line after its id) of all files, each of which is in order by itself.
 
     A file is opened when its rows are due, as there may be many.
@@ -154,7 +160,7 @@ def _in_order(job: JobRecord, sources: list[tuple[int, Path]]) -> Iterator[tuple
     heads: list[tuple[int, int, bytes, Iterator[tuple[int, bytes]]]] = []
     while closed or heads:
         if closed and not (heads and heads[0][0] < closed[-1][0]):
-            lines = lines_of(closed.pop()[1], job.id)
+            lines = lines_of(closed.pop()[1], job)
         else:
             position, _, rest, lines = heappop(heads)
             yield position, rest

@@ -14,9 +14,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.errors import LedgerCorruptError, NothingToRetryError, OptionError
-from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.request import Limits
-from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Step
 from jupyter_batch.file_checks.refetch import reopen
 from jupyter_batch.file_checks.request_checks import check_all_found, check_whole
@@ -26,14 +24,21 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
 from jupyter_batch.planning.escalation import Destination, EscalatedLines
+from jupyter_batch.planning.files.left_rows import (
+    Parted,
+    copy_lines,
+    missed_rows,
+    parts_of,
+    record_left,
+    set_aside,
+)
 from jupyter_batch.planning.max_cost import Priced, all_within, left_of, spent
 from jupyter_batch.planning.resent_lines import ChangedLines, changes_of, unchanged
 from jupyter_batch.providers.table import REALTIME, facts_of
-from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of, request_hashes
-from jupyter_batch.row_files.row_sources import NOWHERE, Places
+from jupyter_batch.row_files.row_sources import Places
 from jupyter_batch.wire.dialects import OPENAI
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
@@ -41,7 +46,6 @@ if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
 
 _MORE = "; job.retry(max_cost=...) allows more"
-MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +53,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
     changes: chat parameters to send them with; then answers that were cut off are sent again, too.
     to: another model. invalid: with the error of an answer that does not fit the schema. at_once: in
-    realtime. max_cost: its limit in US dollars; else the rest of the job's own.
+    realtime. max_cost: its limit in US dollars; else the rest of the job's own. rows: the positions
+    of the only rows to send; None for all.
     """
 
     now: float
@@ -58,6 +63,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     invalid: bool = False
     at_once: bool = False
     max_cost: float | None = None
+    rows: Sequence[int] | None = None
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -83,12 +89,13 @@ def plan_again(
     changes: Mapping[str, Any] | None = None,
     to: Destination | None = None,
     invalid: bool = False,
+    rows: Sequence[int] | None = None,
 ) -> JobRecord:
     """Return the job that sends the missed rows of `job` again; the existing one if there is one.
 
-    See `Way` for the options; with other changes than before, it is based on the last retry. Raises
-    NothingToRetryError where the job is not finished or has no missed row, and OptionError where
-    the estimate is above the limit.
+    See `Way` for the options; with other changes than before, or with chosen rows, it is based on
+    the last retry. Raises NothingToRetryError where the job is not finished or has no missed row,
+    and OptionError where the estimate is above the limit.
     """
     way = Way(
         now=now,
@@ -97,15 +104,25 @@ def plan_again(
         invalid=invalid,
         at_once=at_once,
         max_cost=max_cost,
+        rows=rows,
     )
     latest, there = _latest(ledger, job, way.recorded)
-    if there is not None:
+    if there is not None and rows is None:
         return there
+    if rows is not None:
+        latest = last_retry(ledger, job)
     if latest.id != job.id:
         job, shards = latest, ledger.shards(latest.id)
     with _drafted(ledger, job, shards, way) as draft:
         limit_costs([draft], hint=_MORE)
         return draft.store(there=lambda: ledger.child(job.id))
+
+
+def last_retry(ledger: Ledger, job: JobRecord) -> JobRecord:
+    """The last of the jobs that retry a job one after the other; the job itself without any."""
+    while (there := ledger.child(job.id)) is not None:
+        job = there
+    return job
 
 
 def _latest(
@@ -159,7 +176,8 @@ def _drafted(
     _check_over(ledger, job, shards, way)
     folder = ledger.folders.of(job.id)
     was = places_of(job, shards, folder)
-    missed = _missed(job, shards, folder, was, cut_off=bool(way.changes))
+    parts = parts_of(job, shards, folder, was, way.rows, cut_off=bool(way.changes))
+    missed = parts.sent | parts.left
     asking = set(was.array[missed].tolist())
     check_whole(folder, [shard for shard in shards if shard.number in asking])
     with job_draft(ledger) as draft:
@@ -169,6 +187,7 @@ def _drafted(
         rows = RowFiles.of(job, folder)
         record = _record(job, shards, draft.id, way)
         if way.recorded:
+            missed = parts.sent
             lines = _changed_lines(ledger, job, shards, record, missed, way)
             with lines.writing(draft.folder):
                 draft.shards = write_requests(draft.folder, draft.id, lines, few)
@@ -178,8 +197,12 @@ def _drafted(
             record = msgspec.structs.replace(
                 record, headers=lines.headers, tool_names=lines.tool_names
             )
+            if parts.left.any():
+                copy_lines(job, shards, folder, draft, parts.left)
         else:
             again = unchanged(job, shards, folder, draft, missed, at_once=way.at_once)
+            if parts.left.any():
+                again, missed = set_aside(again, parts.left, draft.folder.left), parts.sent
             draft.shards = write_requests(draft.folder, draft.id, again, few)
             found = sum(shard.requests for shard in draft.shards)
             check_all_found(int(missed.sum()), found, job, folder)
@@ -190,6 +213,7 @@ def _drafted(
             _deduplicate(draft, rows, folder, missed, limits, at_once=way.at_once)
         wanted = array("q", range(job.rows))
         draft.carry_over(job, shards, asked=missed, wanted=wanted)
+        record_left(draft, rows, job, shards, Parted(missed, parts.left))
         draft.write_rows(rows)
         yield draft
 
@@ -235,7 +259,7 @@ def _nothing(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, was: Places, way: Way
 ) -> NothingToRetryError:
     """The error where no row is left to be sent again, with what can be done."""
-    left = 0 if way.changes else int(_missed(job, shards, folder, was, cut_off=True).sum())
+    left = 0 if way.changes else int(missed_rows(job, shards, folder, was, cut_off=True).sum())
     if left:
         return NothingToRetryError(
             f"in job {job.id} no row failed; {left:,} that were cut off would be so again with the "
@@ -318,32 +342,3 @@ def live(record: JobRecord) -> JobRecord:
         headers={},
         endpoint=record.endpoint if record.endpoint in (EMBEDDINGS, RESPONSES) else CHAT,
     )
-
-
-def _missed(
-    job: JobRecord,
-    shards: list[ShardRecord],
-    folder: JobFolder,
-    was: Places,
-    *,
-    cut_off: bool = False,
-) -> Array:
-    """1 for each row that had its own request and has no answer, else 0.
-
-    cut_off: or a cut off one.
-    """
-    bad = [code for code, status in enumerate(CODES) if status in MISSED]
-    found = of_job(job, shards, folder, values=False)
-    codes = np.frombuffer(found.status, dtype=np.uint8)
-    asked = was.array >= 0
-    if job.inherited:  # billed in another job: their requests are stored here
-        hashes = request_hashes(job, folder)
-        if hashes is not None:
-            asked |= (was.array == NOWHERE) & hashes.any(axis=1)
-    flags: Array = np.isin(codes, bad) & asked
-    if cut_off:
-        cut = [code for code, finish in enumerate(found.finishes) if finish in CUT]
-        good = [CODES.index(status) for status in (Status.SUCCEEDED, Status.REUSED)]
-        ended = np.isin(np.frombuffer(found.finish, dtype=np.uint8), cut)
-        flags |= ended & np.isin(codes, good) & (was.array >= NOWHERE)
-    return flags

@@ -132,7 +132,8 @@ def _paths(folder: JobFolder, own: str, dialect: str, *, given: bool) -> Iterabl
 
 
 def _files(folder: JobFolder) -> Iterable[Path]:
-    return sorted(folder.path.glob("all-*.jsonl")) or sorted(folder.path.glob("requests-*.jsonl"))
+    every = sorted(folder.path.glob("all-*.jsonl"))
+    return [*(every or sorted(folder.path.glob("requests-*.jsonl"))), folder.left]
 
 
 def _look(

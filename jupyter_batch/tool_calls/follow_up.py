@@ -24,8 +24,9 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
+from jupyter_batch.planning.files.left_rows import MISSED
 from jupyter_batch.planning.max_cost import left_of
-from jupyter_batch.planning.retry import MISSED, live
+from jupyter_batch.planning.retry import live
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import answer_files, lines_in, onto
 from jupyter_batch.results.outcomes import of_job

@@ -5,32 +5,60 @@ Without the kernel's objects they act on the ledger; a frame is filled when the 
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from jupyter_batch.core.errors import InputError, JobNotFoundError
+import msgspec
+
+from jupyter_batch.core.errors import InputError, JobNotFoundError, NothingToRetryError
 from jupyter_batch.ledger.linked_jobs import Lines, whole
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.phrases import price
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
-from jupyter_batch.planning.retry import check_rest, plan_again
+from jupyter_batch.planning.files.left_rows import rows_to_send
+from jupyter_batch.planning.resent_lines import changes_of
+from jupyter_batch.planning.retry import check_rest, last_retry, plan_again
 from jupyter_batch.providers.table import BATCH, check_live
 from jupyter_batch.results.actions import offers
+from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.runner.process import session
+from jupyter_batch.viewer.columns import Cells
 
 Deed = Callable[[], str]
 NAMES = ("retry", "finish", "cancel", "forget")
 
 
-class JobActions:
-    """The actions on a job or a group. held: those of the kernel's own object, which also fill its frames."""
+class Held(NamedTuple):
+    """Functions of the kernel's object of a job, which also fill its frames.
 
-    def __init__(self, ledger: Ledger, name: str, held: Mapping[str, Deed] | None = None) -> None:
+    deeds: its actions by name. retry: of the rows at some positions, with changed parameters.
+    choose: a model of a group by its name. cells: see viewer/columns.py.
+    """
+
+    deeds: Mapping[str, Deed] = {}
+    retry: Callable[..., str] | None = None
+    choose: Callable[[str], str] | None = None
+    cells: Cells | None = None
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """A retry of the rows of a selection. rows: the number that would be sent. cut: of answers that were cut off."""
+
+    rows: int
+    price: str
+    cut: bool
+
+
+class JobActions:
+    """The actions on a job or a group."""
+
+    def __init__(self, ledger: Ledger, name: str, held: Held | None = None) -> None:
         self._ledger, self._name = ledger, name
-        self._held = held or {}
+        self._held = held or Held()
         self._prices: dict[str, ActionPrices] = {}
 
     def offered(self) -> list[dict[str, Any]]:
@@ -61,8 +89,8 @@ class JobActions:
 
     def do(self, name: str) -> str:
         """Carry out an action, and return a sentence about it. Raises JupyterBatchError."""
-        if name in self._held:
-            return self._held[name]()
+        if name in self._held.deeds:
+            return self._held.deeds[name]()
         deeds = {
             "retry": self._retry,
             "finish": self._finish,
@@ -70,6 +98,51 @@ class JobActions:
             "forget": self._forget,
         }
         return deeds[name]()
+
+    def chosen(self, rows: Sequence[int], max_tokens: int | None, *, cut: bool) -> Chosen:
+        """The price of a retry of the rows at some positions. cut: of answers that were cut off, too."""
+        record, shards = self._last()
+        sent: Any = ()
+        with contextlib.suppress(NothingToRetryError):
+            sent = rows_to_send(self._ledger, record, shards, rows, cut_off=cut)
+        if not len(sent):
+            return Chosen(rows=0, price="", cut=cut)
+        places = places_of(record, shards, self._ledger.folders.of(record.id)).array[sent]
+        prices = self._prices.setdefault(record.id, ActionPrices())
+        spend = prices.retry_of(self._ledger, record, shards, places, max_tokens if cut else None)
+        said = price(spend) if max_tokens or not cut else ""
+        return Chosen(rows=len(sent), price=said, cut=cut)
+
+    def retry(self, rows: Sequence[int], max_tokens: int | None) -> str:
+        """Send the unanswered rows at some positions again, with another limit those that were cut off, too."""
+        changes = {} if max_tokens is None else {"max_tokens": max_tokens}
+        if self._held.retry is not None:
+            return self._held.retry(rows, **changes)
+        record, shards = self._last()
+        again = plan_again(
+            self._ledger, record, shards, now=time.time(), rows=rows, changes=changes_of(changes)
+        )
+        self._move(again.id)
+        return f"Sent again as {again.id}. The frame is filled when its cell is run again."
+
+    def latest(self) -> str:
+        """The id of the job that continues it now; "" where it is forgotten."""
+        with contextlib.suppress(JobNotFoundError):
+            return self._last()[0].id
+        return ""
+
+    def _last(self) -> tuple[JobRecord, list[ShardRecord]]:
+        """The last retry of the first of its jobs, whose rows have the same positions."""
+        record = last_retry(self._ledger, self._standing()[0][0])
+        return record, self._ledger.shards(record.id)
+
+    def choose(self, model: str) -> str:
+        """Copy a model's answers into the frame of the kernel. Raises InputError without one."""
+        if self._held.choose is None:
+            raise InputError(
+                "this page has no kernel with the frame: copy the code, and run it in the notebook"
+            )
+        return self._held.choose(model)
 
     def _standing(self) -> list[tuple[JobRecord, list[ShardRecord]]]:
         names = self._ledger.groups().get(self._name, [self._name])

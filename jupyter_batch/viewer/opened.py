@@ -8,14 +8,13 @@ import os
 import sys
 import threading
 import webbrowser
-from collections.abc import Mapping
 from pathlib import Path
 
 from jupyter_batch.config import settings
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.style import AS_TEXT
-from jupyter_batch.viewer.actions import Deed
+from jupyter_batch.viewer.actions import Held
 from jupyter_batch.viewer.server import Viewer, job_named
 
 HEIGHT = 640
@@ -58,21 +57,22 @@ def serve(name: str, *, port: int = 0, browser: bool = True) -> int:
 
 
 def page_of(ledger: Ledger, name: str) -> str:
-    """The page that shows a job first: its rows; of a group the comparison of its models."""
-    return "compare.html" if name in ledger.groups() else ""
+    """The page that shows a job first: its rows; of several models over the same rows their comparison."""
+    jobs = ledger.groups().get(name)
+    return "compare.html" if jobs and not ledger.job(jobs[0]).model_column else ""
 
 
 class View:
     """The rows of a job as a page of this process: an output in a notebook, a browser's page elsewhere."""
 
-    def __init__(self, ledger: Ledger, job: str, held: Mapping[str, Deed] | None = None) -> None:
+    def __init__(self, ledger: Ledger, job: str, held: Held | None = None) -> None:
         with _lock:
             if ledger.home not in _running:
                 _running[ledger.home] = Viewer(ledger).start()
             self._viewer = _running[ledger.home]
         self.job = job_named(ledger, job)
-        if held and self.job == job:
-            self._viewer.hold(self.job, held)
+        if held is not None:
+            self._viewer.hold(job, held)
         self._page = page_of(ledger, job)
         self.url = self._viewer.address(self.job) + self._page
 

@@ -6,12 +6,11 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from jupyter_batch.core.errors import InputError, JobNotFoundError, JupyterBatchError
@@ -19,18 +18,28 @@ from jupyter_batch.core.schema import columns
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import view
-from jupyter_batch.results.row import Row
-from jupyter_batch.results.rows import ALL, CHIPS, CUT_OFF, SORTS, Query, Rows
+from jupyter_batch.results.rows import CUT_OFF, Query, Rows
 from jupyter_batch.results.rows.comparison import Comparison
+from jupyter_batch.results.rows.lines import Array
 from jupyter_batch.viewer.access import HEADERS, Access
-from jupyter_batch.viewer.actions import NAMES, Deed, JobActions
+from jupyter_batch.viewer.actions import NAMES, Held, JobActions
 from jupyter_batch.viewer.export import FORMATS, chunks, formats, selected
+from jupyter_batch.viewer.requests import (
+    MOST_BODY,
+    Action,
+    Choice,
+    Labelled,
+    Selection,
+    answer,
+    body,
+    number_in,
+    query_of,
+    whole,
+)
 
-_T = TypeVar("_T")
 HOST = "127.0.0.1"
 MOST_ROWS = 1000
 """Of a page."""
-LONGEST_SEARCH = 500
 _MOST_JOBS = 8
 _JOB = "/{token}/{job:[A-Za-z0-9_-]{1,64}}"
 _FILES = {
@@ -40,9 +49,8 @@ _FILES = {
     "compare.html": ("compare.html", "text/html"),
     "compare.js": ("compare.js", "text/javascript"),
     "page.js": ("page.js", "text/javascript"),
+    "chosen.js": ("chosen.js", "text/javascript"),
 }
-MOST_BODY = 64_000
-"""Bytes of a POST."""
 
 
 class Viewer:
@@ -55,7 +63,8 @@ class Viewer:
         self._open: OrderedDict[str, Rows] = OrderedDict()
         self._compared: dict[tuple[str, ...], Comparison] = {}
         self._actions: dict[str, JobActions] = {}
-        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+        self._lock, self._compare_lock = threading.Lock(), threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -117,9 +126,10 @@ class Viewer:
         finally:
             await runner.cleanup()
 
-    def hold(self, job: str, held: Mapping[str, Deed]) -> None:
-        """Let the page's actions on a job be those of the kernel's object, which fill its frames."""
-        self._actions[job] = JobActions(self._ledger, job, held)
+    def hold(self, name: str, held: Held) -> None:
+        """Let the page's actions on a job or a group be those of the kernel's object."""
+        self._held[name] = held
+        self._actions[name] = JobActions(self._ledger, name, held)
 
     # -- over HTTP --------------------------------------------------------------------------------
 
@@ -133,6 +143,9 @@ class Viewer:
         app.router.add_post(_JOB + "/label", self._label)
         app.router.add_get(_JOB + "/actions", self._offered)
         app.router.add_post(_JOB + "/action", self._act)
+        app.router.add_get(_JOB + "/price", self._price)
+        app.router.add_post(_JOB + "/retry", self._retry)
+        app.router.add_post(_JOB + "/choose", self._choose)
         app.router.add_get(_JOB + "/models", self._models)
         app.router.add_get(_JOB + "/compared", self._compare)
         for name in _FILES:
@@ -153,11 +166,11 @@ class Viewer:
             error.headers.update(HEADERS)
             raise
         except JobNotFoundError as error:
-            response = _json({"problem": str(error)}, 404)
+            response = answer({"problem": str(error)}, 404)
         except InputError as error:
-            response = _json({"problem": str(error)}, 400)
+            response = answer({"problem": str(error)}, 400)
         except (JupyterBatchError, OSError, TimeoutError) as error:
-            response = _json({"problem": str(error)}, 500)
+            response = answer({"problem": str(error)}, 500)
         if not response.prepared:
             response.headers.update(HEADERS)
         return response
@@ -171,12 +184,12 @@ class Viewer:
         return web.Response(body=data, content_type=kind, charset="utf-8")
 
     async def _state(self, request: web.Request) -> web.StreamResponse:
-        return _json(await asyncio.to_thread(self._described, request.match_info["job"]))
+        return answer(await asyncio.to_thread(self._described, request.match_info["job"]))
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        rows, query = self._rows(request), _query(request)
-        offset = _number(request, "offset", 0)
-        limit = min(MOST_ROWS, _number(request, "limit", 100))
+        rows, query = self._rows(request), query_of(request)
+        offset = number_in(request, "offset", 0)
+        limit = min(MOST_ROWS, number_in(request, "limit", 100))
         page = await asyncio.to_thread(rows.page, query, offset, limit)
         labels = await asyncio.to_thread(rows.labels().read)
         shown = {row.position for row in page.rows}
@@ -184,24 +197,30 @@ class Viewer:
             name: {at: label for at, label in held.items() if at in shown}
             for name, held in labels.items()
         }
-        return _json({**msgspec.to_builtins(page), "labels": found})
+        cells = await asyncio.to_thread(self._cells, request, sorted(shown))
+        return answer({**msgspec.to_builtins(page), "labels": found, "cells": cells})
+
+    def _cells(self, request: web.Request, positions: list[int]) -> dict[int, dict[str, str]]:
+        held = self._held.get(request.match_info["job"])
+        return {} if held is None or held.cells is None else held.cells.at(positions)
 
     async def _row(self, request: web.Request) -> web.StreamResponse:
-        rows, position = self._rows(request), _number(request, "position", 0)
+        rows, position = self._rows(request), number_in(request, "position", 0)
         try:
             row = await asyncio.to_thread(rows.row, position)
         except IndexError:
-            return _json({"problem": "this job has no such row"}, 404)
-        return _json(_whole(row))
+            return answer({"problem": "this job has no such row"}, 404)
+        cells = await asyncio.to_thread(self._cells, request, [position])
+        return answer({**whole(row), "cells": cells.get(position, {})})
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
-        rows, query = self._rows(request), _query(request)
+        rows, query = self._rows(request), query_of(request)
         form = request.query.get("format", "csv")
         if form not in formats():
-            return _json({"problem": f"expected one of {', '.join(formats())}; got {form!r}"}, 400)
+            return answer({"problem": f"expected one of {', '.join(formats())}; got {form!r}"}, 400)
         chosen = await asyncio.to_thread(selected, rows, query)
         if chosen is None:
-            return _json({"problem": "the job's files could not be read in time; try again"}, 503)
+            return answer({"problem": "the job's files could not be read in time; try again"}, 503)
         contents, positions = chosen
         response = web.StreamResponse(
             headers={
@@ -222,25 +241,58 @@ class Viewer:
     async def _labels(self, request: web.Request) -> web.StreamResponse:
         """The agreement of labels and answers, by column."""
         rows = self._rows(request)
-        return _json(msgspec.to_builtins(await asyncio.to_thread(rows.agreements)))
+        return answer(msgspec.to_builtins(await asyncio.to_thread(rows.agreements)))
 
     async def _label(self, request: web.Request) -> web.StreamResponse:
-        given = await _body(request, _Labelled)
+        given = await body(request, Labelled)
         label = given.label.strip() if given.label is not None else None
         labels = self._rows(request).labels()
         await asyncio.to_thread(labels.write, given.row, given.column, label or None, time.time())
-        return _json({"row": given.row, "column": given.column, "label": label or None})
+        return answer({"row": given.row, "column": given.column, "label": label or None})
 
     async def _offered(self, request: web.Request) -> web.StreamResponse:
-        return _json(await asyncio.to_thread(self._acting(request).offered))
+        return answer(await asyncio.to_thread(self._acting(request).offered))
 
     async def _act(self, request: web.Request) -> web.StreamResponse:
-        given = await _body(request, _Asked)
+        given = await body(request, Action)
         if given.name not in NAMES:
-            return _json(
+            return answer(
                 {"problem": f"expected one of {', '.join(NAMES)}; got {given.name!r}"}, 400
             )
-        return _json({"message": await asyncio.to_thread(self._acting(request).do, given.name)})
+        acting = self._acting(request)
+        message = await asyncio.to_thread(acting.do, given.name)
+        return answer({"message": message, "job": await asyncio.to_thread(acting.latest)})
+
+    async def _price(self, request: web.Request) -> web.StreamResponse:
+        """The price of a retry of a selection."""
+        most = number_in(request, "max_tokens", 0) or None
+        query = query_of(request)
+        found = await asyncio.to_thread(self._selected, request, query)
+        chosen = self._acting(request).chosen
+        made = await asyncio.to_thread(chosen, found, most, cut=query.chip == CUT_OFF)
+        return answer(msgspec.to_builtins(made))
+
+    async def _retry(self, request: web.Request) -> web.StreamResponse:
+        given = await body(request, Selection)
+        if (given.chip == CUT_OFF) != (given.max_tokens is not None):
+            raise web.HTTPBadRequest(text="max_tokens goes with the rows that were cut off")
+        found = await asyncio.to_thread(self._selected, request, given.query)
+        acting = self._acting(request)
+        message = await asyncio.to_thread(acting.retry, found, given.max_tokens)
+        return answer({"message": message, "job": await asyncio.to_thread(acting.latest)})
+
+    async def _choose(self, request: web.Request) -> web.StreamResponse:
+        given = await body(request, Choice)
+        name, _ = group_of(self._ledger, request.match_info["job"])
+        acting = JobActions(self._ledger, name, self._held.get(name))
+        return answer({"message": await asyncio.to_thread(acting.choose, given.model)})
+
+    def _selected(self, request: web.Request, query: Query) -> list[int]:
+        """The positions of a selection. Raises TimeoutError."""
+        found = selected(self._rows(request), query)
+        if found is None:
+            raise TimeoutError("the job's files could not be read in time; try again")
+        return [int(at) for at in found[1]]
 
     def _acting(self, request: web.Request) -> JobActions:
         name = request.match_info["job"]
@@ -251,23 +303,32 @@ class Viewer:
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         models = await asyncio.to_thread(self._comparison(request).models)
-        return _json(msgspec.to_builtins(models))
+        return answer(msgspec.to_builtins(models))
 
     async def _compare(self, request: web.Request) -> web.StreamResponse:
-        offset = _number(request, "offset", 0)
-        limit = min(MOST_ROWS, _number(request, "limit", 100))
+        offset = number_in(request, "offset", 0)
+        limit = min(MOST_ROWS, number_in(request, "limit", 100))
         only = request.query.get("only") == "1"
         comparison = self._comparison(request)
         page = await asyncio.to_thread(comparison.page, offset, limit, only=only)
-        return _json(msgspec.to_builtins(page))
+        return answer(msgspec.to_builtins(page))
 
     def _comparison(self, request: web.Request) -> Comparison:
-        record = self._rows(request).standing()[0]
-        jobs = tuple(group_of(self._ledger, record.id)[1]) or (record.id,)
-        with self._lock:
+        return self._compared_with(self._rows(request).standing()[0].id)
+
+    def _compared_with(self, job: str) -> Comparison:
+        jobs = tuple(group_of(self._ledger, job)[1]) or (job,)
+        with self._compare_lock:
             if jobs not in self._compared:
-                self._compared = {jobs: Comparison([Rows(self._ledger, job) for job in jobs])}
+                self._compared = {jobs: Comparison([Rows(self._ledger, one) for one in jobs])}
             return self._compared[jobs]
+
+    def _differing(self, rows: Rows) -> Callable[[], Array] | None:
+        """The rows of a job that other models of its group answered differently; None without a group."""
+        record, _ = rows.standing()
+        if record.model_column or len(group_of(self._ledger, record.id)[1]) < 2:  # noqa: PLR2004
+            return None
+        return lambda: self._compared_with(record.id).differing()
 
     # -- jobs -------------------------------------------------------------------------------------
 
@@ -277,7 +338,9 @@ class Viewer:
             if job not in self._open:
                 while len(self._open) >= _MOST_JOBS:
                     self._open.popitem(last=False)[1].close()
-                self._open[job] = Rows(self._ledger, job_named(self._ledger, job))
+                made = Rows(self._ledger, job_named(self._ledger, job))
+                made.differing = self._differing(made)
+                self._open[job] = made
             self._open.move_to_end(job)
             return self._open[job]
 
@@ -299,12 +362,21 @@ class Viewer:
             "fields": [] if record.schema is None else [f.name for f in record.schema.fields],
             "answer": next(iter(columns(record.out, record.schema))) or "answer",
             "columns": list(record.fills),
+            "source": self._source(job),
+            "asked": record.columns,
             "samples": record.samples,
             "formats": formats(),
             "stamp": [str(record.id), *(f"{one.number} {one.step}" for one in shards)],
             "group_id": name,
             "group": [{"id": one, "model": self._ledger.job(one).model} for one in group],
+            "compared": len(group) > 1 and not record.model_column,
+            "choosing": bool((held := self._held.get(name)) and held.choose),
         }
+
+    def _source(self, job: str) -> list[str]:
+        """The columns of the kernel's frame."""
+        held = self._held.get(job)
+        return [] if held is None or held.cells is None else held.cells.names()
 
 
 def job_named(ledger: Ledger, name: str) -> str:
@@ -317,54 +389,3 @@ def group_of(ledger: Ledger, job: str) -> tuple[str, list[str]]:
     """The group that a job belongs to, and its jobs; ("", []) without one."""
     groups = ledger.groups().items()
     return next(((name, jobs) for name, jobs in groups if job in jobs), ("", []))
-
-
-class _Labelled(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a label: None takes it back."""
-
-    row: int
-    column: str
-    label: str | None
-
-
-class _Asked(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an action."""
-
-    name: str
-
-
-async def _body(request: web.Request, kind: type[_T]) -> _T:
-    """A JSON body. Its content type is one that pages of other origins can't send without being asked."""
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="expected application/json")
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.MsgspecError as error:
-        raise web.HTTPBadRequest(text=f"this is no such request: {error}") from None
-
-
-def _query(request: web.Request) -> Query:
-    given = request.query
-    chip, sort = given.get("chip", ALL), given.get("sort", "row")
-    text = given.get("text", "").strip()
-    if chip not in {ALL, CUT_OFF, *CHIPS} or sort not in SORTS or len(text) > LONGEST_SEARCH:
-        raise web.HTTPBadRequest(text="this is no selection of rows")
-    return Query(chip, text, sort, given.get("descending") == "1")
-
-
-def _number(request: web.Request, name: str, default: int) -> int:
-    given = request.query.get(name, str(default))
-    if not (given.isascii() and given.isdecimal() and len(given) < 12):  # noqa: PLR2004 - digits
-        raise web.HTTPBadRequest(text=f"{name} takes a whole number")
-    return int(given)
-
-
-def _whole(row: Row) -> dict[str, Any]:
-    """A row's fields for JSON; what is no JSON becomes a text."""
-    return {**dict(row), "label": str(row.label), "tokens": msgspec.to_builtins(row.tokens)}
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    body = orjson.dumps(value, option=option, default=str)
-    return web.Response(body=body, status=status, content_type="application/json", charset="utf-8")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jupyter_batch.providers import table
-from jupyter_batch.server.embedded import Embedded
 from jupyter_batch.viewer.server import Viewer
+from tests.engine.conftest import call, server
 from tests.viewer.finished_jobs import PROMPT, answer, failure, request, written
 
+__all__ = ["call", "server"]
 EVIL = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
@@ -35,11 +35,3 @@ def viewer(few):
     made = Viewer(few).start()
     yield made
     made.stop()
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch):
-    """The options that send a job to the embedded server."""
-    monkeypatch.setattr(table, "_NEAR", table._OURS)
-    with Embedded(tmp_path / "server") as server:
-        yield {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}

@@ -10,6 +10,7 @@ from jupyter_batch.core.errors import ColumnError, InputError
 from jupyter_batch.results.rows import Rows
 from jupyter_batch.results.rows.comparison import Comparison
 from jupyter_batch.results.rows.labels import agreement
+from jupyter_batch.viewer.actions import Held
 from jupyter_batch.viewer.server import Viewer
 from tests.viewer.finished_jobs import answer, failure, request, written
 
@@ -164,5 +165,5 @@ def test_the_actions_have_their_prices_and_are_carried_out(client, few):
 
 def test_the_kernels_own_object_acts_where_there_is_one(viewer, client):
     """What a notebook holds fills its frame: its actions are used in place of the ledger's."""
-    viewer.hold("jbfew", {"retry": lambda: "The kernel retried."})
+    viewer.hold("jbfew", Held(deeds={"retry": lambda: "The kernel retried."}))
     assert client.post("action", json={"name": "retry"}).json()["message"] == "The kernel retried."

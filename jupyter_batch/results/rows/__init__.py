@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -28,15 +29,16 @@ from jupyter_batch.results.rows.lines import Array, Line
 from jupyter_batch.results.rows.search import Search
 from jupyter_batch.row_files.row_sources import NOWHERE
 
-ALL, CUT_OFF = "all", "cut off"
-CHIPS: dict[str, tuple[Status, ...]] = {
+ALL, CUT_OFF, DISAGREEING = "all", "cut off", "disagreeing"
+_STATUSES: dict[str, tuple[Status, ...]] = {
     "answered": (Status.SUCCEEDED, Status.REUSED),
     "failed": (Status.FAILED, Status.EXPIRED, Status.CANCELLED),
     "reused": (Status.REUSED,),
     "running": (Status.RUNNING,),
     "skipped": (Status.SKIPPED,),
 }
-"""Filters by status; beside them are `all` and `cut off`."""
+CHIPS = (ALL, CUT_OFF, DISAGREEING, *_STATUSES)
+"""Filters; `disagreeing`: with another answer than that of another model of the group."""
 SORTS = ("row", "cost", "tokens", "size")
 LONGEST = 600
 """Characters of a text on a page."""
@@ -88,7 +90,7 @@ class Page(msgspec.Struct, kw_only=True):
 
     rows: list[RowView]
     found: int
-    counts: dict[str, int]
+    counts: dict[str, int | None]
     ready: bool
     searched: float
     complete: bool
@@ -96,7 +98,10 @@ class Page(msgspec.Struct, kw_only=True):
 
 
 class Rows:
-    """The rows of a job, by its id. Thread-safe. Raises JobNotFoundError, LedgerError."""
+    """The rows of a job, by its id. Thread-safe. Raises JobNotFoundError, LedgerError.
+
+    differing: whether each row has another answer than another model gave it; None outside of groups.
+    """
 
     def __init__(self, ledger: Ledger, job: str) -> None:
         self._ledger = ledger
@@ -106,6 +111,8 @@ class Rows:
         self._stamp: object = None
         self._searches: OrderedDict[str, Search] = OrderedDict()
         self._order: tuple[object, Array] | None = None
+        self.differing: Callable[[], Array] | None = None
+        self._differing: Array | None = None
 
     def standing(self) -> tuple[JobRecord, list[ShardRecord]]:
         """The job that continues it now, and its shards."""
@@ -188,19 +195,29 @@ class Rows:
             problem=str(contents.error or ""),
         )
 
-    def counts(self, contents: Contents) -> dict[str, int]:
-        """The number of rows of each chip, by the ledger until all was read."""
+    def counts(self, contents: Contents) -> dict[str, int | None]:
+        """The number of rows of each chip, by the ledger until all was read.
+
+        Of disagreeing rows it is None until that chip is used, which reads all models' answers.
+        """
+        made = self._counts(contents)
+        if self.differing is None:
+            return {**made}
+        known = self._differing
+        return {**made, DISAGREEING: None if known is None else int(known.sum())}
+
+    def _counts(self, contents: Contents) -> dict[str, int]:
         if contents.found is None:
             seen = snapshot_of(contents.job, contents.shards, 0.0)
             made = {
                 chip: sum(getattr(seen.counts, status) for status in statuses)
-                for chip, statuses in CHIPS.items()
+                for chip, statuses in _STATUSES.items()
             }
             return {ALL: contents.job.rows, **made, CUT_OFF: seen.cut_off}
         status = np.bincount(contents.status(), minlength=len(CODES))
         made = {
             chip: int(sum(status[CODES.index(one)] for one in statuses))
-            for chip, statuses in CHIPS.items()
+            for chip, statuses in _STATUSES.items()
         }
         return {ALL: contents.job.rows, **made, CUT_OFF: int(contents.is_cut().sum())}
 
@@ -221,8 +238,18 @@ class Rows:
         with self._lock:
             key = (id(contents), query, searched)
             if self._order is None or self._order[0] != key:
-                self._order = key, _ordered(contents, query, search)
+                among = self._read_differing() if query.chip == DISAGREEING else None
+                self._order = key, _ordered(contents, query, search, among)
             return self._order[1], searched
+
+    def _read_differing(self) -> Array:
+        rows = self.contents().job.rows
+        found = np.zeros(rows, dtype=bool)
+        if self.differing is not None:
+            differs = self.differing()[:rows]
+            found[: len(differs)] = differs
+            self._differing = found
+        return found
 
     def _search(self, contents: Contents, text: str) -> Search:
         with self._lock:
@@ -239,13 +266,15 @@ def _wait(contents: Contents, patience: float) -> None:
     contents.ready.wait(patience)
 
 
-def _ordered(contents: Contents, query: Query, search: Search | None) -> Array:
-    """The positions of a selection, in order."""
+def _ordered(contents: Contents, query: Query, search: Search | None, among: Array | None) -> Array:
+    """The positions of a selection, in order. among: the rows of the chip `disagreeing`."""
     chosen = np.ones(contents.job.rows, dtype=bool)
-    if query.chip == CUT_OFF:
+    if among is not None:
+        chosen = among
+    elif query.chip == CUT_OFF:
         chosen = contents.is_cut()
     elif query.chip != ALL:
-        codes = [CODES.index(status) for status in CHIPS[query.chip]]
+        codes = [CODES.index(status) for status in _STATUSES[query.chip]]
         chosen = np.isin(contents.status(), codes)
     if search is not None:
         hits = contents.by_request(search.hits.copy())  # a duplicate is found where its original is

@@ -115,6 +115,10 @@ class Comparison:
             differing=int(differs.sum()),
         )
 
+    def differing(self) -> Array:
+        """Whether two models answered each row differently."""
+        return differing(self._read())
+
     def _read(self) -> Array:
         """A hash of each answer, by model and row; 0 where there is none. Read again where results have come."""
         standing = [rows.standing() for rows in self._jobs]

@@ -1,5 +1,5 @@
 // The models of a group side by side: rows with different answers first. Texts are put in as text, never as HTML.
-import { copy, cost, fetched, make, number, shareOf } from "./page.js";
+import { copy, cost, fetched, make, number, send, shareOf } from "./page.js";
 
 const LIMIT = 100;
 const LOOK = 5000; // ms between looks at an open group
@@ -40,12 +40,23 @@ function drawModels() {
       make("td", {}, choose(one)))))));
 }
 
+/** With the kernel's frame a click fills its column; else the code that does is copied. */
 function choose({ model }) {
+  if (job.choosing) return make("button", { type: "button", class: "copy", "data-model": model, "aria-label": `Choose ${model}` }, "Choose");
   const button = make("button", { type: "button", class: "copy", "aria-label": `Copy the code that chooses ${model}` },
     "Choose: copy the code");
   button.copied = `import jupyter_batch; jupyter_batch.open("${job.group_id}").choose("${model}", df)`;
   button.title = button.copied;
   return button;
+}
+
+async function fill(model) {
+  $("done").textContent = "…";
+  try {
+    $("done").textContent = (await send("choose", { model })).message;
+  } catch (error) {
+    $("done").textContent = error.message;
+  }
 }
 
 async function load() {
@@ -56,7 +67,8 @@ async function load() {
     title => make("th", { scope: "col" }, title)));
   document.querySelector("#scroll tbody").replaceChildren(...page.rows.map(row => make(
     "tr", { class: row.differs ? "differs" : null },
-    make("th", { scope: "row", class: "name" }, row.label, row.differs && make("span", { class: "hidden" }, " (answers differ)")),
+    make("th", { scope: "row", class: "name" },
+      make("a", { href: `./#row=${row.position}`, "aria-label": `Row ${row.label} whole` }, row.label), row.differs && make("span", { class: "hidden" }, " (answers differ)")),
     make("td", { class: "prompt" }, make("div", { class: "clamp", dir: "auto" }, row.prompt ?? "–")),
     row.sides.map(side => make("td", { class: "answer" }, make("div", { class: "clamp", dir: "auto" },
       side.answer ?? make("span", { class: "bad" }, side.error ?? "–")))))));
@@ -81,6 +93,7 @@ document.addEventListener("click", event => {
   const hit = event.target.closest("button");
   if (!hit) return;
   if (hit.copied !== undefined) copy(hit);
+  else if (hit.dataset.model) fill(hit.dataset.model);
   else if (hit.dataset.only !== undefined) { at = { only: Boolean(hit.dataset.only), offset: 0 }; load(); }
   else if (hit.dataset.page) {
     at.offset = Math.max(0, at.offset + (hit.dataset.page === "next" ? LIMIT : -LIMIT));

@@ -41,6 +41,12 @@ export function cost(dollars) {
 
 export const shareOf = (part, whole) => `${Math.round((100 * part) / Math.max(1, whole))} %`;
 
+/** A sentence about an action, with a link to the job that came of it. */
+export function report(node, { message, job }, here) {
+  const link = job && job !== here ? make("a", { href: `../${encodeURIComponent(job)}/` }, "Its rows") : null;
+  node.replaceChildren(...[message, link && " ", link].filter(Boolean));
+}
+
 /** Copy a control's text, and show on the control that it was copied. */
 export async function copy(control) {
   let done = true;

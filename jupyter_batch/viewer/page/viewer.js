@@ -1,5 +1,6 @@
 // The row view. Every text from outside is put in as text, never as HTML (the page's policy forbids that, too).
-import { copy, cost, fetched, make, number, send, shareOf } from "./page.js";
+import { Columns, Retry } from "./chosen.js";
+import { copy, cost, fetched, make, number, report, send, shareOf } from "./page.js";
 
 const LIMIT = 100;
 const WAIT = 400; // ms between looks while files are read
@@ -7,7 +8,7 @@ const LOOK = 5000; // ms between looks at an open job
 const DELAY = 250; // ms after the last key before a search starts
 const DEEP = 2; // levels of a tree that are open at first
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
-const CHIPS = ["all", "answered", "failed", "cut off", "reused", "running", "skipped"];
+const CHIPS = ["all", "answered", "failed", "cut off", "reused", "disagreeing", "running", "skipped"];
 const ALWAYS = new Set(["all", "failed", "cut off", "reused"]);
 
 const $ = id => document.getElementById(id);
@@ -19,6 +20,8 @@ let asked = 0; // the number of the last request for a page: answers of earlier 
 let again = 0; // the timer of the next look
 let labels = []; // known labels and answers, to choose from
 let at = read();
+const beside = new Columns($("columns"), () => { drawHead(); drawRows(); });
+const retry = new Retry($("retry"), query, answer => { report($("done"), answer, job.id); look(); });
 
 /** What the address says: filter, search, order, offset, open row. */
 function read() {
@@ -72,6 +75,7 @@ async function look() {
     document.title = `${job.title} – rows`;
     $("state").textContent = job.state;
     $("state").dataset.colour = job.colour;
+    beside.offer(job.source, job.asked);
     $("facts").textContent = job.facts.filter(Boolean).join(" · ");
     if (first) begin();
     if (first || changed) drawActions();
@@ -86,8 +90,9 @@ async function look() {
 function begin() {
   const list = $("export").querySelector("ul");
   list.replaceChildren(...job.formats.map(form => make("li", {}, make("a", { "data-form": form }, form))));
+  $("compare").hidden = !job.compared;
   if (job.group.length > 1) {
-    $("models").hidden = $("compare").hidden = false;
+    $("models").hidden = false;
     const options = job.group.map(one => make("option", { value: one.id }, one.model));
     $("model").replaceChildren(...options);
     $("model").value = job.id;
@@ -104,6 +109,7 @@ function columns() {
   const answers = job.fields.length ? job.fields : ["answer"];
   return [
     ["row", "Row", "name"],
+    ...beside.shown.map(name => ["", name, "source"]),
     ["", "Prompt", "prompt"],
     ...answers.slice(0, 6).map(name => ["", name === "answer" ? job.answer : name, "answer"]),
     ["", "Status", "status"],
@@ -116,6 +122,7 @@ function columns() {
 
 async function load() {
   clearTimeout(again);
+  retry.clear();
   const mine = ++asked;
   write();
   drawHead();
@@ -136,6 +143,7 @@ async function load() {
     drawRows();
     if (mine === 1) drawAgreement();
     drawPager();
+    if (page.ready && page.complete && (at.chip !== "all" || at.text)) retry.look();
     if (!page.problem && (!page.ready || !page.complete)) again = setTimeout(load, WAIT);
   } catch (error) {
     if (mine === asked) complain(error);
@@ -143,8 +151,9 @@ async function load() {
 }
 
 function drawHead() {
-  if (head.dataset.of === `${at.sort}${at.descending}`) return;
-  head.dataset.of = `${at.sort}${at.descending}`;
+  const drawn = `${at.sort}${at.descending}${beside.shown}`;
+  if (head.dataset.of === drawn) return;
+  head.dataset.of = drawn;
   const held = document.activeElement?.dataset.sort;
   head.replaceChildren(...columns().map(([key, title, kind]) => {
     const order = at.sort === key && key ? (at.descending ? "descending" : "ascending") : null;
@@ -158,13 +167,15 @@ function drawHead() {
 
 function drawChips() {
   const held = document.activeElement?.dataset.chip;
-  const shown = CHIPS.filter(name => ALWAYS.has(name) || page.counts[name] || at.chip === name);
+  const shown = CHIPS.filter(name => ALWAYS.has(name) || page.counts[name] || page.counts[name] === null || at.chip === name);
   $("chips").replaceChildren(...shown.map(name => make(
     "button", { type: "button", class: "chip", "data-chip": name, "aria-pressed": String(at.chip === name) },
-    name[0].toUpperCase() + name.slice(1), " ", make("b", {}, number.format(page.counts[name])),
+    name[0].toUpperCase() + name.slice(1), " ", make("b", {}, counted(page.counts[name])),
   )));
   if (held) $("chips").querySelector(`[data-chip="${CSS.escape(held)}"]`)?.focus();
 }
+
+const counted = rows => rows === null || rows === undefined ? "" : number.format(rows);
 
 function drawRows() {
   const held = body.contains(document.activeElement) ? document.activeElement.dataset.row : null;
@@ -192,6 +203,8 @@ function drawRow(row) {
   return make(
     "tr", { "data-row": String(row.position), class: row.position === at.row ? "open" : null },
     make("th", { scope: "row", class: "name" }, opener),
+    ...beside.shown.map(name => make("td", { class: "source" },
+      make("div", { class: "clamp", dir: "auto" }, page.cells[row.position]?.[name] ?? ""))),
     make("td", { class: "prompt" }, make("div", { class: "clamp", dir: "auto" },
       row.prompt === null ? make("span", { class: "dim" }, "–") : marked(row.prompt))),
     ...cells,
@@ -301,6 +314,7 @@ function drawWhole(row) {
     row.error && make("p", { class: "error" }, row.error),
     part("Prompt", turns.map(drawTurn), turns.length ? JSON.stringify(row.prompt, null, 2) : null),
     row.answer !== null && part(calls ? "Tool calls" : "Answer", drawValue(row.answer), text(row.answer)),
+    Object.keys(row.cells).length && part("Source", facts(Object.entries(row.cells)), null),
     part("Label", job.columns.map(name => drawLabel(row, name)), null),
     row.reasoning && part("Reasoning", drawValue(row.reasoning), text(row.reasoning)),
     row.transcript && part("Transcript", drawValue(row.transcript), text(row.transcript)),
@@ -408,9 +422,18 @@ function drawFigures(row) {
     ["Cost", cost(row.cost)], ["Model", row.model], ["Batch", row.batch], ["Custom id", row.custom_id],
     ["Position", number.format(row.position)],
   ];
-  return make("dl", {}, figures.filter(([, value]) => value).map(([name, value]) => [
-    make("dt", {}, name), make("dd", {}, Array.isArray(value) ? value.join(", ") : String(value)),
-  ]));
+  return facts(figures);
+}
+
+const IDS = new Set(["Batch", "Custom id"]); // long, and only ever copied: an icon has them
+
+function facts(pairs) {
+  return make("dl", {}, pairs.filter(([, value]) => value).map(([name, value]) => {
+    const said = Array.isArray(value) ? value.join(", ") : String(value);
+    const icon = IDS.has(name) && make("button", { type: "button", class: "icon copy", title: said, "aria-label": `Copy: ${name}` }, "⧉");
+    if (icon) icon.copied = said;
+    return [make("dt", {}, name), make("dd", { dir: "auto" }, icon || said)];
+  }));
 }
 
 // -- labels and actions -----------------------------------------------------------------------------------------------
@@ -467,8 +490,7 @@ async function carryOut(act) {
   if (act) {
     $("actions").replaceChildren(make("span", { role: "status" }, "…"));
     try {
-      const { message } = await send("action", { name: act });
-      $("done").textContent = message;
+      report($("done"), await send("action", { name: act }), job.id);
     } catch (error) {
       $("done").textContent = error.message;
     }
@@ -511,9 +533,10 @@ document.addEventListener("click", event => {
 });
 
 document.addEventListener("keydown", event => {
-  if (event.key === "Escape" && $("export").open) {
-    $("export").open = false;
-    $("export").querySelector("summary").focus();
+  const menu = document.querySelector(".menu[open]");
+  if (event.key === "Escape" && menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
   } else if (event.key === "Escape" && at.row !== null && event.target.type !== "search") close();
   else if (body.contains(event.target) && /^Arrow(Up|Down)$/.test(event.key)) {
     const line = event.target.closest("tr");
@@ -529,7 +552,9 @@ $("search").addEventListener("input", () => {
   typing = setTimeout(() => choose({ text: $("search").value.trim() }), DELAY);
 });
 $("model").addEventListener("change", () => { location.href = `../${encodeURIComponent($("model").value)}/`; });
-document.addEventListener("click", event => { if (!$("export").contains(event.target)) $("export").open = false; });
+document.addEventListener("click", event => {
+  for (const menu of document.querySelectorAll(".menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
 addEventListener("hashchange", () => {
   at = read();
   $("search").value = at.text;

@@ -1,0 +1,158 @@
+"""Rows that the user filtered: their price and retry, the source's columns beside them, disagreeing ones of a group."""
+
+from __future__ import annotations
+
+import httpx
+import pandas as pd
+import pytest
+
+import jupyter_batch
+from jupyter_batch.notebook import kernel
+from jupyter_batch.viewer import opened
+from jupyter_batch.viewer.server import Viewer
+from tests.answers.test_retry_params import bodies
+
+PRICE = {"input": 1.0, "output": 2.0}
+
+
+@pytest.fixture
+def failed(server, call, home):
+    """A job whose six rows failed, and the frame, which has columns that the prompt does not use."""
+    server.set_faults("row_errors=1")
+    df = pd.DataFrame(
+        {"text": [f"row {n}" for n in range(6)], "id": range(100, 106), "note": list("abcdef")},
+        index=list("uvwxyz"),
+    )
+    job = df.llm.batch(
+        "{text}", out="said", max_tokens=9, prices={call["model"]: PRICE}, **call
+    ).wait(60)
+    server.set_faults("")
+    yield df, job
+    opened.close_all()
+
+
+def page_of(job, monkeypatch):
+    """A client of the page of `job.view()`."""
+    monkeypatch.setattr(kernel, "has_frontend", lambda: True)
+    return httpx.Client(base_url=job.view().url, trust_env=False, timeout=30)
+
+
+def prompts(job):
+    """The texts that a job's own requests have."""
+    return [body["messages"][-1]["content"] for body in bodies(job)]
+
+
+def test_the_price_and_the_retry_of_a_selection(failed, monkeypatch):
+    """Only the filtered rows are counted, priced and sent; the kernel's frame has their answers."""
+    df, job = failed
+    with page_of(job, monkeypatch) as client:
+        found = client.get("price", params={"chip": "failed", "text": "row 2"}).json()
+        assert (found["rows"], found["cut"]) == (1, False)
+        assert found["price"].startswith("1 row, at most $0.0")
+        every = client.get("price", params={"chip": "failed"}).json()
+        assert every["price"].startswith("6 rows, ")
+        sent = client.post("retry", json={"chip": "failed", "text": "row 2"}).json()
+        again = jupyter_batch.open(sent["job"]).wait(60)
+        assert prompts(again) == ["row 2"]
+        assert again.id in sent["message"]
+        job.wait(60)
+        assert df["said"].dropna().to_dict() == {"w": "row 2"}
+        left = client.get("price", params={"chip": "failed"}).json()
+        assert left["rows"] == 5, "those that are still without an answer"
+
+
+def test_without_a_kernel_the_ledger_has_the_retry(failed):
+    """The page of `jupyter batch view` retries a selection, too; of a job that is open it sends nothing."""
+    _, job = failed
+    viewer = Viewer(job._here.ledger).start()
+    try:
+        with httpx.Client(base_url=viewer.address(job.id), trust_env=False, timeout=30) as client:
+            assert client.get("page").json()["cells"] == {}
+            sent = client.post("retry", json={"chip": "failed", "text": "row 4"}).json()
+            again = jupyter_batch.open(sent["job"]).wait(60)
+            assert prompts(again) == ["row 4"]
+            refused = client.post("retry", json={"chip": "answered"})
+            assert refused.status_code == 400
+            assert "no row" in refused.json()["problem"]
+    finally:
+        viewer.stop()
+
+
+def test_cut_off_answers_are_retried_with_a_larger_limit(call, home):
+    """The price is that of the new limit; without one nothing is sent."""
+    long = "a text of more words than three tokens can hold"
+    df = pd.DataFrame({"text": [f"{n} {long}" for n in range(3)]})
+    prices = {call["model"]: PRICE}
+    job = df.llm.batch("{text}", out="said", max_tokens=3, prices=prices, **call).wait(60)
+    viewer = Viewer(job._here.ledger).start()
+    try:
+        with httpx.Client(base_url=viewer.address(job.id), trust_env=False, timeout=30) as client:
+            asked = {"chip": "cut off", "text": f"1 {long[:6]}"}
+            assert client.get("price", params=asked).json() == {"rows": 1, "price": "", "cut": True}
+            found = client.get("price", params={**asked, "max_tokens": 500}).json()
+            assert found["price"].startswith("1 row, at most $0.001")
+            assert client.post("retry", json=asked).status_code == 400
+            assert client.post("retry", json={"chip": "failed", "max_tokens": 5}).status_code == 400
+            assert client.post("retry", json={**asked, "max_tokens": 0}).status_code == 400
+            sent = client.post("retry", json={**asked, "max_tokens": 500}).json()
+            again = jupyter_batch.open(sent["job"]).wait(60)
+            assert [body["max_tokens"] for body in bodies(again)] == [500]
+            assert again.cut_off == 2
+    finally:
+        viewer.stop()
+
+
+def test_the_sources_columns_are_beside_the_rows(failed, monkeypatch):
+    """All but the filled one, found by row also after the rows moved; a row that is gone has none."""
+    df, job = failed
+    with page_of(job, monkeypatch) as client:
+        state = client.get("state").json()
+        assert (state["source"], state["asked"]) == (["text", "id", "note"], ["text"])
+        cells = client.get("page").json()["cells"]
+        assert cells["2"] == {"text": "row 2", "id": "102", "note": "c"}
+        df.iloc[:, :] = df.iloc[::-1].to_numpy()
+        assert client.get("page").json()["cells"]["2"]["note"] == "c"
+        df.loc[df["note"] == "c", "text"] = "another row"
+        assert "2" not in client.get("page").json()["cells"]
+        assert client.get("row", params={"position": 3}).json()["cells"]["id"] == "103"
+
+
+def test_disagreeing_rows_of_a_group(server, home):
+    """A chip of the row view of each model; its number is known once it was used."""
+    given = {"api_base": server.base_url, "api_key": server.token}
+    df = pd.DataFrame({"text": ["same", "null", "same too"]})
+    group = df.llm.batch("{text}", out="said", model=["openai/echo", "openai/local/echo"], **given)
+    group.wait(60)
+    viewer = Viewer(group._here.ledger).start()
+    try:
+        with httpx.Client(
+            base_url=viewer.address(group.jobs[1].id), trust_env=False, timeout=30
+        ) as client:
+            assert client.get("page").json()["counts"]["disagreeing"] is None
+            page = client.get("page", params={"chip": "disagreeing"}).json()
+            assert (page["found"], page["counts"]["disagreeing"]) == (0, 0)
+    finally:
+        viewer.stop()
+
+
+def test_a_click_puts_the_winner_into_the_frame(server, home, monkeypatch):
+    """With the kernel's frame the comparison fills the column; without it the page says how."""
+    given = {"api_base": server.base_url, "api_key": server.token}
+    df = pd.DataFrame({"text": ["one", "two"]})
+    models = ["openai/echo", "openai/local/echo"]
+    group = df.llm.batch("{text}", out="said", model=models, **given).wait(60)
+    monkeypatch.setattr(kernel, "has_frontend", lambda: True)
+    url = group.view().url.removesuffix("compare.html")
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        assert client.get("state").json()["choosing"] is True
+        assert client.post("choose", json={"model": "openai/other"}).status_code == 400
+        assert models[0] in client.post("choose", json={"model": models[0]}).json()["message"]
+    assert df["said"].tolist() == ["one", "two"]
+    opened.close_all()
+    viewer = Viewer(group._here.ledger).start()
+    try:
+        address = viewer.address(group.jobs[0].id)
+        refused = httpx.post(f"{address}choose", json={"model": models[0]}, trust_env=False)
+        assert (refused.status_code, "copy the code" in refused.json()["problem"]) == (400, True)
+    finally:
+        viewer.stop()
