@@ -17,7 +17,7 @@ from jupyter_batch.config.tool_definitions import (
     functions_of,
     names_of,
     read,
-    told,
+    result_text,
 )
 from jupyter_batch.core.errors import OptionError
 
@@ -261,16 +261,16 @@ def test_what_a_tool_gives_back_becomes_a_text():
     import numpy as np
     import pandas as pd
 
-    assert told("as it is") == "as it is"
-    assert told(None) == "null"
+    assert result_text("as it is") == "as it is"
+    assert result_text(None) == "null"
     assert (
-        told({"n": np.int64(3), "s": {1}, "p": Place(city="B")})
+        result_text({"n": np.int64(3), "s": {1}, "p": Place(city="B")})
         == '{"n":3,"s":[1],"p":{"city":"B","country":"CH"}}'
     )
-    assert told(pd.Series([1, 2])) == "[1,2]"
-    assert told(float("nan")) == "NaN"
-    assert told("half \ud800") == "half \ufffd"
-    assert told(Odd()).startswith('"<')
+    assert result_text(pd.Series([1, 2])) == "[1,2]"
+    assert result_text(float("nan")) == "NaN"
+    assert result_text("half \ud800") == "half \ufffd"
+    assert result_text(Odd()).startswith('"<')
 
 
 def test_functions_by_their_names():
