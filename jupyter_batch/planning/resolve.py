@@ -42,7 +42,7 @@ from jupyter_batch.providers.table import (
     REALTIME,
     access_for,
     address_of,
-    check_live,
+    check_deadline,
     check_window,
     facts_of,
     is_keyless,
@@ -171,7 +171,7 @@ def target_of(opts: Options, prompt: Any) -> _Target:
             provider, api_base=base, api_key=opts.api_key, environ=os.environ
         ).api_base
     if opts.deadline is not None and mode == BATCH:
-        check_live(opts.model, provider, opts.api_base, opts.api_key)
+        check_deadline(opts.model, provider, opts.api_base, opts.api_key)
     facts = facts_of(provider, base)
     if mode == REALTIME:
         facts = realtime_facts(facts)

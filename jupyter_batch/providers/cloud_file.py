@@ -4,12 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
+from jupyter_batch.providers.protocol import INLINE
+
 BLOCK = 1 << 20
+CHUNK = 1 << 18
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    body: dict[str, msgspec.Raw]
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def bare(line: bytes) -> bytes:
+    """Convert an OpenAI request line for a provider whose batch has a model: {"custom_id", "body"}."""
+    read = _decode(line)
+    read.body.pop("model", None)
+    return msgspec.json.encode(read) + b"\n"
+
+
+def full_lines(lines: bytes, model: str, endpoint: str) -> bytes:
+    """Return the request lines from which `bare` made these."""
+    encode = msgspec.json.encode
+    made = bytearray()
+    for text in lines.splitlines():
+        line = _decode(text)
+        body = {"model": msgspec.Raw(encode(model)), **line.body}
+        made += (
+            encode({"custom_id": line.custom_id, "method": "POST", "url": endpoint, "body": body})
+            + b"\n"
+        )
+    return bytes(made)
 
 
 @contextlib.contextmanager
@@ -28,6 +63,45 @@ async def blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
     """Yield the blocks of a file, read in a thread."""
     while block := await asyncio.to_thread(file.read, BLOCK):
         yield block
+
+
+class Body:
+    """A request file as the JSON body that creates its batch, streamed from disk.
+
+    head, tail: around the requests, which are separated by commas. on_upload: called with INLINE
+    just before the last part. failure: an error of our own disk or ledger.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        on_upload: Callable[[str], Awaitable[None]] | None,
+        *,
+        head: bytes = b'{"requests":[',
+        tail: bytes = b"]}",
+    ) -> None:
+        self._file, self._on_upload = file, on_upload
+        self._head, self._tail = head, tail
+        size = os.fstat(file.fileno()).st_size - 1  # the last newline is left out
+        self.length = len(head) + size + len(tail)
+        self.headers = {"content-type": "application/json", "content-length": str(self.length)}
+        self.failure: Exception | None = None
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the JSON in chunks; each newline becomes the comma between two requests."""
+        try:
+            yield self._head
+            held = b""
+            while chunk := self._file.read(CHUNK):
+                if held:
+                    yield held
+                held = chunk.replace(b"\n", b",")
+            if self._on_upload is not None:
+                await self._on_upload(INLINE)
+            yield held[:-1] + self._tail
+        except Exception as e:
+            self.failure = e
+            raise
 
 
 class Lines:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -61,7 +61,7 @@ class Direct:
         """The headers of each call."""
         return {"authorization": f"Bearer {self._access.api_key}"}
 
-    async def _upload(self, name: str, file: BinaryIO | bytes) -> str:
+    async def _upload(self, name: str, file: IO[bytes]) -> str:
         """Upload a request file and return its id."""
         async with self._open(TRANSFER_SECONDS) as client:
             there = await self._ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Protocol
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.request import Limits
+from jupyter_batch.core.errors import ProviderDownError, ProviderError
+from jupyter_batch.core.request import Limits, position_of
 
 TAG = "jupyter_batch"
 """The metadata key with a batch's job and shard."""
@@ -42,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     or without limit. settle: how long after a create with a lost response an empty search is not
     yet conclusive. sure: after that time an empty search proves that no batch was or will be
     created, as at our own server. idempotent: a repeated create returns the same batch.
+    cancels: whether a batch can be cancelled.
     cancelling: how long to wait for a batch that is being cancelled: OpenAI documents 10 minutes.
     late_cancelled: how late the output file announced by a cancelled batch's counts may appear.
     """
@@ -56,6 +59,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = SETTLE_SECONDS
     sure: bool = False
     idempotent: bool = False
+    cancels: bool = True
     cancelling: float = 900.0
     late_cancelled: float = 3600.0
     tells_all: bool = False
@@ -180,3 +184,117 @@ class TaggedList(ABC):
     async def tagged(self, *, since: float) -> list[BatchView]:
         """See Listed.tagged."""
         return [view for view in await self.listed(since) if TAG in view.tag]
+
+
+class UndecidedError(ProviderError):
+    """Whether our batch exists is unknown; a later search helps once `candidates` have ended.
+
+    candidates: the batches that may be it, except those recorded in the ledger for other shards.
+    """
+
+    transient = True
+
+    def __init__(self, message: str, candidates: tuple[BatchView, ...]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+
+
+INLINE = "inline"
+"""Stands for the id of an uploaded file: requests and batch are created by one call, no upload.
+
+It is passed to `on_upload` just before the last byte of the body is sent: an attempt that fails
+earlier has certainly created no batch, and one that fails later may have."""
+_AT_ONCE = 8
+_SHOWN = 3
+
+
+class UntaggedList(ABC):
+    """`find` and `tagged` for a provider without metadata: a batch is recognized by its results.
+
+    title: the provider's, for people. requests_of: the path of a shard's request file, by number.
+    """
+
+    title: str
+    requests_of: Callable[[int], Path]
+
+    @abstractmethod
+    async def listed(self, since: float) -> list[BatchView]:
+        """Return the batches created at or after `since`, newest first."""
+
+    @abstractmethod
+    async def first_id(self, view: BatchView) -> str | None:
+        """The first custom_id in an ended batch's results; "" if gone, None if not ready."""
+
+    async def find(
+        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
+    ) -> list[BatchView]:
+        """Return the tag's shard's batches created at or after `since`, newest first.
+
+        A batch is recognized by its contents, never by its age or size alone:
+        - one with another number of requests does not match; 0: they are not counted yet;
+        - one that has ended matches if its results do: each `custom_id` holds the job's id and
+          the row's position;
+        - the contents of a running batch can't be read. Raises UndecidedError where there is one
+          and no certain match: the job waits until it has ended (a day at most), or until the
+          user decides. So a foreign batch is never adopted, and ours is not paid for twice.
+        """
+        del file_id  # requests and batch are one call
+        job, _, number = tag.get(TAG, "").rpartition("/")
+        if not job:
+            return []
+        first, last, requests = await asyncio.to_thread(extent, self.requests_of(int(number)), job)
+        ours: list[BatchView] = []
+        unknown: list[BatchView] = []
+        for view in await self.listed(since):
+            if view.total not in (0, requests):
+                continue
+            known = None if view.ending is None else await self.first_id(view)
+            position = position_of(job, known)
+            if known is None:
+                unknown.append(view)
+            elif position is not None and first <= position <= last:
+                ours.append(msgspec.structs.replace(view, tag=dict(tag)))
+        if not ours and unknown:
+            raise UndecidedError(_undecided(self.title, unknown, requests), tuple(unknown))
+        return ours
+
+    async def tagged(self, *, since: float) -> list[BatchView]:
+        """See Listed.tagged. The tag is the job id in the results' ids; the shard is unknown."""
+        looking = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(view: BatchView) -> BatchView:
+            async with looking:
+                known = None if view.ending is None else await self.first_id(view)
+            job = (known or "").rpartition("-")[0]
+            return msgspec.structs.replace(view, tag={TAG: job} if job else {})
+
+        views = await asyncio.gather(*map(look, await self.listed(since)))
+        return [view for view in views if view.tag or view.ending is None]
+
+
+def extent(requests: Path, job: str) -> tuple[int, int, int]:
+    """Return (first row's position, last row's position, row count) of a request file."""
+    first = last = None
+    count = 0
+    with requests.open("rb") as file:
+        for line in file:
+            last = line
+            first = first or line
+            count += 1
+    if first is None or last is None:
+        raise ProviderDownError(f"the request file {requests.name} is empty")
+    ends = [position_of(job, msgspec.json.decode(line)["custom_id"]) for line in (first, last)]
+    if ends[0] is None or ends[1] is None:
+        raise ProviderDownError(f"the request file {requests.name} is not this job's")
+    return ends[0], ends[1], count
+
+
+def _undecided(title: str, unknown: list[BatchView], requests: int) -> str:
+    ids = ", ".join(view.id for view in unknown[:_SHOWN])
+    if len(unknown) > _SHOWN:
+        ids += f" and {len(unknown) - _SHOWN} more"
+    return (
+        f"it is not known yet whether this was sent: {title} has {ids} under way, with {requests:,} requests as "
+        "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
+        "and nothing is sent twice"
+    )

@@ -149,6 +149,17 @@ def access_for(
     return Access(api_base=base.rstrip("/"), api_key=chosen.key, keyless=chosen.key == NO_KEY)
 
 
+def check_deadline(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:
+    """Check that a late batch can be cancelled, and finished in real time. Raises as check_live."""
+    record = RECORDS.get(provider)
+    if record is not None and record.cancel is False:
+        raise OptionError(
+            f"deadline= can't be kept: {record.title} has no call that cancels a batch; leave it out, or give "
+            'mode="realtime"'
+        )
+    check_live(model, provider, api_base, api_key)
+
+
 def check_live(model: str, provider: str, api_base: str | None, api_key: str | None) -> None:
     """Reject a model that can't be called in real time. Raises OptionError, KeyMissingError."""
     if not is_embedded(provider):
@@ -257,6 +268,7 @@ def _facts(record: Record, base: str | None) -> Facts:
         one_file=record.files == 1,
         checks_file=record.checks_file,
         idempotent=record.idempotent,
+        cancels=record.cancel is not False,
         keeps=None if keeps is None else keeps * DAY,
         keeps_from=record.keeps_from,
     )

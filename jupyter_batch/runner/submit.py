@@ -21,9 +21,8 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.providers.anthropic.batches import UndecidedError
 from jupyter_batch.providers.backoff import poll_pause
-from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT, Facts
+from jupyter_batch.providers.protocol import TAG, TAG_MODEL, TAG_OF, TAG_OUT, Facts, UndecidedError
 from jupyter_batch.results.row_costs import UNSURE
 from jupyter_batch.row_files.own_ids import sent_file
 from jupyter_batch.runner.refusals import quota

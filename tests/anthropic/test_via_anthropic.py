@@ -24,9 +24,9 @@ from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.anthropic import batches as via_anthropic
-from jupyter_batch.providers.anthropic.batches import UndecidedError, ViaAnthropic
-from jupyter_batch.providers.anthropic.request_file import INLINE, Body
-from jupyter_batch.providers.protocol import TAG, Access
+from jupyter_batch.providers.anthropic.batches import ViaAnthropic
+from jupyter_batch.providers.cloud_file import Body
+from jupyter_batch.providers.protocol import INLINE, TAG, Access, UndecidedError
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.wire.anthropic.results import Encoder, decode_lines
 from jupyter_batch.wire.openai import CHAT, Hole
@@ -579,8 +579,9 @@ def test_the_body_is_the_file_as_json(tmp_path, rows):
         events.append(file_id)
 
     async def read():
-        async for chunk in Body(path, on_upload).chunks():
-            events.append(chunk)
+        with path.open("rb") as file:
+            async for chunk in Body(file, on_upload).chunks():
+                events.append(chunk)
 
     path = written(tmp_path / "0.jsonl", requests)
     asyncio.run(read())
@@ -588,7 +589,8 @@ def test_the_body_is_the_file_as_json(tmp_path, rows):
     events.remove(INLINE)
     data = b"".join(events)
     assert json.loads(data) == {"requests": requests}
-    assert Body(path, None).length == len(data)
+    with path.open("rb") as file:
+        assert Body(file, None).length == len(data)
 
     with contextlib.suppress(json.JSONDecodeError):
         json.loads(b"".join(events[:-1]))
@@ -600,7 +602,8 @@ def test_the_fullest_request_file_is_not_too_large_as_a_body(tmp_path):
     path = tmp_path / "requests.jsonl"
     with path.open("wb") as file:
         file.truncate(ANTHROPIC.limits.bytes)  # a hole: it takes no room on the disk
-    assert Body(path, None).length <= 256_000_000
+    with path.open("rb") as file:
+        assert Body(file, None).length <= 256_000_000
 
 
 @pytest.mark.heavy

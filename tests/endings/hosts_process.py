@@ -61,7 +61,7 @@ def cycle(frame, name):
         other = frame().llm.batch("{t}", out="out", system="again", **remote.call)
         wait_for(lambda: len(remote.sent) == 3, other)
         other.cancel()
-        wait_for(lambda: "cancel" in dict(remote.log), other)
+        wait_for(lambda: "cancel" in dict(remote.log) or other.state == "cancelling", other)
         remote.work(Cell(name, "cancelled", "present", "errors"))
         remote.end("cancelled")
         other.wait(60)

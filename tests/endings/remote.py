@@ -11,14 +11,18 @@ from aiohttp import web
 from tests.anthropic.fake import KEY, Fake, RefusalError
 from tests.endings.openai_host import OpenAI
 from tests.endings.openai_like import DashScope, DeepInfra, Groq, Moonshot, SiliconFlow, Together
-from tests.endings.table import REFUSED, WHY
+from tests.endings.table import PAGED, REFUSED, WHY
 from tests.providers.fakes.azure import Azure
+from tests.providers.fakes.fireworks_ai import Fireworks
 from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.host import Fault
 from tests.providers.fakes.mistral import Mistral
+from tests.providers.fakes.openrouter import OpenRouter
 from tests.providers.fakes.xai import Xai
 
 HOSTS = {
+    "fireworks_ai": Fireworks,
+    "openrouter": OpenRouter,
     "openai": OpenAI,
     "azure": Azure,
     "xai": Xai,
@@ -96,7 +100,7 @@ class RemoteHost:
 
     def is_output(self, path):
         """Whether a GET was for a file of answers."""
-        return self.name == "xai" or "out-of-" in path
+        return self.name in PAGED or "out-of-" in path
 
     def _newest(self):
         return list(self.fake.batches.values())[-1]
@@ -109,7 +113,7 @@ class _Spoil:
         self.cell, self.name, self.times = cell, name, 0
 
     def __call__(self, verb, path, answer):
-        if verb != "fetch" or not (self.name == "xai" or "out-of-" in path):
+        if verb != "fetch" or not (self.name in PAGED or "out-of-" in path):
             return answer
         self.times += 1
         if self.cell.output == "gone":

@@ -7,6 +7,11 @@ from itertools import product
 
 LIKE_OPENAI = ("groq", "deepinfra", "dashscope", "moonshot", "siliconflow")
 """Hosts whose API is OpenAI's: what differs is their facts, so that each ending is enough."""
+PAGED = ("xai", "openrouter")
+"""Providers whose results are pages of three."""
+ONE_FILE = ("xai", "anthropic", "gemini", "fireworks_ai", "openrouter")
+NO_UPLOAD = ("anthropic", "openrouter")
+NO_CANCEL = ("fireworks_ai", "openrouter")
 PROVIDERS = (
     "openai",
     "azure",
@@ -15,6 +20,8 @@ PROVIDERS = (
     "anthropic",
     "gemini",
     "together_ai",
+    "fireworks_ai",
+    "openrouter",
     *LIKE_OPENAI,
 )
 ENDINGS = ("completed", "failed", "expired", "cancelled")
@@ -39,9 +46,14 @@ WHY = "the model fell over"
 REFUSED = "stopped in the middle"
 
 LEFT_OUT = {
-    ("xai", "late"): "its results are pages under the batch's own id, there from the end on",
-    ("xai", "absent"): "its results are pages under the batch's own id, there from the end on",
-    ("xai", "short"): "a page is one JSON object: half of it is a cut page",
+    **{
+        (name, output): "its results are pages under the batch's own id, there from the end on"
+        for name in PAGED
+        for output in ("late", "absent")
+    },
+    **{(name, "short"): "a page is one JSON object: half of it is a cut page" for name in PAGED},
+    ("fireworks_ai", "late"): "its results are in a data set that the job names from the start",
+    ("fireworks_ai", "absent"): "its results are in a data set that the job names from the start",
     **{
         (name, output): "the states of its files are OpenAI's"
         for name in LIKE_OPENAI
@@ -49,9 +61,7 @@ LEFT_OUT = {
     },
     ("together_ai", "late"): "it has no counts that would promise a file",
     ("together_ai", "absent"): "it has no counts that would promise a file",
-    ("xai", "no errors"): "its errors stand among its results",
-    ("gemini", "no errors"): "its errors stand among its results",
-    ("anthropic", "no errors"): "its errors stand among its results",
+    **{(name, "no errors"): "its errors stand among its results" for name in ONE_FILE},
     (
         "anthropic",
         "failed",
@@ -92,7 +102,7 @@ class Cell:
     @property
     def one_file(self):
         """Answers and errors come in one file."""
-        return self.provider in ("xai", "anthropic", "gemini")
+        return self.provider in ONE_FILE
 
     @property
     def answered(self):
@@ -152,7 +162,7 @@ class Cell:
             "short": 4,
             "none": 1 if self.one_file else 0,
         }[self.output]
-        if self.provider == "xai" and self.output != "gone":
+        if self.provider in PAGED and self.output != "gone":
             out += lines // 4  # three to a page
         return out, 0 if self.one_file or self.errors == "no errors" else 1
 

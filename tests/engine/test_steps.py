@@ -19,8 +19,8 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.providers.anthropic.batches import UndecidedError
 from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.protocol import UndecidedError
 from jupyter_batch.runner.worker import LEASE_SECONDS, Worker
 from jupyter_batch.testing.scripted import FACTS, Scripted
 from tests.harness import Harness

@@ -31,6 +31,8 @@ MODELS = [
     "xai/grok-4",
     "groq/llama-3.3-70b-versatile",
     "hosted_vllm/some",
+    "fireworks_ai/accounts/fireworks/models/llama-v3p1-8b-instruct",
+    "openrouter/openai/gpt-4o-mini",
 ]
 TOOL = {
     "type": "function",

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.azure.batches import ViaAzure
-from jupyter_batch.providers.gemini.batches import ViaGemini
-from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.protocol import Access, Facts
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import Connection
+from jupyter_batch.providers.registry import RECORDS, load
 from jupyter_batch.providers.xai.batches import ViaXai
 from tests.harness import NOW as MIDNIGHT
 from tests.harness import Harness
 from tests.ledgers import assert_nowhere
 from tests.loopback_only import nobody_else_called
 from tests.providers.fakes.azure import Azure
+from tests.providers.fakes.fireworks_ai import Fireworks
 from tests.providers.fakes.gemini import Gemini
 from tests.providers.fakes.host import Host
 from tests.providers.fakes.mistral import Mistral
+from tests.providers.fakes.openrouter import OpenRouter
 from tests.providers.fakes.xai import Xai
 
 NOW = MIDNIGHT + 3600 * 15
@@ -35,6 +35,9 @@ def _to_no_other_host(monkeypatch):
         "GEMINI_API_KEY",
         "GOOGLE_API_KEY",
         "OPENAI_API_KEY",
+        "FIREWORKS_API_KEY",
+        "FIREWORKS_ACCOUNT_ID",
+        "OPENROUTER_API_KEY",
     ):
         monkeypatch.delenv(name, raising=False)
     with nobody_else_called():
@@ -69,26 +72,41 @@ class ProviderDesk(Harness):
             settle=15.0,
             one_file=record.files == 1,
             checks_file=record.checks_file,
+            idempotent=record.idempotent,
+            cancels=record.cancel is not False,
         )
         access = Access(api_base=url or self.fake.url, api_key=key or Host.key)
-        if self.name == "azure":
-            return ViaAzure(facts, access, api_version="2024-10-21")
         if self.name == "xai":
             return ViaXai(facts, access, clock=lambda: self.now)
-        if self.name == "gemini":
-            return ViaGemini(facts, access, model="the-model")
-        return ViaMistral(facts, access, model="the-model")
+        return load(record.connect)(
+            Connection(
+                facts=facts,
+                access=access,
+                model="the-model",
+                headers={},
+                requests_of=lambda number: self.ledger.folders.of(self.planned).requests(number),
+                api_version="2024-10-21",
+            )
+        )
 
     def plan(self, shard_size=4, **more):
         """A job of the frame's rows."""
-        return super().plan(
+        self.planned = super().plan(
             endpoint=RECORDS[self.name].chat,
             limits=Limits(requests=shard_size, bytes=1 << 20),
             **more,
         )
+        return self.planned
 
 
-FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral, "gemini": Gemini}
+FAKES = {
+    "azure": Azure,
+    "xai": Xai,
+    "mistral": Mistral,
+    "gemini": Gemini,
+    "fireworks_ai": Fireworks,
+    "openrouter": OpenRouter,
+}
 
 
 def make(name, tmp_path):

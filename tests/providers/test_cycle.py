@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from jupyter_batch.core.status import State, Step
 from tests.messages import messages
+from tests.providers.conftest import FAKES
 from tests.providers.fakes.host import Fault
 
 
@@ -24,11 +27,15 @@ def test_the_whole_way(harness):
     harness.play(way())
     assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
     assert harness.snapshot(job).state is State.COMPLETED
-    pages = 2 if harness.name == "xai" else 1
-    more = {"azure": {"file": 1}, "gemini": {"start": 1}}.get(
-        harness.name, {}
-    )  # whether it is processed
-    assert harness.fake.asked == {"upload": 1, "create": 1, "poll": 2, "fetch": pages, **more}
+    more = {
+        "azure": {"file": 1},  # whether it is processed
+        "gemini": {"start": 1},
+        "xai": {"fetch": 2},
+        "openrouter": {"fetch": 2, "upload": 0},
+        "fireworks_ai": dict.fromkeys(("account", "dataset", "file", "urls", "errors"), 1),
+    }
+    least = {"upload": 1, "create": 1, "poll": 2, "fetch": 1}
+    assert harness.fake.asked == Counter({**least, **more.get(harness.name, {})})
     assert harness.snapshot(job).input_tokens == 12
 
 
@@ -120,7 +127,7 @@ def test_a_job_that_is_cancelled_keeps_what_finished(harness):
         await harness.to_the_end(job)
 
     harness.play(way())
-    assert harness.fake.asked["cancel"] == 1
+    assert harness.fake.asked["cancel"] == ("cancel" not in harness.fake.lacks)
     assert harness.outcomes(job).answers == ["A", None, None, None]
     assert harness.snapshot(job).state is State.CANCELLED
 
@@ -147,6 +154,8 @@ def test_a_create_whose_answer_was_lost_is_found_and_not_sent_again(harness):
     async def way():
         await harness.step()
         assert harness.shard(job).step is Step.SUBMITTING
+        if "upload" in harness.fake.lacks:  # without a tag, it is known by its results
+            harness.fake.end()
         await harness.step(60)
         assert harness.shard(job).batch_id == harness.fake.only.id
         harness.fake.end()
@@ -158,6 +167,7 @@ def test_a_create_whose_answer_was_lost_is_found_and_not_sent_again(harness):
     assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
+@pytest.mark.parametrize("harness", [name for name in FAKES if name != "openrouter"], indirect=True)
 def test_a_tag_is_found_on_any_page(harness):
     """Seven batches are there: each shard's own is found among them, and a tag that none has is not."""
     harness.plan(shard_size=1)
@@ -190,15 +200,17 @@ def test_a_create_that_never_arrived_is_asked_about(harness):
         assert len(harness.fake.batches) == 0
         for _ in range(4):
             await harness.step(60)
-        assert harness.snapshot(job).blocked == "unknown create"
-        assert len(harness.fake.batches) == 0
-        harness.ledger.resume(job, send_again=True)
-        await harness.step(60)
+        if not harness.provider().facts.idempotent:
+            assert harness.snapshot(job).blocked == "unknown create"
+            assert len(harness.fake.batches) == 0
+            harness.ledger.resume(job, send_again=True)
+            await harness.step(60)
         harness.fake.end()
         await harness.to_the_end(job)
 
     harness.play(way())
-    assert harness.fake.asked["upload"] == 1, "the file is there already"
+    assert len(harness.fake.batches) == 1
+    assert harness.fake.asked["upload"] <= 1, "the file is there already"
     assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
@@ -210,6 +222,8 @@ def test_a_create_that_never_arrived_is_asked_about(harness):
 )
 def test_what_passes_is_waited_out(harness, verb, fault):
     """429, 5xx, 404 just after, connections that break, at each verb: all rows arrive, and one batch is paid."""
+    if verb in harness.fake.lacks:
+        pytest.skip("it has no such call")
     harness.fake.faults[verb] = [fault]
     job = harness.plan()
 

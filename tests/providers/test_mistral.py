@@ -7,7 +7,8 @@ import pytest
 
 from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.status import State
-from jupyter_batch.providers.mistral.batches import PAGE, bare_lines, read_job
+from jupyter_batch.providers.cloud_file import bare
+from jupyter_batch.providers.mistral.batches import PAGE, read_job
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.windows import hours_of
 from tests.providers.conftest import make
@@ -20,14 +21,13 @@ def mistral(tmp_path):
     yield from make("mistral", tmp_path)
 
 
-def test_lines_are_bare(tmp_path):
+def test_lines_are_bare():
     """Method, url and model are gone; every other byte of a body stays, in its order."""
-    file = tmp_path / "requests.jsonl"
-    file.write_bytes(
+    line = (
         '{"custom_id":"j-0","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":'
         '[{"role":"user","content":"é \\n 1.10"}],"temperature":1e-1}}\n'.encode()
     )
-    assert bare_lines(file).decode() == (
+    assert bare(line).decode() == (
         '{"custom_id":"j-0","body":{"messages":[{"role":"user","content":"é \\n 1.10"}'
         '],"temperature":1e-1}}\n'
     )

@@ -1,7 +1,7 @@
 """Anthropic's Message Batches over plain httpx, since litellm can't create them.
 
-Anthropic takes no metadata, so a batch can't be searched by a tag; `ViaAnthropic.find` documents
-how a batch is recognized, and when that is undecidable. The API takes all requests in one JSON
+Anthropic takes no metadata, so a batch can't be searched by a tag; `UntaggedList.find`
+documents how a batch is recognized, and when that is undecidable. The API takes all requests in one JSON
 body, and returns all results, answers and errors alike, in one file under the batch's own id.
 """
 
@@ -27,15 +27,14 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.limits import LINE_HEAD_BYTES
 from jupyter_batch.core.refusals.sentence import read_refusal
-from jupyter_batch.core.request import position_of
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.http.network import client_for, through
 from jupyter_batch.http.streams import blocks_of, custom_id_in
 from jupyter_batch.providers.anthropic.address import root_of
 from jupyter_batch.providers.anthropic.refusal import TEXT, read_rows
-from jupyter_batch.providers.anthropic.request_file import Body, extent
+from jupyter_batch.providers.cloud_file import Body
 from jupyter_batch.providers.failures import by_refusal, list_in, normalise, object_in
-from jupyter_batch.providers.protocol import TAG, Access, Facts
+from jupyter_batch.providers.protocol import Access, Facts, UntaggedList
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.anthropic.results import read_batch
 
@@ -49,25 +48,12 @@ TRANSFER_SECONDS = 1800.0
 """As in providers/openai/batches.py: 256 MB at a bit more than 1 Mbit/s."""
 LIST_PAGES = 50
 PAGE = 100
-_AT_ONCE = 8
-_SHOWN = 3
 
 
-class UndecidedError(ProviderError):
-    """Whether our batch exists is unknown; a later search helps once `candidates` have ended.
-
-    candidates: the batches that may be it, except those recorded in the ledger for other shards.
-    """
-
-    transient = True
-
-    def __init__(self, message: str, candidates: tuple[BatchView, ...]) -> None:
-        super().__init__(message)
-        self.candidates = candidates
-
-
-class ViaAnthropic:
+class ViaAnthropic(UntaggedList):
     """Message Batches at one address with one key; all calls on one event loop, with one client."""
+
+    title = "Anthropic"
 
     def __init__(
         self,
@@ -84,7 +70,7 @@ class ViaAnthropic:
         """
         self.facts = facts
         self._access = access
-        self._requests_of = requests_of
+        self.requests_of = requests_of
         self._base = root_of(access.api_base)
         self._headers = {
             **(headers or {}),
@@ -109,64 +95,22 @@ class ViaAnthropic:
     ) -> BatchView:
         """Create the batch, streaming its requests; no tag is sent. See Provider.submit."""
         del tag, endpoint, window
-        body = Body(requests, None if uploaded else on_upload)
-        headers = {"content-type": "application/json", "content-length": str(body.length)}
-        try:
-            return _view(
-                await self._json(
-                    "POST", "", seconds=TRANSFER_SECONDS, content=body.chunks(), headers=headers
+        with requests.open("rb") as file:
+            body = Body(file, None if uploaded else on_upload)
+            try:
+                return _view(
+                    await self._json(
+                        "POST",
+                        "",
+                        seconds=TRANSFER_SECONDS,
+                        content=body.chunks(),
+                        headers=body.headers,
+                    )
                 )
-            )
-        except ProviderError:
-            if body.failure is not None:
-                raise body.failure from None  # from our own disk or ledger
-            raise
-
-    async def find(
-        self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
-    ) -> list[BatchView]:
-        """Return the tag's shard's batches created at or after `since`, newest first.
-
-        A batch is recognized by its contents, never by its age or size alone:
-        - one with another number of requests does not match (Anthropic's counts always add up);
-        - one that has ended matches if its results do: each `custom_id` holds the job's id and
-          the row's position;
-        - the contents of a running batch can't be read. Raises UndecidedError where there is one
-          and no certain match: the job waits until it has ended (a day at most), or until the
-          user decides. So a foreign batch is never adopted, and ours is not paid for twice.
-        """
-        del file_id  # requests and batch are one call
-        job, _, number = tag.get(TAG, "").rpartition("/")
-        if not job:
-            return []
-        first, last, requests = await asyncio.to_thread(extent, self._requests_of(int(number)), job)
-        ours: list[BatchView] = []
-        unknown: list[BatchView] = []
-        for view in await self.listed(since):
-            if view.total != requests:
-                continue
-            known = None if view.ending is None else await self._first_id(view)
-            position = position_of(job, known)
-            if known is None:
-                unknown.append(view)
-            elif position is not None and first <= position <= last:
-                ours.append(msgspec.structs.replace(view, tag=dict(tag)))
-        if not ours and unknown:
-            raise UndecidedError(_undecided(unknown, requests), tuple(unknown))
-        return ours
-
-    async def tagged(self, *, since: float) -> list[BatchView]:
-        """See Listed.tagged. The tag is the job id in the results' ids; the shard is unknown."""
-        looking = asyncio.Semaphore(_AT_ONCE)
-
-        async def look(view: BatchView) -> BatchView:
-            async with looking:
-                known = None if view.ending is None else await self._first_id(view)
-            job = (known or "").rpartition("-")[0]
-            return msgspec.structs.replace(view, tag={TAG: job} if job else {})
-
-        views = await asyncio.gather(*map(look, await self.listed(since)))
-        return [view for view in views if view.tag or view.ending is None]
+            except ProviderError:
+                if body.failure is not None:
+                    raise body.failure from None  # from our own disk or ledger
+                raise
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests."""
@@ -261,7 +205,7 @@ class ViaAnthropic:
                     return chunk
         return b""
 
-    async def _first_id(self, view: BatchView) -> str | None:
+    async def first_id(self, view: BatchView) -> str | None:
         """The first custom_id in an ended batch's results; "" if gone, None if not ready."""
         if view.output_file_id is None or view.id in self._first_ids:
             return self._first_ids.get(view.id)
@@ -331,17 +275,6 @@ class ViaAnthropic:
             yield
         except Exception as e:
             raise normalise(e, self._base, self._access.api_key) from None
-
-
-def _undecided(unknown: list[BatchView], requests: int) -> str:
-    ids = ", ".join(view.id for view in unknown[:_SHOWN])
-    if len(unknown) > _SHOWN:
-        ids += f" and {len(unknown) - _SHOWN} more"
-    return (
-        f"it is not known yet whether this was sent: Anthropic has {ids} under way, with {requests:,} requests as "
-        "here, and shows what is in a batch only once it has ended, within a day; it is looked at again then, "
-        "and nothing is sent twice"
-    )
 
 
 def _view(obj: dict[str, Any]) -> BatchView:

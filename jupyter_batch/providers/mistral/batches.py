@@ -9,6 +9,7 @@ the window.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.providers.cloud_file import as_sent, bare, full_lines
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.mistral.record import RECORDS
 from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name
@@ -61,8 +63,9 @@ class ViaMistral(TaggedList, Direct):
         """See Provider.submit. window: "24h", "7d"; at most seven days."""
         hours = hours_of(window, RECORDS[0])
         if uploaded is None:
-            lines = await asyncio.to_thread(bare_lines, requests)
-            uploaded = await self._upload(file_name(tag, requests), lines)
+            with contextlib.ExitStack() as stack:
+                lines = await asyncio.to_thread(stack.enter_context, as_sent(requests, bare))
+                uploaded = await self._upload(file_name(tag, requests), lines)
             await on_upload(uploaded)
         body = {
             "input_files": [uploaded],
@@ -84,7 +87,7 @@ class ViaMistral(TaggedList, Direct):
         )
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
-        """See Listed.requests. Fields removed by `bare_lines` are restored from the job."""
+        """See Listed.requests. Fields removed by `bare` are restored from the job."""
         if batch.input_file_id is None:
             raise NotFoundError(f"Mistral names no request file of {batch.id}")
         async with self._open() as client:
@@ -139,37 +142,6 @@ class ViaMistral(TaggedList, Direct):
 class _Asked(msgspec.Struct):
     endpoint: str
     model: str | None = None
-
-
-class _Line(msgspec.Struct):
-    custom_id: str
-    body: dict[str, msgspec.Raw]
-
-
-def bare_lines(requests: Path) -> bytes:
-    """Convert OpenAI request lines to Mistral's: without the envelope and the job's model."""
-    decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
-    made = bytearray()
-    with requests.open("rb") as file:
-        for text in file:
-            line = decode(text)
-            line.body.pop("model", None)
-            made += encode(line) + b"\n"
-    return bytes(made)
-
-
-def full_lines(bare: bytes, model: str, endpoint: str) -> bytes:
-    """Return the request lines from which `bare_lines` made `bare`."""
-    decode, encode = msgspec.json.Decoder(_Line).decode, msgspec.json.encode
-    made = bytearray()
-    for text in bare.splitlines():
-        line = decode(text)
-        body = {"model": msgspec.Raw(encode(model)), **line.body}
-        made += (
-            encode({"custom_id": line.custom_id, "method": "POST", "url": endpoint, "body": body})
-            + b"\n"
-        )
-    return bytes(made)
 
 
 def read_job(job: Mapping[str, Any]) -> BatchView:

@@ -145,6 +145,8 @@ def unseen(context: ShardContext, shard: ShardRecord, error: ProviderError) -> S
 
 def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> ShardRecord | None:
     """The shard, ended after too long a cancel at the provider; None: wait for it."""
+    if not context.facts.cancels:
+        return None
     if shard.step is not Step.CANCELLING or not _late(context, context.facts.cancelling):
         return None
     why = (
@@ -163,9 +165,14 @@ def overdue(context: ShardContext, shard: ShardRecord, view: BatchView) -> Shard
 
 
 def of_cancelling(context: ShardContext, shard: ShardRecord) -> str:
-    """The message about a batch whose cancel takes the provider long."""
+    """The message about a batch whose cancel takes the provider long, or is not possible there."""
     soon = min(SLOW_SECONDS, context.facts.cancelling / 2)
-    if shard.step is not Step.CANCELLING or not _late(context, soon):
+    if shard.step is not Step.CANCELLING:
+        return ""
+    if not context.facts.cancels:
+        then = "; its open rows are asked in real time then" if context.job.rush_at else ""
+        return f"the provider can't cancel a batch: it goes on to its end, and its answers are kept{then}"
+    if not _late(context, soon):
         return ""
     then = "its open rows are asked in real time" if context.job.rush_at else "it is given up"
     return f"the provider has not ended the batch yet; {_minutes(context)} after the cancel {then}"

@@ -61,6 +61,8 @@ class Host:
 
     key = "sk-secret-of-the-tests"
     purpose = "batch"
+    lacks: tuple[str, ...] = ()
+    """Verbs that the provider has not."""
     shown: dict[int, int] = {}
     """HTTP statuses for which the provider has others."""
 
