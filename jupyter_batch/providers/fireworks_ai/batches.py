@@ -159,11 +159,12 @@ class ViaFireworks(TaggedList, Direct):
         raise ProviderDownError(f"the list of jobs at {self._access.api_base} did not end")
 
     async def poll(self, batch_id: str) -> BatchView:
-        """See Provider.poll."""
+        """See Provider.poll. A user may give the id without the account."""
         async with self._open() as client:
-            return self._view(
-                await self._object(client, "GET", f"/{quote(batch_id)}", holds="name")
-            )
+            path = quote(batch_id)
+            if "/" not in batch_id:
+                path = f"{await self._account(client)}/{_JOBS}/{path}"
+            return self._view(await self._object(client, "GET", f"/{path}", holds="name"))
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Return the job's state: no call cancels it."""
