@@ -68,8 +68,7 @@ class Artifacts:
         here.check_key(built, api_key or self._secret)
         record = take(here.ledger, self.folder, now=now)
         job = of(here, record.id)
-        if self._functions is not None:
-            here.lend(record.id, self._functions)
+        here.lend(record.id, self._functions)
         if self._frame is not None:
             again = record.created_at != now
             job._answers.asked_on(

@@ -13,7 +13,7 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch.config import settings, tool_definitions
+from jupyter_batch.config import settings
 from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
@@ -81,10 +81,9 @@ def submit(
     here, several, orders, _, numbers = orders_of(source, prompt, given, door)
     jobs, now = [], time.time()
     planned = plan_all(here.ledger, [order for _, order in orders], now)
-    for (opts, _), (record, frame, rendered) in zip(orders, planned, strict=True):
+    for (opts, order), (record, frame, rendered) in zip(orders, planned, strict=True):
         job = of(here, record.id)
-        if opts.tools is not None:
-            here.lend(record.id, tool_definitions.read(opts.tools).functions)
+        here.lend(record.id, order.functions)
         if frame is not None:
             job._answers.asked_on(
                 frame if numbers is None else source,
@@ -176,7 +175,6 @@ def build(
         place, rendered = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
-        lent = None if opts.tools is None else tool_definitions.read(opts.tools).functions
         made.append(
             Artifacts(
                 place,
@@ -185,7 +183,7 @@ def build(
                 rendered=rendered,
                 out=opts.out,
                 secret=key,
-                functions=lent,
+                functions=order.functions,
             )
         )
     return made if several else made[0]

@@ -103,10 +103,11 @@ class _TextOptions(TypedDict, total=False):
         ),
     ]
     tools: Annotated[
-        Any,
+        Any | Col,
         t.TOOLS,
         Option(
-            "the tools that the model may call: its calls are the answer, and job.run_tools() runs them here"
+            "the tools that the model may call: its calls are the answer, and job.run_tools() runs them here; "
+            'col("name") takes each row\'s tools from that column'
         ),
     ]
     tool_choice: Annotated[

@@ -104,6 +104,16 @@ def choice(given: Any, tools: Tools | None) -> Any:
     return {"type": "function", "function": {"name": named}}
 
 
+def choice_by_row(given: Any) -> Any:
+    """Return tool_choice= where each row has its own tools, which may lack one of a name. Raises OptionError."""
+    if given is None or (isinstance(given, str) and given in _WORDS):
+        return given
+    raise OptionError(
+        f"`tool_choice` takes one of {', '.join(map(repr, _WORDS))} where a column has the rows' tools, not "
+        f"{_shown(given)}"
+    )
+
+
 def names_of(definitions: Any) -> tuple[str, ...]:
     """Return the tool names in a request's `tools`, which may be malformed."""
     held = definitions if isinstance(definitions, list | tuple) else ()

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -176,10 +177,28 @@ def _content(value: Any) -> Any:
     if isinstance(value, pd.Series | pd.Index):
         index = [] if isinstance(value, pd.Index) else value.index.tolist()
         return ["series", value.name, index, value.tolist()]
+    if isinstance(value, FunctionType):
+        return _function(value)
+    if isinstance(value, type) and hasattr(value, "model_json_schema"):  # a Pydantic class
+        return [value.__module__, value.__qualname__, value.model_json_schema()]
     if isinstance(value, Enum) or type(value).__module__.partition(".")[0] in _WITH_TEXTS:
         return _repr_of(value)
     state = _state(value)
     return _repr_of(value) if state is None else [type(value).__qualname__, state]
+
+
+def _function(value: FunctionType) -> list[Any]:
+    """Return what a function is made from, without objects in its closure, which change by its calls."""
+    closed = [cell.cell_contents for cell in value.__closure__ or ()]
+    closed = [one for one in closed if one is None or isinstance(one, str | int | float)]
+    defaults = [value.__defaults__, value.__kwdefaults__]
+    code = _code(value.__code__)
+    return [value.__module__, value.__qualname__, code, value.__annotations__, defaults, closed]
+
+
+def _code(code: CodeType) -> list[Any]:
+    held = [_code(one) if isinstance(one, CodeType) else content(one) for one in code.co_consts]
+    return [code.co_code.hex(), code.co_names, code.co_varnames, held]
 
 
 def _plain(value: Any) -> Any:

@@ -38,16 +38,16 @@ def rows_digest(frame: pd.DataFrame, columns: Sequence[Any]) -> str:
                 if block is None:
                     return ""
                 digest.update(block)
-    except (TypeError, ValueError, OverflowError, NotImplementedError):
-        return ""  # a lone surrogate, another library's column
+    except (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError):
+        return ""  # a lone surrogate, another library's column, a list that holds itself
     return digest.hexdigest()
 
 
 def _content_bytes(column: Series) -> Iterator[bytes | None]:
     """Yield bytes that only an equal column has; None where a cell's content is not known.
 
-    Known are texts, numbers, booleans and missing values. Columns in Arrow's memory are read from
-    there; two equal columns in memory of different layouts may differ.
+    Known are texts, numbers, booleans, missing values, and lists and dicts of them. Columns in
+    Arrow's memory are read from there; two equal columns in memory of different layouts may differ.
     """
     arrow = getattr(column.array, "__arrow_array__", None)
     texts = isinstance(column.dtype, pd.StringDtype) and column.dtype.storage == "pyarrow"
@@ -57,8 +57,21 @@ def _content_bytes(column: Series) -> Iterator[bytes | None]:
             yield _arrow_bytes(block)
             continue
         cells = cells_of(block)[0]
-        known = PLAIN.union({float}).issuperset(map(type, cells))
+        known = _PLAIN.issuperset(map(type, cells)) or all(map(_is_json, cells))
         yield msgspec.msgpack.encode(cells) if known else None
+
+
+_PLAIN = PLAIN | {float}
+
+
+def _is_json(cell: Any) -> bool:
+    """Whether a cell is plain, or lists and dicts of plain values."""
+    kind = type(cell)
+    if kind is list:
+        return all(map(_is_json, cell))
+    if kind is dict:
+        return all(map(_is_json, cell)) and all(map(_is_json, cell.values()))
+    return kind in _PLAIN
 
 
 _BYTES_ROWS = 8192

@@ -200,9 +200,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     (core/kept.py). lax: the schema is a Pydantic class's (schema/models.py). most: the highest cost of
     its requests in US dollars, as estimated at planning.
     changes: the chat parameters of a retry that differ from its parent's. tools: the names of those
-    that its model may call. round: how many rounds of tool calls were answered before it: above 0,
-    `parent` is the job whose calls it answers, or, if that has the same round, the job whose missed
-    rows it retries. trace: the traceparent of its plan, where telemetry is on.
+    that its model may call; own_tools: each row has some of them, which its request names.
+    round: how many rounds of tool calls were answered before it: above 0, `parent` is the job whose
+    calls it answers, or, if that has the same round, the job whose missed rows it retries.
+    trace: the traceparent of its plan, where telemetry is on.
     blocked_by: why no process can run it now, such as a missing key; unconnected:
     its provider can't be connected to, for a cause that passes; message is the cause then.
     """
@@ -254,6 +255,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 1
     changes: dict[str, Any] = {}
     tools: tuple[str, ...] = ()
+    own_tools: bool = False
     round: int = 0
     price: Price | None = None
     before: Bill | None = None

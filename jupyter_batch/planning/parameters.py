@@ -83,7 +83,10 @@ def params_for(opts: Options, schema: Schema | None, provider: str, model: str) 
 
 
 def _tools(opts: Options) -> dict[str, Any]:
-    """The parameters for the tools and the choice among them."""
+    """The parameters for the tools and the choice among them; each row's own where a column has them."""
+    if isinstance(opts.tools, Col):
+        choice = tool_definitions.choice_by_row(opts.tool_choice)
+        return {"tools": opts.tools, **({} if choice is None else {"tool_choice": choice})}
     given = None if opts.tools is None else tool_definitions.read(opts.tools)
     made: dict[str, Any] = {} if given is None else {"tools": given.definitions}
     return (

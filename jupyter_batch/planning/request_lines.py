@@ -30,7 +30,8 @@ from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
-from jupyter_batch.prompts.prompt import Prompt, Written, calls_function, param_of, params_of
+from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
+from jupyter_batch.prompts.row_params import OWN_TOOLS, RowParams, params_of
 from jupyter_batch.row_files.request_files import Lines, sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
 from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash, space_of
@@ -86,6 +87,7 @@ class RequestLines:
             ask.dialect, ask.endpoint, sent, load_litellm, route=route, extra=params.extra
         )
         self._tools = names_of(body.get("tools"))
+        self._row_params = RowParams()
         # Hash unmapped requests: litellm's mapping may change with its version.
         translated = is_mapped(self._encoder)
         apart = bool(params.extra) and route is not None and route.as_given
@@ -263,7 +265,7 @@ class RequestLines:
                 block.start, [at[label] for label in self._prompt.columns], block.rows
             )
         for hole, column in self._of_params.items():
-            holes[hole] = [param_of(hole, value) for value in at[column]]
+            holes[hole] = self._row_params.read(hole, at[column])
         n = self._samples
         ids = custom_ids(self._job, block.start * n, block.rows * n)
         if n > 1:
@@ -277,7 +279,7 @@ class RequestLines:
         """The texts as sent; request hashes are of the messages as given."""
         if "messages" in holes:
             holes = {**holes, "messages": all_in_chat_form(holes["messages"])}
-        return holes if self._ask.cache is None else marked_holes(holes)
+        return holes if self._ask.cache is None else marked_holes(holes, self._ask.cache)
 
     def check(self, shards: list[ShardRecord]) -> None:
         """Raise InputError where there is nothing to send."""
@@ -324,7 +326,8 @@ class RequestLines:
             mapped=self._mapped,
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder),
-            tools=self._tools,
+            tools=self._tools or self._row_params.tool_names,
+            own_tools=OWN_TOOLS in self._of_params,
         )
 
     def _read_columns(self) -> tuple[Any, ...]:

@@ -30,7 +30,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft
 from jupyter_batch.planning.parameters import route_of
-from jupyter_batch.prompts.prompt import params_of
+from jupyter_batch.prompts.row_params import params_of
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_hashes

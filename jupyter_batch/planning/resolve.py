@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config.option import Col
 from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.tool_definitions import Function
 from jupyter_batch.core.cost import Price
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
@@ -26,6 +27,7 @@ from jupyter_batch.prompts.dspy_module import Module
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.prompts.frame_reads import frame_reads
 from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
+from jupyter_batch.prompts.row_params import functions_of
 from jupyter_batch.providers.clouds import (
     base_of,
     check_cloud,
@@ -76,11 +78,12 @@ RESERVED = frozenset(
 
 
 class Order(NamedTuple):
-    """A validated call that is not planned yet."""
+    """A validated call that is not planned yet. functions: of its tools, by name."""
 
     ask: Ask
     rows: pd.DataFrame
     reuse: bool
+    functions: Mapping[str, Function]
 
 
 def order(
@@ -141,7 +144,7 @@ def order(
         versions={**versions, "door": door},
         **target._asdict(),
     )
-    return Order(ask, frame, opts.reuse)
+    return Order(ask, frame, opts.reuse, functions_of(opts.tools, frame))
 
 
 class _Target(NamedTuple):

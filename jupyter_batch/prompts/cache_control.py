@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.prompts.row_params import OWN_TOOLS
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
@@ -32,16 +33,20 @@ def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
     Raises OptionError where there is nothing to mark.
     """
     made, messages, tools = dict(body), body["messages"], body.get("tools")
-    tools = tools if cache == WITH_TOOLS and isinstance(tools, list) else []
+    tools = tools if cache == WITH_TOOLS else None
     if not isinstance(messages, Hole):
         made["messages"] = marked_messages(messages)
         if made["messages"] == list(messages) and not tools:
             raise OptionError(
                 f'cache="{cache}": there is no system message to cache; give system=, or leave cache out'
             )
-    if tools:
-        made["tools"] = [*tools[:-1], {**tools[-1], "cache_control": MARK}]
+    if isinstance(tools, list):
+        made["tools"] = _marked_tools(tools)
     return made
+
+
+def _marked_tools(tools: list[Any]) -> list[Any]:
+    return [*tools[:-1], {**tools[-1], "cache_control": MARK}]
 
 
 def marked_messages(messages: Sequence[Any]) -> list[Any]:
@@ -66,14 +71,15 @@ def _marked(content: Any) -> list[Any] | None:
     return None
 
 
-def marked_holes(holes: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-    """Return the rows' own message lists (prompts without a template) with markers."""
-    if "messages" not in holes:
-        return holes
+def marked_holes(holes: Mapping[str, Sequence[Any]], cache: str) -> Mapping[str, Sequence[Any]]:
+    """Return the rows' own message lists (prompts without a template) and tools with markers."""
+    marks = {
+        "messages": marked_messages,
+        **({OWN_TOOLS: _marked_tools} if cache == WITH_TOOLS else {}),
+    }
     return {
-        **holes,
-        "messages": [
-            marked_messages(messages) if isinstance(messages, list) else messages
-            for messages in holes["messages"]
-        ],
+        name: [marks[name](one) if isinstance(one, list) else one for one in values]
+        if name in marks
+        else values
+        for name, values in holes.items()
     }

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
-
-import orjson
+from typing import Any, Protocol
 
 from jupyter_batch.config.option import Col
-from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.types import OBJECT
 from jupyter_batch.core.errors import InputError, TemplateError
 from jupyter_batch.prompts.column_names import label_of
-from jupyter_batch.prompts.conversations import Spoken, conversation, plain
+from jupyter_batch.prompts.conversations import Spoken, conversation
 from jupyter_batch.templates.template import Template, parse
-from jupyter_batch.templates.values import PLAIN, RowError, UnstableError, raised, short, stable
+from jupyter_batch.templates.values import PLAIN, RowError, UnstableError, raised, stable
 from jupyter_batch.wire.openai import Hole
 
 Columns = Sequence[Sequence[Any]]
@@ -252,46 +248,6 @@ def prompt_of(
         f"the prompt is a {type(prompt).__name__}: give a text with {{columns}}, a list of "
         '{"role", "content"} messages, col("a column of conversations"), or a function of the row'
     )
-
-
-class Params(NamedTuple):
-    """Chat parameters with a Hole for each `col(...)`, the column of each, and `extra_body`."""
-
-    body: dict[str, Any]
-    extra: dict[str, Any] | Hole
-    columns: dict[str, Any]
-
-
-def params_of(params: Mapping[str, Any]) -> Params:
-    """The chat parameters for a request's body, sorted by name."""
-    body: dict[str, Any] = {}
-    columns: dict[str, Any] = {}
-    for name, value in sorted(params.items()):
-        if isinstance(value, Col):
-            body[name] = Hole(f"param {name}")
-            columns[f"param {name}"] = value.name
-        else:
-            body[name] = value
-    return Params(body, body.pop("extra_body", None) or {}, columns)
-
-
-def param_of(hole: str, value: Any) -> Any:
-    """A row's chat parameter in its type, None for none, or the reason why the row can't be sent.
-
-    Whole numbers become integers again, which pandas converts to floats in a column with missing
-    values. An object may be written as JSON, as in CSV files.
-    """
-    option = EVERY[hole.removeprefix("param ")]
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    try:
-        if option.kind is OBJECT:
-            value = orjson.loads(value) if isinstance(value, str) else plain(value)
-        return option.kind.check(value)
-    except Exception:  # a value's own methods may raise anything
-        return RowError(f"`{option.name}` takes {option.kind.says}, not {short(value, 40)}")
 
 
 def _united(groups: Iterator[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -32,7 +32,11 @@ PREFIX = "responses/"
 _TEXT = frozenset({"chat", "completion", "responses"})
 
 _TOOLS, _SEARCH, _EFFORT = "tools", "web_search_options", "reasoning_effort"
-_OF_ROWS: Mapping[str, Any] = {_SEARCH: {}, _EFFORT: "medium"}
+_OF_ROWS: Mapping[str, Any] = {
+    _TOOLS: [{"type": "function", "function": {"name": "a_tool", "parameters": {}}}],
+    _SEARCH: {},
+    _EFFORT: "medium",
+}
 """Placeholders for values that differ by row: all rows use one endpoint."""
 
 

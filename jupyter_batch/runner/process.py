@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class Session:
         self._named: set[tuple[str, str]] = set()
         self._given: set[tuple[str, str]] = set()
         self._handed_over: set[str] = set()
-        self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
+        self._functions: dict[str, Mapping[str, Callable[..., Any]]] = {}
         self.worker = Worker(self.ledger, self._connect)
         self._moved: set[str] = set()
         self._started = False
@@ -112,12 +112,12 @@ class Session:
             return None
         return given or (None if lent is None else lent.key)
 
-    def lend(self, job: str, functions: dict[str, Callable[..., Any]]) -> None:
+    def lend(self, job: str, functions: Mapping[str, Callable[..., Any]]) -> None:
         """Remember the functions given as a job's tools, as long as this process lives."""
         if functions:
             self._functions[job] = functions
 
-    def functions_of(self, job: str) -> dict[str, Callable[..., Any]]:
+    def functions_of(self, job: str) -> Mapping[str, Callable[..., Any]]:
         """The functions given for a job, by name."""
         return self._functions.get(job, {})
 

@@ -33,11 +33,20 @@ _SHOWN = 300
 
 
 class Call(NamedTuple):
-    """One call. number: its index in the row, from 0."""
+    """One call. number: its index in the row, from 0. offered: the names of its row's tools."""
 
     row: int
     number: int
     call: Mapping[str, Any]
+    offered: tuple[str, ...]
+
+
+class OpenCalls(NamedTuple):
+    """A row with calls that have no outcome yet, its calls, and the names of its tools."""
+
+    row: int
+    calls: ToolCalls
+    offered: tuple[str, ...]
 
 
 class Slots:
@@ -88,22 +97,22 @@ class Slots:
 class Runner:
     """Runs calls in threads of its own; `done` is set at the end. All coroutines share one loop.
 
-    functions: by the names that the model knows. known: the names of all tools offered to it.
-    rerun: a call that was running when its process died is run again.
+    functions: by the names that the model knows. rerun: a call that was running when its process
+    died is run again. own_tools: a row may call its own tools only.
     """
 
     def __init__(
         self,
         functions: Mapping[str, Callable[..., Any]],
-        known: tuple[str, ...],
         slots: Slots,
         *,
         concurrency: int,
         rerun: bool,
+        own_tools: bool = False,
     ) -> None:
         self.done = threading.Event()
         self._functions = {name: callable_with(function) for name, function in functions.items()}
-        self._known = known
+        self._own_tools = own_tools
         self._slots = slots
         self._rerun = rerun
         self._concurrency = concurrency
@@ -115,20 +124,18 @@ class Runner:
 
     def check(self, names: set[str]) -> None:
         """Raise InputError where the function of a tool offered to the model is missing."""
-        missing = sorted(
-            name for name in names if name not in self._functions and name in self._known
-        )
+        missing = sorted(names - self._functions.keys())
         if missing:
             raise InputError(
                 f"the answers call {', '.join(map(repr, missing))}, and no such function was given: "
                 f"job.run_tools({{{missing[0]!r}: function}}). Nothing was run"
             )
 
-    def start(self, todo: Iterator[tuple[int, ToolCalls]], log: CallLog) -> None:
-        """Start. todo: each row with open calls, and its calls; read by one thread at a time."""
+    def start(self, todo: Iterator[OpenCalls], log: CallLog) -> None:
+        """Start. todo: read by one thread at a time."""
         calls = (
-            Call(row, number, call)
-            for row, held in todo
+            Call(row, number, call, offered)
+            for row, held, offered in todo
             for number, call in enumerate(held)
             if self._slots.state[self._slots.of(row, number)] != Slots.ANSWERED
         )
@@ -188,11 +195,10 @@ class Runner:
             and not self._rerun
         ):
             return entry(INTERRUPTED)
-        function = self._functions.get(name)
-        if function is None:
-            return entry(
-                f"Error: there is no tool {name!r}; there is {', '.join(sorted(self._known))}"
-            )
+        function, offered = self._functions.get(name), one.offered
+        if function is None or (self._own_tools and name not in offered):
+            there = f"there is {', '.join(sorted(offered))}" if offered else "there is none"
+            return entry(f"Error: there is no tool {name!r}; {there}")
         if not isinstance(arguments, dict):
             return entry(f"Error: the arguments are no JSON object: {_shown(arguments)}")
         log.put(Entry(one.row, one.number, id_))

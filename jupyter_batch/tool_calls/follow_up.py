@@ -42,8 +42,8 @@ from jupyter_batch.row_files.row_columns import (
     request_hashes,
 )
 from jupyter_batch.row_files.row_sources import HASH_BYTES
-from jupyter_batch.tool_calls.execute import Slots
-from jupyter_batch.wire.dialects import OPENAI, next_turn
+from jupyter_batch.tool_calls.execute import OpenCalls, Slots
+from jupyter_batch.wire.dialects import OPENAI, next_turn, request_in, tools_in
 from jupyter_batch.wire.turns import ToolOutput
 
 if TYPE_CHECKING:
@@ -86,12 +86,15 @@ class Waiting:
                     self._answers.put(row, path, start)
         self.final = np.flatnonzero(answered & (counts == 0))
         self.slots = Slots(counts)
+        self._asked = requests_of(ledger, job, counts > 0, job.dialect) if job.own_tools else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._answers.close()
+        if self._asked is not None:
+            self._asked.close()
 
     def __bool__(self) -> bool:
         return bool(len(self.slots.rows))
@@ -102,14 +105,26 @@ class Waiting:
         dialect = self._dialects[self._answers.paths[self._answers.which[row]].name]
         return dialect, line, next(results_in(line, self.job, dialect)).calls or ToolCalls()
 
-    def open_calls(self) -> Iterator[tuple[int, ToolCalls]]:
-        """Each row with calls that have no outcome yet, and its calls."""
+    def open_calls(self) -> Iterator[OpenCalls]:
+        """Each row with calls that have no outcome yet."""
         for row in self.slots.open_rows():
-            yield row, self.answer(row)[2]
+            yield OpenCalls(row, self.answer(row)[2], self._offered(row))
 
     def called(self) -> set[str]:
-        """The names of the tools that are still to be run."""
-        return {call["name"] for _, calls in self.open_calls() for call in calls}
+        """The names of the tools that are still to be run, without names that no row's request has."""
+        return {
+            call["name"]
+            for _, calls, offered in self.open_calls()
+            for call in calls
+            if call["name"] in offered
+        }
+
+    def _offered(self, row: int) -> tuple[str, ...]:
+        """The names of a row's tools; none where it has its own and its request is gone."""
+        if self._asked is None:
+            return self.job.tools
+        body = request_in(self._asked.line(row)) if row in self._asked else {}
+        return tuple(self.job.tool_names.get(name, name) for name in tools_in(body))
 
     def take_over(self, log: CallLog) -> None:
         """Read the calls' outcomes from this job's log, and from other jobs with the same answer.

@@ -97,10 +97,10 @@ def _run(waiting: Waiting, way: Way) -> bool:
             return True
         runner = Runner(
             way.functions,
-            waiting.job.tools,
             waiting.slots,
             concurrency=way.concurrency,
             rerun=way.rerun,
+            own_tools=waiting.job.own_tools,
         )
         runner.check(waiting.called())
         runner.start(waiting.open_calls(), log)

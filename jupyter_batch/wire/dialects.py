@@ -113,6 +113,22 @@ def request_in(line: bytes) -> dict[str, Any]:
     return found
 
 
+_TOOL_PARTS = ("function", "function_declarations", "functionDeclarations", "toolSpec")
+
+
+def tools_in(body: Mapping[str, Any]) -> list[str]:
+    """Return the names of the functions in a request's tools, in any dialect."""
+    found: list[str] = []
+    parts: list[Any] = [body.get("tools"), (body.get("toolConfig") or {}).get("tools")]
+    for part in parts:  # which grows
+        if isinstance(part, list):
+            parts += part
+        elif isinstance(part, Mapping):
+            found += [part["name"]] if isinstance(part.get("name"), str) else []
+            parts += [part[name] for name in _TOOL_PARTS if name in part]
+    return found
+
+
 class Dialect(NamedTuple):
     """A format of request and result lines.
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.templates.values import RowError
+from jupyter_batch.wire.anthropic.requests import OF_TOOLS
 from jupyter_batch.wire.openai import Encoder as PlainEncoder
 from jupyter_batch.wire.openai import Hole
 
@@ -25,9 +26,9 @@ class Varying:
     """An encoder (dialects.py) of rows with missing parameters, or with extra fields of their own.
 
     body: with a Hole for each parameter that varies by row; a parameter with the value None is
-    omitted. extra: the user's `extra_body`; a Hole where each row has its own dict. The first
-    encoder, with every parameter, is created immediately, so that OptionError is raised before any
-    write.
+    omitted, and OF_TOOLS with the tools. extra: the user's `extra_body`; a Hole where each row has
+    its own dict. The first encoder, with every parameter, is created immediately, so that
+    OptionError is raised before any write.
     """
 
     def __init__(
@@ -89,6 +90,8 @@ class Varying:
         encoder = self._kinds.get(kind)
         if encoder is None:
             missing, data = kind
+            if "tools" in missing:
+                missing |= OF_TOOLS
             body = {key: value for key, value in self._body.items() if key not in missing}
             try:
                 encoder = self._make(body, orjson.loads(data) if data else self._constant)

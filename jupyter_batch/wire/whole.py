@@ -137,20 +137,20 @@ class ParamCheck:
     """Refuse parameters that a translation silently drops: the request is the same without them.
 
     A translation may drop one when it maps parameters or when it makes the request: both are
-    checked. Each parameter is checked until it was seen to count once: rows differ in values,
-    seldom in names.
+    checked. Each parameter is checked until it was seen to count once, an object once for each
+    `type`: rows differ in values, seldom in names.
     """
 
     def __init__(self, translation: _Translation, taker: str) -> None:
         self._translation, self._taker = translation, taker
-        self._kept: set[str] = set()
+        self._kept: set[tuple[str, str]] = set()
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Raise Refused where one of `params` has no effect on the request."""
         named = [
             name
             for name, value in params.items()
-            if name not in self._kept and _says_something(name, value)
+            if (name, _type_in(value)) not in self._kept and _says_something(name, value)
         ]
         lost = next((name for name in named if not self.carries(name, params)), None)
         if lost is not None:
@@ -158,7 +158,7 @@ class ParamCheck:
                 f"{self._taker} has no `{lost}`, and litellm would leave it out: leave it out, or give it in "
                 "extra_body=, which is sent as it is"
             )
-        self._kept.update(named)
+        self._kept.update((name, _type_in(params[name])) for name in named)
 
     def carries(self, name: str, params: Mapping[str, Any]) -> bool:
         """Whether the parameter changes the request; so does one that the others require."""
@@ -189,6 +189,11 @@ class ParamCheck:
             return self._translation.body([dict(one) for one in _PROBE], options)
         except Refused:
             return options
+
+
+def _type_in(value: Any) -> str:
+    """The `type` of an object: a response_format of one may count where another is dropped."""
+    return str(value.get("type")) if isinstance(value, Mapping) else ""
 
 
 def _says_something(name: str, value: Any) -> bool:

@@ -158,7 +158,7 @@ def test_prompts_that_may_read_more_have_no_digest(home):
     """A function of the row, Jinja, and cells that are objects are rendered each time."""
     assert digest(home, frame(), lambda row: row["text"] or "x") == ""
     assert digest(home, frame(), "{{ n }}", template="jinja") == ""
-    assert digest(home, frame(text=[["a"], ["b"], ["c"], ["d"]])) == ""
+    assert digest(home, frame(text=[["a"], ["b"], {"c"}, ["d"]])) == ""
     assert digest(home, frame(n=[2**70, 2, 3, 4])) == ""
 
 

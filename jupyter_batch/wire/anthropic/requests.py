@@ -316,9 +316,14 @@ class Translation:
 # --- holes ----------------------------------------------------------------------------------------------------------
 
 
+OF_TOOLS = frozenset({"tool_choice", "parallel_tool_calls"})
+"""Parameters that have no meaning without tools."""
+
+
 def constant_of(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that are the same in all rows."""
-    return {key: value for key, value in params.items() if not holes_in(value)}
+    """Return the parameters that are the same in all rows, without OF_TOOLS where the tools are not."""
+    apart = OF_TOOLS if holes_in(params.get("tools")) else ()
+    return {key: value for key, value in params.items() if key not in apart and not holes_in(value)}
 
 
 def _visit(value: Any, found: Callable[[Hole], None]) -> None:
