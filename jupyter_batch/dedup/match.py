@@ -7,7 +7,7 @@ compared. Works on arrays: answers are copied by results/copy_answers.py, reques
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -125,6 +125,16 @@ def decide(
     return Reuse(whose, leaders, joins, cut)
 
 
+def _unanswered(
+    asked_there: list[tuple[JobRecord, Array, Array]], whose: Array
+) -> Iterator[tuple[JobRecord, Array, Array]]:
+    """The jobs with the rows that have no answer so far; `whose` may change between two jobs."""
+    for job, here, there in asked_there:
+        still = whose[here] == OWN
+        if still.any():
+            yield job, here[still], there[still]
+
+
 def _inherit(
     ledger: Ledger,
     asked_there: list[tuple[JobRecord, Array, Array]],
@@ -136,15 +146,12 @@ def _inherit(
 
     asked_there: jobs with requests of rows of this job, those rows, and their positions there.
     """
-    for job, here, there in asked_there:
-        still = whose[here] == OWN
-        if not still.any():
-            continue
+    for job, here, there in _unanswered(asked_there, whose):
         carried = carry(
             job,
             ledger.shards(job.id),
             ledger.folders.of(job.id),
-            onto(job.rows, there[still], here[still]),
+            onto(job.rows, there, here),
             new,
             functools.partial(draft.reused, f"{job.id}.failed"),
             takes=is_billed_failure,
@@ -160,12 +167,11 @@ def _leave_withheld(
     new: str,
 ) -> None:
     """Skip rows whose answers were counted in another job but not received. See `_inherit`."""
-    for job, here, there in asked_there:
-        still = whose[here] == OWN
-        if not still.any() or ledger.child(job.id) is not None:
+    for job, here, there in _unanswered(asked_there, whose):
+        if ledger.child(job.id) is not None:
             continue
         held = withheld(job, ledger.shards(job.id), ledger.folders.of(job.id))
-        rows = here[still & held[there]]
+        rows = here[held[there]]
         if len(rows):
             target = draft.reused(f"{job.id}.withheld", OPENAI)
             write_failures(target, job.id, new, rows.tolist())
