@@ -25,7 +25,7 @@ from jupyter_batch.config.magic_line import (
     groups,
     parser,
     read_line,
-    read_params,
+    read_retry,
     refuse,
     value,
     words_of,
@@ -153,7 +153,7 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
 
     given: dict[str, Any] = {}
     if verb == "retry":
-        given, rest = read_params(rest, names)
+        given, rest = read_retry(rest, names)
     elif verb == "attach" and BY_POSITION in rest:
         given, rest = {"by_position": True}, [word for word in rest if word != BY_POSITION]
     _check_words(verb, rest)

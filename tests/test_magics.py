@@ -33,6 +33,10 @@ class FakeJob:
     def view(self):
         return "its rows"
 
+    def retry(self, **given):
+        self.done.append(given)
+        return self
+
 
 class FakeFace(types.ModuleType):
     """Takes submissions and keeps them; the ledger holds the job `jb7`."""
@@ -307,6 +311,19 @@ def test_the_line_magic_finds_shows_attaches_and_cancels(shell, face):
     assert face.kept.done == []
     shell.run_line_magic("llm_batch", "cancel jb7")
     assert face.kept.done == ["cancel"]
+
+
+def test_retry_takes_another_model_and_invalid(shell, face, capsys):
+    """The line's options are `Job.retry`'s; an unknown one names the nearest."""
+    line = (
+        "retry jb7 --model openai/better --api-base http://h --invalid --max-cost 2 --max-tokens 9"
+    )
+    assert shell.run_line_magic("llm_batch", line) is face.kept
+    assert shell.run_line_magic("llm_batch", "retry jb7") is face.kept
+    place = {"model": "openai/better", "api_base": "http://h"}
+    assert face.kept.done == [{**place, "invalid": True, "max_cost": 2.0, "max_tokens": 9}, {}]
+    with pytest.raises(OptionError, match=r"--invald.*--invalid"):
+        shell.run_line_magic("llm_batch", "retry jb7 --invald")
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def test_a_csv_gets_its_column_once(run, server, home, tmp_path, capsys):  # noq
     assert (tmp_path / "o.csv").read_text() == expected + "010,fine,4,fine costs 4\n"
 
 
-@pytest.mark.parametrize("ending", ["tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["tsv", "jsonl", "parquet", "xlsx"])
 def test_other_formats(run, tmp_path, ending):
     """The format is kept, as are the values in it."""
     path, out = tmp_path / f"rows.{ending}", tmp_path / f"rows.out.{ending}"
@@ -50,6 +50,9 @@ def test_other_formats(run, tmp_path, ending):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     elif ending == "parquet":
         pd.DataFrame(rows).to_parquet(path)
+    elif ending == "xlsx":
+        pytest.importorskip("openpyxl")
+        pd.DataFrame(rows).drop(columns="more").to_excel(path, index=False)
     else:
         pd.DataFrame(rows).drop(columns="more").to_csv(path, sep="\t", index=False)
     assert run(path, "{text}{n}") == 0
@@ -60,6 +63,9 @@ def test_other_formats(run, tmp_path, ending):
         found = pd.read_parquet(out)
         assert found["response"].tolist() == ["a1", "b2"]
         assert found["n"].dtype == "int64"
+    elif ending == "xlsx":
+        found = pd.read_excel(out)
+        assert found.to_dict("list") == {"text": ["a", "b"], "n": [1, 2], "response": ["a1", "b2"]}
     else:
         assert out.read_text() == "text\tn\tresponse\na\t1\ta1\nb\t2\tb2\n"
 

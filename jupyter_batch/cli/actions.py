@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from jupyter_batch.config.option import Option
     from jupyter_batch.core.status import Step
     from jupyter_batch.group import Group
     from jupyter_batch.jobs import Job
@@ -83,23 +82,10 @@ def run_cancel(asked: argparse.Namespace) -> int:
     return 0 if reached else 1
 
 
-def retry_options() -> list[Option]:
-    """The options of `retry`."""
-    from jupyter_batch.config.options import CHAT_PARAMS, EVERY
-
-    left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
-    other = "another model for these rows (default: the job's own)"
-    return [
-        EVERY["model"]._replace(help=other),
-        EVERY["max_cost"]._replace(help=left),
-        *CHAT_PARAMS,
-    ]
-
-
 def run_retry(asked: argparse.Namespace) -> int:
     """Retry, and wait until each of the new batches was sent, or waits for quota or the provider."""
     from jupyter_batch import jobs
-    from jupyter_batch.config.magic_line import values
+    from jupyter_batch.config.magic_line import retry_options, values
     from jupyter_batch.core.status import Step
 
     jobs.name_address(asked.api_base)

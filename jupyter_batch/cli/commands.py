@@ -66,15 +66,10 @@ def _watch_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _retry_arguments(sub: argparse.ArgumentParser) -> None:
-    from jupyter_batch.config.magic_line import add_all
+    from jupyter_batch.config.magic_line import add_retry
 
     _id_and_base(sub)
-    sub.add_argument(
-        "--invalid",
-        action="store_true",
-        help="ask rows whose answer does not fit the schema again with its error in the conversation",
-    )
-    add_all(sub, actions.retry_options())
+    add_retry(sub)
 
 
 def _of_module(name: str) -> Callable[[argparse.ArgumentParser], None]:

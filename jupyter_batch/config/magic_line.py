@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from jupyter_batch.config.option import Col, Option
-from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
 from jupyter_batch.config.resolved import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
 from jupyter_batch.core.errors import InputError, OptionError
@@ -24,7 +24,7 @@ VERBS = {
     "view": "view ID: the rows of a job",
     "attach": "attach ID FRAME: merge the answers of an earlier job into this frame",
     "cancel": "cancel ID: cancel at the provider; finished rows are kept",
-    "retry": "retry ID: resend only the rows that have no answer",
+    "retry": "retry ID: resend only the rows that have no answer (--model MODEL: to another model; --invalid)",
     "forget": "forget ID: remove a complete job and its answers; asking the same again is paid again",
     "errors": "errors ID: the rows that failed, with the reasons",
     "notify": "notify [desktop | URL | mailto:ADDRESS | off]: send a notice when a job of this kernel ends",
@@ -249,17 +249,34 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
     return asked, given
 
 
-def read_params(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return (chat parameters, other words) of a subcommand's words. Raises OptionError."""
-    made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
-    add_all(made, CHAT_PARAMS)
-    asked, left = made.parse_known_args(words)
-    refuse(
-        [word for word in left if word.startswith("-")],
-        [option.flag for option in CHAT_PARAMS],
-        f"%{NAME} {VERBS['retry']}",
+def retry_options() -> list[Option]:
+    """The options of `retry` with a value."""
+    other = EVERY["model"]._replace(help="another model for these rows (default: the job's own)")
+    left = "US dollars that it may cost (default: the rest of the job's own max_cost)"
+    return [other, EVERY["max_cost"]._replace(help=left), *CHAT_PARAMS]
+
+
+def add_retry(made: argparse.ArgumentParser) -> None:
+    """Add the options of `retry`, in a notebook and in a terminal."""
+    made.add_argument(
+        "--invalid",
+        action="store_true",
+        help="ask rows whose answer does not fit the schema again with its error in the conversation",
     )
-    return values(asked, CHAT_PARAMS, names), left
+    add_all(made, retry_options())
+
+
+def read_retry(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return (arguments of Job.retry, other words) of a subcommand's words. Raises OptionError."""
+    made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
+    add_retry(made)
+    add_all(made, [EVERY["api_base"]])
+    asked, left = made.parse_known_args(words)
+    options = [EVERY["api_base"], *retry_options()]
+    known = ["--invalid", *(option.flag for option in options)]
+    unknown_words = [word for word in left if word.startswith("-")]
+    refuse(unknown_words, known, f"%{NAME} {VERBS['retry']}")
+    return {**values(asked, options, names), **({"invalid": True} if asked.invalid else {})}, left
 
 
 def _text_named(word: str, names: Mapping[str, Any]) -> str:
