@@ -17,6 +17,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook.progress import progress
 from jupyter_batch.telemetry.spans import of_job, span, traced
 
 if TYPE_CHECKING:
@@ -281,7 +282,8 @@ class Answers:
         """Merge the answers so far into a frame; return a message. Raises as `MergeTarget.merge`."""
         job, shards, folder = self._read()
         here = answers_here(job, shards)  # before: more may come during the merge
-        with of_job(traced(job)), span("jupyter_batch.merge"):
+        doing = progress(f"Merging {here:,} answers")
+        with of_job(traced(job)), span("jupyter_batch.merge"), doing:
             message = target.merge(
                 job, folder, self.outcomes(), names, ledger=self._ledger, by_hand=by_hand
             )

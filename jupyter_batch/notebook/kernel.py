@@ -180,6 +180,7 @@ class BetweenCells:
         self._lock = threading.Lock()
         self._queue: list[Callable[[], object]] = []
         self._in_cell = True  # made in a cell; the one that loads an extension lacks pre_run_cell
+        self._before_cell = False
         self.begun = 0
         self._loop = getattr(
             getattr(getattr(ip, "kernel", None), "io_loop", None), "asyncio_loop", None
@@ -196,6 +197,11 @@ class BetweenCells:
     def is_idle(self) -> bool:
         """Whether no cell runs."""
         return not self._in_cell
+
+    @property
+    def is_in_cell(self) -> bool:
+        """Whether output belongs to a cell: it runs, or waits for the work that is done before it."""
+        return self._in_cell or self._before_cell
 
     @property
     def has_loop(self) -> bool:
@@ -223,7 +229,11 @@ class BetweenCells:
 
     def _before(self, _info: object = None) -> None:
         if is_main_thread():
-            self._drain()
+            self._before_cell = True
+            try:
+                self._drain()
+            finally:
+                self._before_cell = False
             self._in_cell = True
             self.begun += 1
 

@@ -25,6 +25,8 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.kept_columns import keep_more
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, keys_of
+from jupyter_batch.notebook.interrupts import uninterrupted
+from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
 from jupyter_batch.planning.known_frame import frame_digest, known_job
@@ -57,7 +59,9 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
     `max_cost`; none of them is stored then.
     """
     records: list[tuple[JobRecord, Rendered | None]] = []
+    rows = sum(frames.row_count(one.rows) for one in orders)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(progress(f"Planning {rows:,} rows"))
         drafts = []
         for one in orders:
             draft = stack.enter_context(job_draft(ledger))
@@ -67,6 +71,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
                     draft.record = msgspec.structs.replace(draft.record, trace=here())
             drafts.append(draft)
         limit_costs(drafts)
+        stack.enter_context(uninterrupted())  # all of the call's jobs are stored, or none
         for one, draft in zip(orders, drafts, strict=True):
             try:
                 records.append((draft.store(), draft.rendered))

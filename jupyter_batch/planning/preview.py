@@ -23,12 +23,14 @@ from jupyter_batch.core.cost import (
 from jupyter_batch.core.history import Wait
 from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
+from jupyter_batch.frames.frame import row_count
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import wait_like
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor import preview as screens
+from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (
     LONGEST,
@@ -256,27 +258,22 @@ def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
 
 def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
     """The line about the limit, if there is one."""
-    within = {
-        True: "it would be sent",
-        False: "it would be refused",
-        None: "it would be refused: no estimate",
-    }
+    refused = "it would be refused"
+    within = {True: "it would be sent", False: refused, None: f"{refused}: no estimate"}
     return [] if limit is None else [("max_cost", f"{money(limit)}: {within[fits]}")]
 
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
     """Return the preview of an order. Deletes its draft; imports litellm to count tokens."""
-    with job_draft(ledger) as made:
+    with progress(f"Planning {row_count(order.rows):,} rows"), job_draft(ledger) as made:
         draft_rows(made, order.ask, order.rows, now=now, reuse=order.reuse, digest=False)
         own = [] if made.existing is not None else [one for one in made.shards if not one.joins]
         usual = usual_answer(ledger, made.record)
         count = counter(made.record.body_model, load_litellm)
         told = estimated(made.record, own, made.folder, count, usual=usual)
-        other = (
-            told
-            if told.requests
-            else estimated(made.record, made.shards, made.folder, count, usual=usual)
-        )
+        other = told
+        if not told.requests:
+            other = estimated(made.record, made.shards, made.folder, count, usual=usual)
         return _preview(ledger, order, made, own, told, other)
 
 

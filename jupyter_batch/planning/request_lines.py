@@ -26,6 +26,7 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.rendered import Rendered
+from jupyter_batch.notebook.progress import report
 from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
@@ -136,6 +137,7 @@ class RequestLines:
         """The lines of a block of texts; their hashes are recorded."""
         assert self._texts is not None  # noqa: S101 - the caller has it
         first = block.rows.start
+        report(first, frames.row_count(self._frame))
         made = self._texts.encode(first, block.columns)
         if made is None:
             return None
@@ -148,6 +150,7 @@ class RequestLines:
     def _of_rows(self, span: range | None, asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
         """The lines of these rows, or of all, made row by row."""
         for block in frames.blocks(self._frame, self.columns, span=span):
+            report(block.start, frames.row_count(self._frame))
             self._fingerprints += b"".join(block.fingerprints)
             others = self._of_other_models(block)
             left_out = {

@@ -30,6 +30,7 @@ from jupyter_batch.ledger.folder import JobFolder, disk_errors, private_folder, 
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.rendered import Rendered, columns_of
+from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
 from jupyter_batch.planning.plan import draft_rows
@@ -64,7 +65,7 @@ def build(
     there is no folder.
     """
     ask = asked.ask
-    with job_draft(ledger) as draft:
+    with progress(f"Planning {frames.row_count(asked.rows):,} rows"), job_draft(ledger) as draft:
         draft_rows(draft, ask, asked.rows, now=now, reuse=False)
         folder = place if place is not None else ledger.home / "builds" / draft.id
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
