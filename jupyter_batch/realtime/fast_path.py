@@ -210,21 +210,10 @@ class StraightCall(LitellmCall):
             allow_redirects=False,
         ) as answer:  # rows are sent to the given address only
             content = await read_bounded(answer)
-            status, headers = (
-                answer.status,
-                {name.lower(): text for name, text in answer.headers.items()},
-            )
-        body = _read(content)
-        if status != 200:  # noqa: PLR2004 - HTTP's OK
-            if not read_refusal(body).message:
-                body = f"{answer.reason or ''} {headers.get('location', '')}".strip()
-            raise RefusedError(status, body, headers)
-        if isinstance(body, dict) and (body.get("choices") or body.get("data")):
+        body, status = _read(content), answer.status
+        if status == 200 and isinstance(body, dict) and (body.get("choices") or body.get("data")):  # noqa: PLR2004 - HTTP's OK
             return body
-        if is_error(body):  # some gateways send errors with a 200
-            refusal = read_refusal(body)
-            refused = _NOT_FOUND if is_no_route(_NOT_FOUND, refusal) else refusal.status
-            raise RefusedError(refused or _BAD_REQUEST, body, headers)
+        _raise_refusal(answer, status, body)
         if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
             return body  # an empty answer, but billed: it is not retried
         raise ValueError(f"it holds no answer: {content[:200]!r}")
@@ -237,6 +226,19 @@ class StraightCall(LitellmCall):
         if session is not None:
             await session.close()
         await super().aclose()
+
+
+def _raise_refusal(answer: aiohttp.ClientResponse, status: int, body: Any) -> None:
+    """Raise RefusedError for a response that is an error, by its status or its body."""
+    headers = {name.lower(): text for name, text in answer.headers.items()}
+    if status != 200:  # noqa: PLR2004 - HTTP's OK
+        if not read_refusal(body).message:
+            body = f"{answer.reason or ''} {headers.get('location', '')}".strip()
+        raise RefusedError(status, body, headers)
+    if is_error(body):  # some gateways send errors with a 200
+        refusal = read_refusal(body)
+        refused = _NOT_FOUND if is_no_route(_NOT_FOUND, refusal) else refusal.status
+        raise RefusedError(refused or _BAD_REQUEST, body, headers)
 
 
 def _recorder(taken: list[Any]) -> Callable[[Any], Awaitable[None]]:

@@ -23,11 +23,21 @@ class Gate:
         self._queue: deque[tuple[asyncio.Future[None], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, tokens: float) -> float:
-        """Wait for admission; return when the call began."""
+    def turn(self, tokens: float) -> asyncio.Future[None] | None:
+        """Admit a call (None), or return the future of its admission."""
+        if not self._queue and self.pacer.wait(self.clock(), tokens) == 0:
+            self.pacer.start(tokens)
+            return None
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((turn, tokens))
         self.look()
+        return turn
+
+    async def enter(self, tokens: float) -> float:
+        """Wait for admission; return when the call began."""
+        turn = self.turn(tokens)
+        if turn is None:
+            return self.clock()
         try:
             await turn
         except asyncio.CancelledError:

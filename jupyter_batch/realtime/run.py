@@ -44,6 +44,8 @@ _STOP_LAST = 300.0
 _LAST_MOMENT = 1.5
 _OVERLOADED = frozenset({429, 503, 529})
 _BYTES_A_TOKEN = 4
+_LOOK = 0.1
+"""Seconds between two looks for a cancel by another process."""
 
 
 class Tries(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +88,8 @@ class Run:
         self._stopping = False
         self._refusals = 0
         self._stops = 0
+        self._cancelled = False
+        self._look_at = 0.0
 
     @property
     def busy(self) -> bool:
@@ -141,7 +145,7 @@ class Run:
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
     async def _feed(self) -> None:
-        """Start a task for each row with a seat."""
+        """Start a task for each row as soon as its call is admitted."""
 
         def gone(task: asyncio.Task[None]) -> None:
             self._rows.discard(task)
@@ -149,42 +153,69 @@ class Run:
 
         try:
             for number, line in self.book.unanswered(self.record):
-                if not await self._seat():
+                custom_id, body = request_of(line)
+                if body is None:
+                    told = {"message": "the request can't be read as JSON"}
+                    self._write(number, failure_line(number, custom_id, 400, told), failed=True)
+                    continue
+                if not await self._admitted(len(line) / _BYTES_A_TOKEN):
                     break
-                task = asyncio.create_task(
-                    self._row(number, line), name=f"jupyter_batch row {number}"
-                )
+                row = self._row(number, custom_id, body, len(line), self._gate.clock())
+                task = asyncio.create_task(row, name="jupyter_batch row")
                 self._rows.add(task)
                 task.add_done_callback(gone)
         finally:
             while self._rows:
                 await asyncio.wait(list(self._rows))
 
-    async def _seat(self) -> bool:
-        """Wait for a seat; False, without a seat, where the run stops."""
-        seat = asyncio.ensure_future(self._gate.seats.acquire())
-        self._waiting.add(seat)
-        try:
-            await asyncio.wait([seat])
-        finally:
-            self._waiting.discard(seat)
-            seat.cancel()
-        if seat.cancelled():
+    async def _admitted(self, tokens: float) -> bool:
+        """Wait for a seat and the gate; False, without either, where the run stops."""
+        seats, gate = self._gate.seats, self._gate
+        if not seats.locked():
+            await seats.acquire()  # at once
+        elif not await self._came(asyncio.ensure_future(seats.acquire())):
             return False
-        if self._stopping or self.book.cancelled:
-            self._gate.seats.release()
+        turn = gate.turn(tokens)
+        if turn is not None and not await self._came(turn):
+            seats.release()
+            gate.look()
+            return False
+        if self._stopping or self._is_cancelled():
+            gate.pacer.ended(tokens, 0)
+            seats.release()
+            gate.look()
             self.stop()
             return False
         return True
 
-    async def _row(self, number: int, line: bytes) -> None:
+    async def _came(self, awaited: asyncio.Future[Any]) -> bool:
+        """Wait for a future that `stop` cancels; False where it did."""
+        self._waiting.add(awaited)
         try:
-            custom_id, body = request_of(line)
-            if body is None:
-                told = {"message": "the request can't be read as JSON"}
-                self._write(number, failure_line(number, custom_id, 400, told), failed=True)
-                return
-            outcome = await self._outcome(number, custom_id, body, len(line))
+            await asyncio.wait([awaited])
+        finally:
+            self._waiting.discard(awaited)
+            awaited.cancel()
+        return not awaited.cancelled()
+
+    def _is_cancelled(self) -> bool:
+        """Whether the run was cancelled, also by another process; looked up some times a second."""
+        now = asyncio.get_running_loop().time()
+        if not self._cancelled and now >= self._look_at:
+            self._look_at = now + _LOOK
+            self._cancelled = self.book.cancelled
+        return self._cancelled
+
+    async def _row(
+        self, number: int, custom_id: Any, body: dict[str, Any], size: int, began: float
+    ) -> None:
+        """Call a row, which is admitted, and write its outcome."""
+        if self._stopping:  # since then
+            self._gate.pacer.ended(size / _BYTES_A_TOKEN, 0)
+            self._gate.look()
+            return
+        try:
+            outcome = await self._outcome(number, custom_id, body, size, began)
             if outcome is not None:
                 self._write(number, outcome[0], failed=outcome[1])
         except (
@@ -197,19 +228,23 @@ class Run:
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
     async def _outcome(
-        self, number: int, custom_id: Any, body: dict[str, Any], size: int
+        self, number: int, custom_id: Any, body: dict[str, Any], size: int, began: float
     ) -> tuple[bytes, bool] | None:
-        """Call until an outcome: (line, whether it failed); None if the run stops first."""
+        """Call until an outcome: (line, whether it failed); None if the run stops first.
+
+        began: when its first call was admitted.
+        """
         tokens = size / _BYTES_A_TOKEN
         before, failures, limited = self._gate.pacer.answers, 0, 0
-        while not self._stopping:
+        admitted: float | None = began
+        while admitted is not None or not self._stopping:
             try:
-                answer = await self._ask(body, tokens)
+                answer = await self._ask(body, tokens, admitted)
             except CallFailedError as e:
                 failure = e
             else:
                 return answer_line(number, custom_id, answer), False
-            error = failure.error
+            error, admitted = failure.error, None
             if is_ending(error):  # the next process retries the row
                 self.stop(error)
                 return None
@@ -239,23 +274,13 @@ class Run:
     def _over(self, failures: int, limited: int) -> bool:
         return failures >= self._tries.most or limited >= self._tries.most * _PATIENCE
 
-    async def _ask(self, body: dict[str, Any], tokens: float) -> dict[str, Any]:
-        """Send one call, when admitted."""
+    async def _ask(
+        self, body: dict[str, Any], tokens: float, began: float | None
+    ) -> dict[str, Any]:
+        """Send one call, once it is admitted; began: when it was."""
         gate, pacer = self._gate, self._gate.pacer
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs has one
-        self._waiting.add(task)
-        try:
-            began = await gate.enter(tokens)
-        finally:
-            self._waiting.discard(task)
-        if (
-            self.book.cancelled
-        ):  # by the current owner of the job: another process, or another Run of it
-            pacer.ended(tokens, 0)
-            self.stop()
-            gate.look()
-            raise asyncio.CancelledError
+        if began is None:
+            began = await self._entered(tokens)
         try:
             with realtime_call(body) as answered:
                 answer = await self._call(self.record.endpoint, body)
@@ -276,6 +301,23 @@ class Run:
             return answer
         finally:
             gate.look()
+
+    async def _entered(self, tokens: float) -> float:
+        """Wait for the gate before a further attempt; return when it was admitted."""
+        gate = self._gate
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs has one
+        self._waiting.add(task)
+        try:
+            began = await gate.enter(tokens)
+        finally:
+            self._waiting.discard(task)
+        if self._is_cancelled():  # by the job's owner: another process, or another Run of it
+            gate.pacer.ended(tokens, 0)
+            self.stop()
+            gate.look()
+            raise asyncio.CancelledError
+        return began
 
     async def _pause(self, seconds: float) -> None:
         if self._stopping:

@@ -23,11 +23,20 @@ _REQUEST = {
 Answered = Callable[[Mapping[str, Any]], None]
 
 
-@contextlib.contextmanager
+_UNTRACED: contextlib.nullcontext[Answered] = contextlib.nullcontext(lambda _: None)
+
+
 def realtime_call(
     body: Mapping[str, Any], clock: Callable[[], float] = time.monotonic
-) -> Iterator[Answered]:
+) -> contextlib.AbstractContextManager[Answered]:
     """A span and the metrics of one call; the function that it yields is called with the answer."""
+    if spans.api() is None and not meters.is_active():
+        return _UNTRACED
+    return _traced_call(body, clock)
+
+
+@contextlib.contextmanager
+def _traced_call(body: Mapping[str, Any], clock: Callable[[], float]) -> Iterator[Answered]:
     began, tokens, failed = clock(), dict[str, int](), ""
     about = {name: body[key] for key, name in _REQUEST.items() if _is_number(body.get(key))}
     with spans.span(

@@ -21,6 +21,11 @@ def _meter() -> Any:
     return None if is_default(provider) else provider.get_meter(NAME, VERSION)
 
 
+def is_active() -> bool:
+    """Whether the user has configured a provider of meters."""
+    return _meter() is not None
+
+
 def count(*, rows: Mapping[str, int], tokens: Mapping[str, int], dollars: float | None) -> None:
     """Add what a batch has answered. rows: by status; tokens: by type; dollars: None where unknown."""
     meter = _meter()
