@@ -125,17 +125,21 @@ class LiveMonitor:
         self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(4.0), Pace(2.0)
         self._clicked, self._waits = -HURRY, False
         self._handles: dict[object, Any] = {}
-        self._panels: list[Panel] = [self._new_panel()]
+        self._panel = self._new_panel()
+        self._more: list[Panel] = []
         self._is_given = False
 
     def widget(self, snapshot: Snapshot | None = None) -> Any:
         """The panel, to be displayed by the caller."""
         with self._lock:
             self._take_up(snapshot)
+            shown = self._panel
             if self._is_given and marimo_cells.is_running():
-                self._panels.append(self._new_panel())
+                shown = self._new_panel()
+                self._more.append(shown)
             self._is_given = True
-            return self._panels[-1].widget
+            shown.begin()
+            return shown.widget
 
     def _new_panel(self) -> Panel:
         from jupyter_batch.monitor.widget import Panel
@@ -165,7 +169,7 @@ class LiveMonitor:
                 return
             self._take_up(snapshot)
             handle = display(self._paired_card(), raw=True, display_id=True)
-            bundle, metadata = self._panels[0].bundle()
+            bundle, metadata = self._panel.bundle()
             display(bundle, raw=True, metadata=metadata)
             self._handles[cell if cell is not None else object()] = handle
             if len(self._handles) > CARDS:
@@ -193,7 +197,7 @@ class LiveMonitor:
         return html.card(self._seen)
 
     def _paired_card(self) -> dict[str, str]:
-        return html.card(self._seen, panel=self._panels[0].id)
+        return html.card(self._seen, panel=self._panel.id)
 
     @contextlib.contextmanager
     def attended(self, cell: object = None) -> Iterator[None]:
@@ -255,12 +259,10 @@ class LiveMonitor:
 
     def _draw_panels(self, *, parts: bool) -> tuple[int, int]:
         """How many characters were sent: without the list of batches, and of it."""
-        self._panels = [
-            panel
-            for panel in self._panels
-            if panel is self._panels[-1] or not marimo_cells.is_closed(panel.widget)
+        self._more = [one for one in self._more if not marimo_cells.is_closed(one.widget)]
+        sizes = [
+            self._run(panel.draw, self._seen, parts=parts) for panel in (self._panel, *self._more)
         ]
-        sizes = [self._run(panel.draw, self._seen, parts=parts) for panel in self._panels]
         return sum(sent for sent, _ in sizes), sum(listed for _, listed in sizes)
 
     def _on_click(self, work: Callable[[], None]) -> None:

@@ -44,7 +44,7 @@ background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 3%,transparen
 .jb-dim{color:var(--jb-dim)}
 .jb-pill{white-space:nowrap;display:inline-flex;align-items:center;gap:6px;padding:0 9px 0 8px;border-radius:99px;
 font-size:.92em;font-weight:600;background:color-mix(in srgb,var(--jb-c) 16%,transparent);
-color:color-mix(in srgb,var(--jb-c) 70%,var(--jp-ui-font-color0,currentColor))}
+color:color-mix(in srgb,var(--jb-c) 55%,var(--jp-ui-font-color0,currentColor))}
 .jb-pill::before,.jb-key::before{content:"";flex:none;width:7px;height:7px;border-radius:50%;background:var(--jb-c)}
 .jb-row{display:flex;flex-wrap:wrap;align-items:center;gap:2px 14px;margin-top:7px}
 .jb-bar{display:flex;flex:1 1 200px;height:8px;border-radius:4px;overflow:hidden;gap:1px;background:var(--jb-edge)}

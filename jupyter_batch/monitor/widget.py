@@ -122,8 +122,13 @@ class Panel:
             sent, self._sent = self._sent - listed, 0
             return sent, listed
 
+    def begin(self) -> None:
+        """Beat for the page in which it is being displayed."""
+        self._pulse.begin(self.id, self._beat)
+
     def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget view alone: nothing at all where a widget can't live, for there the card above it speaks."""
+        self.begin()
         data, metadata = self.widget._repr_mimebundle_()
         live = {kind: shown for kind, shown in data.items() if "widget" in kind}
         return {"text/plain": "", "text/html": "", **live}, metadata

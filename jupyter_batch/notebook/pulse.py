@@ -1,8 +1,9 @@
 """Beats from this process to the pages that show its jobs, by which a page notices that its kernel is gone.
 
 A page asks every 15 seconds, through one of its panels, and gets beats on that panel for LEASE
-seconds. So nothing is sent to a closed page, for which a Jupyter server would store it; and the beats
-continue while a cell runs, when a kernel without subshells reads no question.
+seconds; the first panel that is displayed gets them unasked. So nothing is sent to a closed page,
+for which a Jupyter server would store it; and the beats continue while a cell runs, when a kernel
+without subshells reads no question.
 """
 
 from __future__ import annotations
@@ -57,6 +58,17 @@ class Pulse:
         self._beat(send, QUICK)
         if not runs:
             self._start(self._run)
+
+    def begin(self, key: str, send: Send) -> None:
+        """Give a first lease to a panel that is being displayed, unless one has a lease already.
+
+        Its page can't ask while a cell runs, where the kernel reads no message then.
+        """
+        now = self._clock()
+        with self._lock:
+            if any(until > now for _, until in self._listeners.values()):
+                return
+        self.listen(key, send)
 
     def beat(self) -> float | None:
         """Beat to all that listen; the seconds until the next time, or None, once nobody listens."""

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from axe import violations
 from conftest import house
 from html_manager import ManagerPage, library
 
@@ -110,7 +111,7 @@ def test_two_jobs_and_hostile_text(open_page):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_reads_there_too(open_page, dark):
-    """Without JupyterLab's colours, at 400 pixels and 900; with a system's own colours."""
+    """Without JupyterLab's colours, at 400 pixels and 900; axe finds nothing; with a system's own colours."""
     for width in (400, 900):
         with open_page(dark=dark, width=width) as page:
             for case in ("large", "failures"):
@@ -120,6 +121,7 @@ def test_it_reads_there_too(open_page, dark):
                 "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
             )
             assert page.page.evaluate(wide)
+            assert violations(page.page) == []
             page.shot(f"html-manager-{'dark' if dark else 'light'}-{width}.png")
             page.page.emulate_media(forced_colors="active")
             page.shot(f"html-manager-{'dark' if dark else 'light'}-{width}-forced.png")

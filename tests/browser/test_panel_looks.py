@@ -1,18 +1,12 @@
 """How the panel reads: any width, both themes, by keyboard alone, to a screen reader, and with hostile text in it."""
 
-import json
-from importlib import util
-from pathlib import Path
-
-import pytest
+from axe import violations
 from lab import notebook_of
 from still_panels import CASES
 
 TOO_WIDE = """() => [...document.querySelectorAll('.jb-live, .jb-live *')].filter(
   e => e.offsetParent && e.getBoundingClientRect().right > e.closest('.jp-Cell').getBoundingClientRect().right + 1
 ).map(e => e.className)"""
-AXE = """css => axe.run(document.querySelectorAll(css), {resultTypes: ['violations']}).then(found =>
-  found.violations.map(one => [one.id, one.nodes.map(node => node.html.slice(0, 200) + ' ' + node.failureSummary)]))"""
 
 
 DOLLARS = """
@@ -53,14 +47,9 @@ def ready(lab):
 
 def check_with_axe(lab, css):
     """No violation in what is there, in either theme: names, roles, lists, tables and contrast."""
-    found = util.find_spec("axe_playwright_python")
-    if found is None or found.origin is None:
-        pytest.skip("axe-core is not here (pip install axe-playwright-python)")
-    lab.page.evaluate((Path(found.origin).parent / "axe.min.js").read_text("utf-8"))
     for theme in ("Light", "Dark"):
         lab.theme(f"JupyterLab {theme}")
-        violations = lab.page.evaluate(AXE, css)
-        assert violations == [], json.dumps(violations, indent=1)
+        assert violations(lab.page, css=css) == []
 
 
 def test_it_reads_in_both_themes_and_at_any_width(open_lab):

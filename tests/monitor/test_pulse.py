@@ -78,3 +78,18 @@ def test_a_page_that_is_gone_does_not_stop_the_beats_of_another(pulse):
     pulse.listen("b", beats.append)
     assert pulse.beat() == QUICK
     assert len(beats) == 2
+
+
+def test_the_first_panel_on_display_gets_a_lease_unasked(pulse, clock, kernel):
+    """Its page may be unable to ask, as a cell runs; a second panel of the same page needs none."""
+    first, second = [], []
+    kernel["busy"] = True
+    pulse.begin("a", first.append)
+    pulse.begin("b", second.append)
+    assert first == [{"next": 4000, "busy": True}]
+    assert second == []
+    assert pulse.beat() == QUICK
+    assert len(first) == 2
+    clock.now = LEASE + 1
+    pulse.begin("b", second.append)
+    assert len(second) == 1

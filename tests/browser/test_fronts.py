@@ -1,0 +1,119 @@
+"""The live panel in Voila and in marimo: live, clicked, dead with its kernel, reloaded, twice, hostile, readable."""
+
+import os
+import re
+import signal
+
+import pytest
+from conftest import house
+from fronts import Marimo, MarimoEditor, Voila, has
+
+START = "from driver import Job\njob = Job()"
+PID = "import os; print('process', os.getpid(), 'ends here')"
+BUSY = "from pathlib import Path\nwhile not Path('over').exists(): pass"
+FRONTS = {"voila": Voila, "marimo": Marimo, "marimo editor": MarimoEditor}
+pytestmark = pytest.mark.fronts
+
+
+@pytest.fixture
+def open_front():
+    """`open_front(name, *cells)`: the notebook in that front end, for a `with` statement."""
+
+    def open_one(name, *cells, **more):
+        if not has(name.partition(" ")[0]):
+            pytest.skip(f"{name} is not installed here")
+        house.open(server=False)
+        return FRONTS[name](house.chrome, *cells, **more)
+
+    return open_one
+
+
+def answered(page):
+    """The rows that are done, as the page shows it."""
+    found = re.search(r"([\d,]+) of 1,000 rows", page.text())
+    return int(found[1].replace(",", "")) if found else -1
+
+
+def moves(page):
+    """Wait until the page shows three more rows than now."""
+    now = answered(page)
+    page.until(lambda: answered(page) >= now + 3, "the panel to move")
+
+
+def process(page):
+    """The kernel's, as a cell printed it."""
+    found = re.search(r"process (\d+) ends here", page.text())
+    return int(found[1]) if found else 0
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_job_is_drawn_once_live_and_answers_clicks(open_front, name):
+    """It moves, Refresh is answered, Cancel asks; a reload of the page shows a live panel again."""
+    with open_front(name, START) as page:
+        page.until(lambda: page.visible(".jb-live .jb-pill") == 1, "the panel")
+        moves(page)
+        assert page.visible(".jb-pill") == 1
+        page.click("Refresh")
+        page.until(lambda: "Asked, 1." in page.text(), "the answer")
+        page.shot(f"{name.replace(' ', '-')}.png")
+        page.page.reload()
+        page.until(lambda: page.visible(".jb-live .jb-pill") == 1, "the panel again")
+        moves(page)
+        page.click("Cancel")
+        page.until(lambda: "Cancel this batch?" in page.text(), "the question")
+        page.click("Yes, cancel")
+        page.until(lambda: "cancelled" in page.text(), "the end")
+        assert page.visible(".jb-pill") == 1
+        assert page.page_errors == []
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_kernel_that_is_gone_is_noticed(open_front, name):
+    """The figures stay, without a button that would do nothing."""
+    with open_front(name, START, PID) as page:
+        page.until(lambda: answered(page) > 0, "the panel")
+        if name == "marimo":  # its kernel is a thread of the server
+            page.stop()
+        else:
+            page.until(lambda: process(page), "the kernel's process")
+            os.kill(process(page), signal.SIGKILL)
+        page.until(lambda: page.visible(".jb-gone") == 1, "the panel to notice", 20)
+        assert page.visible(".jb-live button") == 0
+        assert "As its kernel left it" in page.text()
+
+
+def test_a_click_during_a_cell_of_marimo_is_heard_and_then_answered(open_front):
+    """No message is read while a cell runs: the panel goes on moving, says so, and answers after it."""
+    with open_front("marimo editor", START, f"job\n{BUSY}") as page:
+        page.until(lambda: answered(page) > 0, "the panel")
+        page.click("Refresh")
+        page.until(lambda: "Click received: the kernel is busy" in page.text(), "the note")
+        moves(page)
+        (page.folder / "over").touch()
+        page.until(lambda: "Asked, 1." in page.text(), "the answer")
+        assert "Click received" not in page.text()
+
+
+@pytest.mark.parametrize("name", ["voila", "marimo"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_two_jobs_and_hostile_text_read_well(open_front, name, dark):
+    """Markup is text, nothing runs; axe finds nothing; nothing is cut off at 400 to 1,600 pixels; light and dark."""
+    cells = [f"__import__('still_panels').still({case!r})" for case in ("evil", "large")]
+    with open_front(
+        name, *cells, dark=dark
+    ) as page:  # no import: in marimo a name belongs to one cell
+        page.until(lambda: page.visible(".jb-live .jb-pill") == 2, "both panels")
+        page.until(lambda: page.page.get_by_text("Show the 3 batches").count() == 1, "the button")
+        page.click("Show the 3 batches")
+        page.until(lambda: page.visible(".jb-parts [role=listitem]") == 3, "the list")
+        panel = page.page.locator(".jb-live").first
+        assert panel.locator("script, img, a").count() == 0
+        assert "<script>" in panel.text_content()
+        assert page.page.title() != "owned"
+        for width in (400, 1000, 1600):
+            page.page.set_viewport_size({"width": width, "height": 1300})
+            page.page.wait_for_timeout(100)
+            page.shot(f"{name}-{'dark' if dark else 'light'}-{width}.png")
+            assert not page.is_wide(), width
+        assert page.violations() == []
+        assert page.page_errors == []
