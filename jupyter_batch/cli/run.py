@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from jupyter_batch.config.magic_line import CELL, add_all, groups, values
-from jupyter_batch.config.options import CHAT_PARAMS, OPTIONS
+from jupyter_batch.config.magic_line import CELL, add_all, column, groups, values
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
 from jupyter_batch.core.errors import InputError, JobBlockedError, OptionError
 from jupyter_batch.frames.extended_file import ExtendedFile, check_ending
 
@@ -88,8 +88,8 @@ def _given(asked: argparse.Namespace) -> dict[str, Any]:
     given = values(asked, plain, {})
     for name in _OF_FILES:
         if hasattr(asked, name):
-            given[name] = _object(getattr(asked, name))
-    if "," in (models := str(given.get("model", ""))):
+            given[name] = column(EVERY[name], word := getattr(asked, name)) or _object(word)
+    if isinstance(models := given.get("model"), str) and "," in models:
         given["model"] = [model.strip() for model in models.split(",")]
     return given
 

@@ -123,8 +123,8 @@ FIRST = (
     "--mode",
 )
 """The options that are used most, in the order in which completion offers them."""
-_COLUMN = re.compile(r"col\(\s*(['\"]?)(.+?)\1\s*\)")
-"""The value of an option that is taken from each row's column."""
+_COLUMN = re.compile(r"col\(\s*(['\"]?)(.+?)\1\s*\)|col:(.+)")
+"""The value of an option that is taken from each row's column; a shell needs no quotes for the second form."""
 BY_POSITION = "--by-position"
 """The option of `%llm_batch attach`."""
 
@@ -323,18 +323,18 @@ def values(
 ) -> dict[str, Any]:
     """Return the values of those options that were typed. Raises OptionError."""
     return {
-        option.name: _column(option, held := getattr(asked, option.name))
+        option.name: column(option, held := getattr(asked, option.name))
         or value(option, held, names)
         for option in options
         if hasattr(asked, option.name)
     }
 
 
-def _column(option: Option, text: Any) -> Col | None:
-    """The column that `col(NAME)` names, for an option that may differ by row."""
+def column(option: Option, text: Any) -> Col | None:
+    """The column that `col(NAME)` or `col:NAME` names, for an option that may differ by row."""
     words = text if isinstance(text, list) else [text]
     found = _COLUMN.fullmatch(str(words[0])) if option.by_row and len(words) == 1 else None
-    return None if found is None else Col(found[2])
+    return None if found is None else Col(found[2] or found[3])
 
 
 def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:

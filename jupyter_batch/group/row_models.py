@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jupyter_batch.core.errors import InputError
+from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.group.models import Group
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import Job
 from jupyter_batch.ledger.linked_jobs import name_of
+from jupyter_batch.merging.labelled import as_examples, merge_into
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -84,16 +85,25 @@ class SplitJob(Group):
         """A row for each row of the source, on its index, as for a single job; `_model` has each row's model."""
         import pandas as pd
 
-        tables = [
-            job.results().assign(_model=model)
-            for job, model in zip(self.jobs, self.models, strict=True)
-        ]
+        tables = [self._with_models(job, job.results()) for job in self.jobs]
         index = tables[0].index.append([table.index for table in tables[1:]])
         names = dict.fromkeys(name for table in tables for name in table.columns)
         every = {name: _joined([table.get(name) for table in tables], tables) for name in names}
         made = pd.DataFrame({name: pd.Series(cells) for name, cells in every.items()})
         made.index = index
         return made.iloc[self._places()]
+
+    def _with_models(self, job: Job, found: pd.DataFrame) -> pd.DataFrame:
+        """A job's results with `_model`: of a retry at another model, the answers before have the model before."""
+        import numpy as np
+
+        record, model = job._record(), job.snapshot().model
+        before = model
+        if record.parent is not None:
+            with contextlib.suppress(JobNotFoundError):
+                before = self._here.ledger.job(record.parent).model
+        models = np.where(found["_status"] == "reused", before, model).astype(object)
+        return found.assign(_model=models)
 
     @property
     def errors(self) -> pd.DataFrame:
@@ -106,15 +116,20 @@ class SplitJob(Group):
         """All of one row; see Job.row."""
         from jupyter_batch.merging.merge import position_in
 
-        indexes = [job._answers.index() for job in self.jobs]
-        index = indexes[0].append(indexes[1:])[self._places()]
-        at, _ = position_in(self.id, index, label, position)
+        at, _ = position_in(self.id, self._index(), label, position)
         place = int(self._places()[at])
-        for job, own in zip(self.jobs, indexes, strict=True):
-            if place < len(own):
+        for job in self.jobs:
+            rows = job._record().frame_rows
+            if place < rows:
                 return job.row(position=place)
-            place -= len(own)
+            place -= rows
         raise InputError(f"{self.id} has no row {label!r}")
+
+    def _index(self) -> pd.Index[Any]:
+        """The row labels of the source, in its order."""
+        indexes = [job._answers.index() for job in self.jobs]
+        made: pd.Index[Any] = indexes[0].append(indexes[1:])[self._places()]
+        return made
 
     def vectors(self) -> Array:  # type: ignore[override]
         """One array of all vectors, in the order of the source; see Job.vectors.
@@ -136,6 +151,30 @@ class SplitJob(Group):
         """The answers in the order of the source, None where there is none."""
         every = [answer for job in self.jobs for answer in job._answers.outcomes().answers]
         return [every[place] for place in self._places().tolist()]
+
+    def labels(self) -> pd.DataFrame:  # type: ignore[override]
+        """The rows labelled in `view()`, in the order of the source; see Job.labels."""
+        import numpy as np
+        import pandas as pd
+
+        made = pd.concat([job.labels() for job in self.jobs])
+        index = self._index()
+        if not index.is_unique:  # the order of the jobs
+            return made
+        return made.iloc[np.argsort(index.get_indexer(made.index))]
+
+    def merge_labels(self, df: pd.DataFrame | None = None) -> Group:
+        """Write all labels into the frame at once: each job's own would clear those of the others."""
+        merge_into(self.jobs[0]._answers.frame(df), self.labels())
+        return self
+
+    def examples(self, df: pd.DataFrame | None = None) -> pd.DataFrame:  # type: ignore[override]
+        """The labelled rows for `examples=`, of all models; see Job.examples."""
+        labels, records = self.labels(), [job._record() for job in self.jobs]
+        fits = (one for one in records if set(one.fills) & set(labels.columns))
+        job = next(fits, records[0])
+        made: pd.DataFrame = as_examples(job, self.jobs[0]._answers.frame(df), labels)
+        return made
 
     def choose(self, *_: Any, **__: Any) -> Group:
         """Raises InputError: each row has a model of its own."""

@@ -90,7 +90,7 @@ def as_examples(job: JobRecord, frame: Any, labels: pd.DataFrame) -> Any:
     rows = index.get_indexer(whole.index)
     made = pd.DataFrame(index=whole.index)
     for place, label in enumerate(column_labels(frame)):
-        if label in job.columns:
+        if label in job.columns and str(label) != job.model_column:
             made[label] = adapter_of(frame).column(frame, place).iloc[rows].array
     for name in named:
         made[name] = whole[f"{name}{HUMAN}"]

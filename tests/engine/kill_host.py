@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from jupyter_batch import col
 from jupyter_batch.core.status import Step
 from jupyter_batch.dedup import apply, match
 from jupyter_batch.frames import frame as frames
@@ -124,10 +125,11 @@ def cell(order):
     if order.get("kill"):
         POINTS[order["kill"]]()
     df = pd.DataFrame({"text": [f"row number {n}" for n in range(ROWS)]})
+    df["m"] = ["openai/echo", "hosted_vllm/echo", "hosted_vllm/echo"] * (ROWS // 3)
     job = df.llm.batch(
         "{text}",
         out="out",
-        model="openai/echo",
+        model=col("m") if order.get("by_row") else "openai/echo",
         api_base=order["base_url"],
         api_key=order["token"],
         shard_size=100,

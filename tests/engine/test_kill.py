@@ -60,3 +60,33 @@ def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
         path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
     ]
     assert drafts == [], "what the dead process had drafted is gone"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "within ledger.plan",
+        "ledger.plan -> planned -> submitting",
+        "submitting -> provider.submit",
+        "uploaded, and its id nowhere",
+        "provider.submit -> running",
+        "provider.fetch -> folder.write",
+        "frame.merge -> cell",
+    ],
+)
+def test_rows_of_several_models_killed_there_and_gone_on(point, host, server, tmp_path):
+    """With `model=col(...)`: every row is answered in its place, each model's shards were created once."""
+    order = {
+        "home": str(tmp_path / "home"),
+        "base_url": server.base_url,
+        "token": server.token,
+        "answers": str(tmp_path / "answers.json"),
+        "by_row": True,
+    }
+    told = killed_and_gone_on(host, point, order)
+    assert told["complete"]
+    assert told["out"] == [f"row number {n}" for n in range(ROWS)]
+    tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
+    assert sorted(tag.partition("/")[2] for tag in tags) == ["0", "0", "1"]
+    assert len(set(tags)) == server.stats()["batches_created"] == 3
+    assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS
