@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -51,6 +51,23 @@ class Held:
             self.paths.append(path)
         self.which[row] = len(self.paths) - 1
         self._start[row] = start
+
+    def path(self, row: int) -> Path:
+        """The file of a row's line."""
+        return self.paths[int(self.which[row])]
+
+    def row_at(self, path: Path) -> Callable[[int], int]:
+        """The row whose line begins at an offset of a file; -1 for none."""
+        numbers = [number for number, one in enumerate(self.paths) if one == path]
+        rows = np.flatnonzero(np.isin(self.which, numbers))
+        rows = rows[np.argsort(self._start[rows], kind="stable")]
+        starts = self._start[rows]
+
+        def find(offset: int) -> int:
+            at = int(np.searchsorted(starts, offset))
+            return int(rows[at]) if at < len(starts) and starts[at] == offset else -1
+
+        return find
 
     def line(self, row: int) -> bytes:
         """Return a row's line without its newline. Raises KeyError for a row without one."""

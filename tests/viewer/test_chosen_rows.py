@@ -156,3 +156,22 @@ def test_a_click_puts_the_winner_into_the_frame(server, home, monkeypatch):
         assert (refused.status_code, "copy the code" in refused.json()["problem"]) == (400, True)
     finally:
         viewer.stop()
+
+
+def test_reused_and_left_rows_have_their_prompts(failed):
+    """A retry shows the prompts of rows that other jobs sent, and finds them by a text of the prompt."""
+    _, job = failed
+    again = job._retried(None, rows=[2]).wait(60)
+    last = again._retried(None, rows=[4]).wait(60)
+    viewer = Viewer(job._here.ledger).start()
+    try:
+        with httpx.Client(base_url=viewer.address(last.id), trust_env=False, timeout=30) as client:
+            client.get("row", params={"position": 0})  # all of the job was read then
+            rows = client.get("page").json()["rows"]
+            assert [row["prompt"] for row in rows] == [f"row {n}" for n in range(6)]
+            found = client.get("page", params={"text": "row 2"}).json()["rows"]
+            assert [row["position"] for row in found] == [2]
+            found = client.get("page", params={"text": "row 5", "chip": "failed"}).json()["rows"]
+            assert [row["position"] for row in found] == [5]
+    finally:
+        viewer.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block,
 from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
 from jupyter_batch.results.rows.search import File, Search
+from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.request_search import lines_of
-from jupyter_batch.row_files.row_columns import places_of, source_index
+from jupyter_batch.row_files.row_columns import places_of, sent_hashes, source_index
 from jupyter_batch.row_files.row_sources import NOWHERE
 
 _TAKEN_OVER = ("reused-", "joined-")
@@ -51,9 +52,10 @@ class Contents:
         self.lines: ResultLines | None = None
         self.error: Exception | None = None
         self.ready = threading.Event()
-        self._started = threading.Lock()
+        self._started, self._reading = threading.Lock(), threading.Lock()
         self._stopped = False
-        self._beginnings: dict[int, str] = {}
+        self._beginnings: dict[int | Path, str] = {}
+        self._elsewhere: Held | None = None
 
     # -- reading all of it ------------------------------------------------------------------------
 
@@ -71,6 +73,7 @@ class Contents:
             lines = ResultLines(self.job.id, self.job.rows)
             lines.read(result_files(self.job, self.shards, self.folder), self._check)
             self.lines = lines
+            self._elsewhere = self._index_elsewhere()
             self.found = of_job(self.job, self.shards, self.folder, values=False)
         except Stopped:
             pass
@@ -78,6 +81,17 @@ class Contents:
             self.error = error
         finally:
             self.ready.set()
+
+    def _index_elsewhere(self) -> Held | None:
+        """The requests of rows that other jobs sent, or a retry left; None without any."""
+        wanted = self.places == NOWHERE
+        if not wanted.any():
+            return None
+        held = requests_of(self.ledger, self.job, wanted, self.job.dialect)
+        hashes = sent_hashes(self.job, self.folder)
+        if hashes is not None:
+            look_elsewhere(held, self.ledger, self.job, hashes, wanted, self.job.dialect)
+        return held
 
     def _check(self) -> None:
         if self._stopped:
@@ -158,17 +172,33 @@ class Contents:
         texts: dict[int, str] = {}
         for shard, rows in shards.items():
             if shard < 0:
+                texts |= self._prompts_elsewhere(rows)
                 continue
             same = self._beginning(shard)
             for row, line in lines_of(self.folder.requests(shard), self.job.id, set(rows)).items():
                 texts[row] = shown_text(line).removeprefix(same)
         return {at: texts[asked] for at in positions if (asked := self.asked(at)) in texts}
 
-    def _beginning(self, shard: int) -> str:
-        if shard not in self._beginnings:
-            sample = first_block(self.folder.requests(shard)).splitlines()[:SAMPLE]
-            self._beginnings[shard] = beginning(map(shown_text, sample))
-        return self._beginnings[shard]
+    def _prompts_elsewhere(self, rows: list[int]) -> dict[int, str]:
+        held = self._elsewhere
+        if held is None:
+            return {}
+        with self._reading:
+            found = {
+                row: shown_text(held.line(row)).removeprefix(self._beginning(held.path(row)))
+                for row in rows
+                if row in held
+            }
+            held.close()
+        return found
+
+    def _beginning(self, of: int | Path) -> str:
+        """The beginning common to the prompts of a shard, or of another job's request file."""
+        if of not in self._beginnings:
+            path = of if isinstance(of, Path) else self.folder.requests(of)
+            sample = first_block(path).splitlines()[:SAMPLE]
+            self._beginnings[of] = beginning(map(shown_text, sample))
+        return self._beginnings[of]
 
     def results(self, positions: list[int]) -> dict[int, list[Line]]:
         """The result lines of each row; before all was read, those that were found."""
@@ -236,17 +266,21 @@ class Contents:
                 left.remove((dialect, path))
         for dialect, path in left:
             yield self._result_file(dialect, path)
+        if self._elsewhere is not None:
+            for path in dict.fromkeys(self._elsewhere.paths):
+                yield self._request_file(path, self._elsewhere.row_at(path))
 
-    def _request_file(self, shard: int) -> File:
-        path, same = self.folder.requests(shard), self._beginning(shard)
+    def _request_file(self, of: int | Path, row_at: Callable[[int], int] | None = None) -> File:
+        same = self._beginning(of)
+        path = of if isinstance(of, Path) else self.folder.requests(of)
 
         def read(line: bytes) -> Iterator[tuple[int, str]]:
             found = REQUEST_ID.match(line)
-            position = position_of(self.job.id, found[1].decode()) if found else None
-            if position is not None:
-                yield position, shown_text(line).removeprefix(same)
+            own = position_of(self.job.id, found[1].decode()) if found else None
+            if own is not None or row_at is not None:
+                yield own or 0, shown_text(line).removeprefix(same)
 
-        return File(path, read, _constant(path, same))
+        return File(path, read, _constant(path, same), row_at)
 
     def _result_file(self, dialect: str, path: Path) -> File:
         def read(line: bytes) -> Iterator[tuple[int, str]]:

@@ -19,11 +19,15 @@ _FOLD = 0x20
 
 
 class File(NamedTuple):
-    """A file to search. read: the positions and texts in a line. same: bytes common to all lines."""
+    """A file to search. read: the positions and texts in a line. same: bytes common to all lines.
+
+    row_at: the position by a line's offset, for a file of another job.
+    """
 
     path: Path
     read: Callable[[bytes], Iterable[tuple[int, str]]]
     same: tuple[bytes, ...] = ()
+    row_at: Callable[[int], int] | None = None
 
 
 class Search:
@@ -50,7 +54,8 @@ class Search:
             for file, size in zip(files, sizes, strict=True):
                 for offset, line in self._lines(file):
                     self.done = (before + offset) / whole
-                    for position, text in file.read(line):
+                    for own, text in file.read(line):
+                        position = own if file.row_at is None else file.row_at(offset)
                         if 0 <= position < len(self.hits) and self.matches(text):
                             self.hits[position] = True
                     if self.stopped:
