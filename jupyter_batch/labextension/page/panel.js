@@ -132,13 +132,15 @@ export function panelClass(lab) {
       if (job.path) await this.app.commands.execute("docmanager:open", { path: job.path });
     }
 
-    /** The rows of a job in a tab, once for each job. */
-    look(job) {
-      const id = `jupyter-batch-rows-${job.id}`;
+    /** The rows of a job in a tab, once for each job; chip: only these. The first row is shown whole. */
+    look(job, chip = "") {
+      const id = `jupyter-batch-rows-${job.id}`, group = job.id.startsWith("jg");
+      const place = group ? "" : `#first=1${chip && `&chip=${chip}`}`;
+      if (chip && !group) document.getElementById(id)?.contentWindow?.location.replace(place);
       if (![...this.app.shell.widgets("main")].some(widget => widget.id === id)) {
         const frame = Object.assign(document.createElement("iframe"), { className: "jb-rows", title: `Rows of ${job.title}`,
           src: lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id),
-            job.id.startsWith("jg") ? "compare.html" : "/"), allow: "clipboard-write" });
+            group ? "compare.html" : "/") + place, allow: "clipboard-write" });
         const widget = Object.assign(new lab.Widget({ node: frame }), { id });
         Object.assign(widget.title, { label: job.title, caption: frame.title, icon: lab.rowIcons.rows, closable: true });
         this.app.shell.add(widget, "main");
@@ -163,12 +165,8 @@ export function panelClass(lab) {
 
     async act(job, name, price) {
       if (name === "cancel") return this.cancel(job);
-      const { title, body, yes } = QUESTIONS[name];
-      const { button } = await lab.showDialog({
-        title: title.replace("%", job.title), body: [body, price].filter(Boolean).join(" "),
-        buttons: [lab.Dialog.cancelButton({ label: "No" }), lab.Dialog.warnButton({ label: yes })], defaultButton: 0,
-      });
-      if (!button.accept) return undefined;
+      const asks = name !== "retry" || !price; // the price is on its button, as in the live panel
+      if (asks && !await this.sure(job, QUESTIONS[name], price)) return undefined;
       this.say("…");
       try {
         const answer = await this.request(`rows/${encodeURIComponent(job.id)}/action`,
@@ -179,6 +177,14 @@ export function panelClass(lab) {
         this.say(`${job.title}: the server does not answer.`);
       }
       return this.jobs.refresh();
+    }
+
+    async sure(job, { title, body, yes }, price) {
+      const { button } = await lab.showDialog({
+        title: title.replace("%", job.title), body: [body, price].filter(Boolean).join(" "),
+        buttons: [lab.Dialog.cancelButton({ label: "No" }), lab.Dialog.warnButton({ label: yes })], defaultButton: 0,
+      });
+      return button.accept;
     }
 
     exported(job, form) {

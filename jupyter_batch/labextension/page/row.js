@@ -26,6 +26,7 @@ export class Row {
     this.model = make("div", "jb-job-dim");
     this.times = make("div", "jb-job-dim");
     this.say = make("div", "jb-job-say");
+    this.lost = act("", () => does.look(this.job, "failed"));
     this.foot = make("div", "jb-job-foot");
     this.notebook = this.button("jb-job-notebook", icons.notebook, () => does.open(this.job));
     this.where = make("span", "");
@@ -34,7 +35,7 @@ export class Row {
     this.cancel = this.button("jb-job-button", icons.cancel, () => does.cancel(this.job));
     this.rows = this.button("jb-job-button", icons.rows, () => does.look(this.job));
     this.foot.append(this.notebook, this.rows, this.copy, this.cancel);
-    this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.details, this.foot);
+    this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.lost, this.details, this.foot);
     this.show(job);
   }
 
@@ -62,6 +63,8 @@ export class Row {
     const said = [...(job.blocked === "key" ? ["Waits for a key; Cancel gives it up at once."] : []), ...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
     if (!job.followed) said.push("No kernel follows it. Open its notebook, or run: jupyter batch watch");
     this.say.replaceChildren(...said.map(sentence));
+    this.lost.hidden = !job.lost;
+    this.lost.textContent = `Look at ${job.lost === 1 ? "the failed row" : `${job.lost.toLocaleString("en")} failed rows`}`;
     if (!this.details.hidden) this.drawDetails();
     this.where.textContent = job.notebook || "no notebook";
     this.notebook.disabled = !job.path;

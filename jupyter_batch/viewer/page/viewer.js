@@ -6,6 +6,7 @@ const LIMIT = 100;
 const WAIT = 400; // ms between looks while files are read
 const LOOK = 5000; // ms between looks at an open job
 const DELAY = 250; // ms after the last key before a search starts
+const WIDE = 1000; // px from which on a row is beside the table (viewer.css)
 const DEEP = 2; // levels of a tree that are open at first
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+$/;
 const CHIPS = ["all", "answered", "failed", "cut off", "reused", "disagreeing", "running", "skipped"];
@@ -34,6 +35,7 @@ function read() {
     descending: said.get("descending") === "1",
     offset: Math.max(0, Number.parseInt(said.get("offset") ?? "0", 10) || 0),
     row: row !== null && /^\d+$/.test(row) ? Number(row) : null,
+    first: said.get("first") === "1" && innerWidth > WIDE, // the first row is to be opened
   };
 }
 
@@ -142,6 +144,10 @@ async function load() {
     drawChips();
     drawRows();
     if (mine === 1) drawAgreement();
+    if (at.first && page.rows.length) {
+      at.first = false;
+      open(page.rows[0].position, false);
+    }
     drawPager();
     if (page.ready && page.complete && (at.chip !== "all" || at.text)) retry.look();
     if (!page.problem && (!page.ready || !page.complete)) again = setTimeout(load, WAIT);

@@ -1,0 +1,98 @@
+"""The row view of a job of a million rows: seconds until a page, and the memory of the server's process.
+
+`python benchmarks/row_view.py [ROWS]`: writes a finished job to a temporary ledger, serves it in a process of its own,
+as the Jupyter server does, and asks over HTTP. Needs psutil.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.viewer.finished_jobs import million
+
+ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+JOB = "jbmillion"
+
+
+def asked(address: str, **query: Any) -> tuple[float, dict[str, Any]]:
+    """(seconds, the page) of one request."""
+    start = time.perf_counter()
+    with urllib.request.urlopen(f"{address}/page?{urllib.parse.urlencode(query)}") as answer:
+        page: dict[str, Any] = json.load(answer)
+    return time.perf_counter() - start, page
+
+
+def complete(address: str, **query: Any) -> tuple[float, dict[str, Any]]:
+    """(seconds, the page) until nothing more comes to the selection, asking again as the page does."""
+    start = time.perf_counter()
+    while True:
+        _, page = asked(address, **query)
+        if page["ready"] and page["complete"]:
+            return time.perf_counter() - start, page
+        time.sleep(0.05)
+
+
+def memory(server: subprocess.Popen[str]) -> float:
+    """MB that only this process has."""
+    return float(psutil.Process(server.pid).memory_full_info().uss) / 1e6
+
+
+def measure(home: Path) -> None:
+    """Serve the job, ask, and print."""
+    env = {**os.environ, "JUPYTER_BATCH_HOME": str(home)}
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), env.get("PYTHONPATH", "")])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyter_batch.viewer"],
+        env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdin is not None
+    assert server.stdout is not None
+    try:
+        address = f"{server.stdout.readline().strip()}/{JOB}"
+        with urllib.request.urlopen(f"{address}/state") as state:
+            state.read()
+        before = memory(server)
+        first, page = asked(address)
+        print(f"first page                {first * 1000:8.0f} ms, {len(page['rows'])} rows")
+        index, _ = complete(address, sort="cost")
+        print(
+            f"index of all rows         {index * 1000:8.0f} ms, once, in a thread behind the first page"
+        )
+        for name, query in {
+            "a page in the middle": {"offset": ROWS // 2},
+            "the last page": {"offset": ROWS - 100},
+            "failed rows": {"chip": "failed"},
+            "cut off": {"chip": "cut off"},
+            "sorted by tokens": {"sort": "tokens", "descending": 1},
+            "sorted by size": {"sort": "size"},
+            "search: zebra": {"text": "zebra"},
+            "search: on day 13, failed": {"text": "on day 13", "chip": "failed"},
+        }.items():
+            took, page = complete(address, **query)
+            print(f"{name:<25} {took * 1000:8.0f} ms, {page['found']:,} rows")
+        print(
+            f"memory of the server      {memory(server) - before:8.0f} MB more than before the job was opened"
+        )
+    finally:
+        server.stdin.close()
+        server.wait(10)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        million(Path(folder), rows=ROWS)
+        print(f"{ROWS:,} rows, load {os.getloadavg()[0]:.1f}")
+        measure(Path(folder))
