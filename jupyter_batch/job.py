@@ -294,7 +294,7 @@ class Job(JobState):
         )
 
     def _run_tools(self, way: Way) -> Gone:
-        """One round: run the answers' calls and plan the follow-up; the last round reports why it is the last."""
+        """One round: run the answers' calls and plan the follow-up. Reports its price, or why there is none."""
         from jupyter_batch.tool_calls.rounds import Gone, step
 
         gone = (
@@ -302,8 +302,7 @@ class Job(JobState):
             if self._salvaged is not None
             else step(self._here.ledger, self._record(), way, now=time.time)
         )
-        if gone.follow_up is None:
-            self._report(gone.message or self._answers.message)
+        self._report(gone.message or self._answers.message)
         return gone
 
     def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:

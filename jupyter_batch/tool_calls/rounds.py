@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.cost import Spend
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.ledger.folder import disk_errors
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog
+from jupyter_batch.monitor.phrases import price
 from jupyter_batch.notebook import kernel
+from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.planning.retry import limits_of
 from jupyter_batch.process.locks import FileLock
 from jupyter_batch.providers.table import BATCH
@@ -35,7 +38,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gone(msgspec.Struct, frozen=True):
-    """The result of a round. follow_up: the next job; None at the end. message: message for the user.
+    """The result of a round. follow_up: the next job; None at the end. message: for the user, such as its price.
 
     stopped: the user interrupted it, and nothing else is to be started.
     """
@@ -78,15 +81,31 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
                 whole = _run(waiting, way)
             if not whole:
                 return Gone(message=_STOPPED, stopped=True)
-            return Gone(
-                plan_round(
-                    waiting,
-                    limits_of(job, at_once=way.at_once),
-                    now=now(),
-                    max_cost=way.max_cost,
-                    at_once=way.at_once and job.mode == BATCH,
-                ).id
+            planned = plan_round(
+                waiting,
+                limits_of(job, at_once=way.at_once),
+                now=now(),
+                max_cost=way.max_cost,
+                at_once=way.at_once and job.mode == BATCH,
             )
+            return Gone(planned.id, f"The follow-up {planned.id}: {_price(ledger, planned)}")
+
+
+def _price(ledger: Ledger, planned: JobRecord) -> str:
+    """`36 rows, about $0.02 (at most $0.05)`: of a follow-up that is not sent yet."""
+    shards = ledger.shards(planned.id)
+    prices = ActionPrices().look(ledger, planned, shards)
+    rows = sum(shard.requests for shard in shards)
+    unlimited = any(not one.limited for one in prices.actions)
+    return price(
+        Spend(
+            action="run_tools",
+            rows=rows,
+            about=prices.expected,
+            most=prices.most,
+            limited=not unlimited,
+        )
+    )
 
 
 def _run(waiting: Waiting, way: Way) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import threading
 
 import pandas as pd
@@ -483,3 +484,23 @@ def test_the_magic_takes_tools_by_their_names(home, server, look_up):
         OptionError, match=r"--tools takes the name of OpenAI tool definitions, .*'nothing'"
     ):
         read_line("df --tools nothing", names)
+
+
+def test_a_follow_up_says_its_price_before_it_is_sent(server, call, home, look_up, monkeypatch):
+    """Rows, expected cost and upper bound, by the results that the calls had; nothing was sent by then."""
+    prices = {call["model"]: {"input": 1.0, "output": 2.0}}
+    df = frame('look_up({"n": 3})', 'look_up({"n": 4})', "plain")
+    job = df.llm.batch("{text}", out="out", tools=[look_up], max_tokens=50, prices=prices, **call)
+    job.wait(60)
+    seen = []
+
+    def report(sentence):
+        seen.append((sentence, server.stats()["batches_created"]))
+
+    monkeypatch.setattr(job, "_report", report)
+    last = job.run_tools()
+    sentence, sent = seen[0]
+    assert re.fullmatch(
+        rf"The follow-up {last.id}: 2 rows, about \$0\.0\d+ \(at most \$0\.0\d+\)", sentence
+    )
+    assert sent == 1, "the first round's alone"
