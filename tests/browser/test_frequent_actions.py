@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from lab import notebook_of
 from written_jobs import job_in
 
@@ -31,27 +30,27 @@ class Clicks:
         self.count += 1
 
 
-@pytest.fixture
-def lab(open_lab, tmp_path):
-    """A lab whose only job has ended with failed rows, its panel in sight."""
-    with Embedded(tmp_path / "server", faults="row_errors=0.2,seed=5") as server:
-        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token}
-        with open_lab(notebook_of(CELL), env=env, alone=True) as made:
-            made.page.set_viewport_size({"width": 1700, "height": 900})
-            made.run_all()
-            made.command("jupyter_batch:show")
-            job_in(made, "sentiment").get_by_role("button", name="Look at").wait_for()
-            server.set_faults("")
-            yield made
-
-
 def rows_page(lab):
     """The row view in its tab."""
     return lab.page.frame_locator("iframe.jb-rows")
 
 
-def test_two_clicks_at_the_most(lab):
+def test_two_clicks_at_the_most(open_lab, tmp_path):
     """A failed row with its text, one row whole, the retry with its price, an export: two clicks at most."""
+    with Embedded(tmp_path / "server", faults="row_errors=0.2,seed=5") as server:
+        env = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.token}
+        with open_lab(notebook_of(CELL), env=env, alone=True) as lab:
+            lab.page.set_viewport_size({"width": 1700, "height": 900})
+            lab.run_all()
+            lab.command("jupyter_batch:show")
+            job_in(lab, "sentiment").get_by_role("button", name="Look at").wait_for()
+            server.set_faults("")
+            each_action(lab)
+            assert lab.errors() == []
+
+
+def each_action(lab):
+    """Each action from the panel, with its clicks counted."""
     job = job_in(lab, "sentiment")
     clicks = Clicks()
     clicks.on(job.get_by_role("button", name="Look at"))
@@ -82,4 +81,3 @@ def test_two_clicks_at_the_most(lab):
     assert clicks.count + 1 <= 2, "with the click on the title"
     found = re.search(r"Sent again as (jb\w+)", said.inner_text())
     assert found
-    assert lab.errors() == []

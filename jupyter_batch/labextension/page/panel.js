@@ -148,9 +148,11 @@ export function panelClass(lab) {
       this.app.shell.activateById(id);
     }
 
-    copy(job) {
-      lab.Clipboard.copyToSystem(job.attach);
-      this.say(`Copied: ${job.attach}`);
+    copy(job) { this.copied(job.attach); }
+
+    copied(text) {
+      lab.Clipboard.copyToSystem(text);
+      this.say(`Copied: ${text}`);
     }
 
     /** The actions that are possible now, with their prices, from the process that serves the rows. */

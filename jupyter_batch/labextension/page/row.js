@@ -7,7 +7,7 @@ import { cost } from "./jobs.js";
 const make = (tag, name, props = {}) => Object.assign(document.createElement(tag), { className: name, ...props });
 
 export class Row {
-  /** does: {open, look, copy, cancel, offered, act, exported}(job); icons: LabIcons {notebook, rows, copy, cancel}. */
+  /** does: {open, look, copy, copied, cancel, offered, act, exported}(job); icons: LabIcons {notebook, rows, copy, cancel}. */
   constructor(job, does, icons) {
     this.node = make("li", "jb-job");
     this.does = does;
@@ -88,13 +88,14 @@ export class Row {
 
   drawDetails() {
     const { job, does } = this, held = this.details.contains(document.activeElement) && document.activeElement.textContent;
-    const facts = [job.counts, ...job.times, job.cost, ...job.batches.map(id => `batch ${id}`), `job ${job.id}`];
+    const facts = [job.counts, ...job.times, job.cost], ids = job.batches;
     const actions = this.offered.map(({ name, price }) => act(`${LABELS[name]}${price ? `: ${price}` : ""}`,
       () => does.act(job, name, price)));
     const exports = ["csv", "jsonl", "parquet"].map(form => act(`Export ${form.toUpperCase()}`, () => does.exported(job, form)));
     this.details.replaceChildren(
       ...facts.filter(Boolean).map(fact => make("div", "", { textContent: fact })),
-      group(...actions), group(act("Rows", () => does.look(job)), ...exports));
+      group(...actions), group(act("Rows", () => does.look(job)), ...exports),
+      group(copy("job id", job.id, does), ...(ids.length ? [copy(ids.length > 1 ? "batch ids" : "batch id", ids.join(" "), does)] : [])));
     if (held) [...this.details.querySelectorAll("button")].find(one => one.textContent === held)?.focus();
   }
 
@@ -129,6 +130,8 @@ function act(label, deed) {
   button.addEventListener("click", deed);
   return button;
 }
+
+const copy = (what, text, does) => Object.assign(act(`Copy the ${what}`, () => does.copied(text)), { title: text });
 
 function group(...buttons) {
   const node = make("div", "jb-job-acts");

@@ -436,7 +436,7 @@ const IDS = new Set(["Batch", "Custom id"]); // long, and only ever copied: an i
 function facts(pairs) {
   return make("dl", {}, pairs.filter(([, value]) => value).map(([name, value]) => {
     const said = Array.isArray(value) ? value.join(", ") : String(value);
-    const icon = IDS.has(name) && make("button", { type: "button", class: "icon copy", title: said, "aria-label": `Copy: ${name}` }, "⧉");
+    const icon = IDS.has(name) && make("button", { type: "button", class: "icon copy", title: said, "aria-label": `Copy: ${name}` });
     if (icon) icon.copied = said;
     return [make("dt", {}, name), make("dd", { dir: "auto" }, icon || said)];
   }));
