@@ -73,7 +73,9 @@ def orders_of(
     configured = settings.read()
     source = frame_of(source, prompt)
     prompt, given = spelled_out(source, prompt, given)
+    called = given.get("model") or configured.model
     given = full_names(given, configured.model)
+    names = _names(given.get("model"), called)
     split, key = isinstance(given.get("model"), Col), given.get("api_key")
     parts = _by_row(source, prompt, given) if split else _by_model(given)
     here = session(configured.home)
@@ -101,8 +103,21 @@ def orders_of(
         )
 
     orders = _each(asks, made) if parts else [(asks[0][1], made(*asks[0]))]
+    orders = [(opts, _called(order, names)) for opts, order in orders]
     check_one_place(key, [order.ask for _, order in orders])
     return Checked(here, bool(parts), orders, key, _numbers([rows for *_, rows in asks]))
+
+
+def _names(model: Any, called: Any) -> dict[Any, str]:
+    """The models' names as the user gave them, by their full names."""
+    if isinstance(model, list | tuple):
+        return dict(zip(model, map(str, called), strict=True))
+    return {model: called} if isinstance(model, str) and isinstance(called, str) else {}
+
+
+def _called(order: Order, names: Mapping[Any, str]) -> Order:
+    name = names.get(order.ask.model, "")
+    return order._replace(ask=msgspec.structs.replace(order.ask, called=name)) if name else order
 
 
 def _each(

@@ -39,6 +39,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "counts": sum(each("counts"), Counts()),
         "shards": _numbered(every("shards")),
         "model": ", ".join(each("model")),
+        "called": ", ".join(one.called or one.model for one in seen),
         "provider": ", ".join(dict.fromkeys(each("provider"))),
         "out": ", ".join(dict.fromkeys(map(_base, seen))),
         "created_at": min(each("created_at")),

@@ -185,6 +185,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     counts: Counts
     model: str
+    called: str = ""
     provider: str
     out: str
     created_at: float

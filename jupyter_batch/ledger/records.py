@@ -175,7 +175,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     fingerprint: of the requests, whatever their order. columns: the frame's columns that the prompt
     uses, as texts. model_column: the one that names each row's model, where this job has the rows of
-    one model; "" where all rows have one. out: the column to fill; with a schema, the prefix of its columns' names.
+    one model; "" where all rows have one. called: the model's name as the user gave it, or "".
+    out: the column to fill; with a schema, the prefix of its columns' names.
     rows: of the frame, those without a request too, each `samples` times (`n=`; a request's
     position is the row's times `samples` plus the number of its sample): `skipped` for a missing
     value, `unsendable` for a render error, `inherited` for a row that an earlier job was billed for
@@ -219,6 +220,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     columns: list[str]
     model_column: str = ""
+    called: str = ""
     rows: int
     skipped: int = 0
     unsendable: int = 0

@@ -35,6 +35,7 @@ def snapshot_of(
         "counts": counts,
         "samples": job.samples,
         "model": job.model,
+        "called": job.called,
         "provider": job.provider,
         "out": job.out or listed(job.fills),
         "notebook": job.notebook,

@@ -294,6 +294,7 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
 def _model(shot: Snapshot) -> str:
     model, provider = clean(shot.model, 100), clean(shot.provider, 40)
     name = model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
+    name = clean(shot.called, 100) or name
     sent = [shard for shard in shot.shards if shard.batch_id]
     live = bool(sent) and all(shard.realtime for shard in sent)
     return f"{name}, in real time" if live else name

@@ -68,7 +68,9 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
         del fields["limits"], fields["place"]
         _, dot, schema = job.space.partition(".")
         fields["space"] += f"{dot}{schema}"
-        return msgspec.structs.replace(job, **fields, mapped=True, headers={}, tool_names={})
+        return msgspec.structs.replace(
+            job, **fields, mapped=True, called="", headers={}, tool_names={}
+        )
 
 
 class EscalatedLines:
