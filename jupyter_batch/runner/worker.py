@@ -1,6 +1,6 @@
 """The one background worker that runs jobs, under ledger leases.
 
-Decides when to look at a job; step.py does the work on a shard. Watchers are called in the worker's
+passes.py decides when to look at a job; step.py does the work on a shard. Watchers are called in the worker's
 thread.
 """
 
@@ -13,45 +13,31 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from jupyter_batch.core.errors import (
-    InputError,
-    JobNotFoundError,
-    JupyterBatchError,
-)
-from jupyter_batch.core.secrets import masked
+from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.status import Block, Step
 from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.snapshots import snapshot_of
-from jupyter_batch.ledger.store import Ledger, this_process
+from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
 from jupyter_batch.providers.backoff import is_due
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
 from jupyter_batch.runner.endings import Policy, on_ending
-from jupyter_batch.runner.late_files import LateFiles
-from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
-from jupyter_batch.runner.watchers import Watcher, Watchers
+from jupyter_batch.runner.loop_thread import IDLE_SECONDS
+from jupyter_batch.runner.passes import AT_ONCE, LEASE_SECONDS, RENEW_SECONDS, Passes
+from jupyter_batch.runner.watchers import Watcher
 from jupyter_batch.telemetry.job import job_ended
 from jupyter_batch.telemetry.spans import is_imported
 
-LEASE_SECONDS = 30.0
-RENEW_SECONDS = 10.0
-LOOK_SECONDS = 1.0
-"""The interval at which a followed job of another process is read from the ledger."""
 BARRED_SECONDS = 60.0
 """The time for which a process whose key was refused leaves a job to others."""
-AT_ONCE = 8
-"""The number of shards that run concurrently."""
 
-LATE = ("late files", 0)
-"""The key of the late-files task among the shards' tasks."""
 
 Connect = Callable[[JobRecord], Awaitable[Provider]]
 """Connects to a job's provider. Raises InputError where this process can't (no key)."""
 
 
-class Worker(LoopThread):
+class Worker(Passes):
     """Runs the jobs it was given, or every unfinished one (`everything`), until `stop`.
 
     clock: seconds since the epoch. A worker is used either in its own thread (`start`) or, in tests
@@ -68,27 +54,18 @@ class Worker(LoopThread):
         everything: bool = False,
         on_ending: Policy = on_ending,
     ) -> None:
-        super().__init__()
-        self.ledger = ledger
-        self.holder = this_process()
-        self.everything = everything
+        super().__init__(ledger, clock=clock, dice=dice, everything=everything)
         self._connect = connect
-        self._clock = clock
         self._dice = dice
         self._on_ending = on_ending
-        self._mine: set[str] = set()
         self._takes: dict[str, int] = {}
-        self.watchers = Watchers()
-        self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
         self._providers: dict[str, Provider] = {}
         self._retired: list[Provider] = []
-        self._leased: set[str] = set()
         self._barred: dict[str, float] = {}
         self.refused: set[str] = set()
         """The jobs for which this process's current key was refused."""
         self._keyless: set[str] = set()
         self._key_failed: set[str] = set()
-        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
     # -- from any thread ------------------------------------------------------------------------------------
 
@@ -103,6 +80,7 @@ class Worker(LoopThread):
         if watcher is not None:
             self.watchers.add(job, watcher)
         self.watchers.refresh(job)
+        self._agenda.touch([job])
         self.poke()
 
     def lacks_key(self, job: str) -> bool:
@@ -134,57 +112,11 @@ class Worker(LoopThread):
             with contextlib.suppress(JupyterBatchError):
                 self.ledger.release(job, self.holder)
 
-    # -- one pass -------------------------------------------------------------------------------------------
-
-    async def once(self) -> float:
-        """Start due work of each job, notify watchers, return the seconds to the next pass."""
-        pause = min(IDLE_SECONDS, self._look_for_files())
-        for job in self._wanted():
-            try:
-                pause = min(pause, await self._look(job))
-                self._warned.pop(job.id, None)
-            except Exception as e:  # one job's error must not keep the others from their end
-                if not is_ending(e):
-                    self._warn(job.id, f"job {job.id}: {_text(e)}; it is tried again")
-        return max(0.02, pause)
-
-    def _look_for_files(self) -> float:
-        """Poll for late files if due; return the seconds until it is due again."""
-        pause = self._late.pause()
-        if pause <= 0 and LATE not in self._tasks:
-            task = self._tasks[LATE] = asyncio.create_task(self._late.look())
-            task.add_done_callback(functools.partial(self._done, LATE))
-        return pause if pause > 0 else IDLE_SECONDS
-
-    async def settled(self) -> None:
-        """Wait for the running calls."""
-        while tasks := list(self._tasks.values()):
-            await asyncio.wait(tasks)
-            await asyncio.sleep(0)
-
-    def _wanted(self) -> list[JobRecord]:
-        with self._lock:
-            mine = set(self._mine)
-        unfinished = self.ledger.jobs(unfinished=True)
-        there = {job.id for job in unfinished}
-        # Finished, perhaps by another process: shown once more, then dropped.
-        for job in set(self.watchers) - there:
-            try:
-                self._show(self.ledger.job(job))
-            except JobNotFoundError as e:  # the ledger's folder was removed
-                self._warn(job, str(e))
-            if job in self._late:  # it may be reopened: its watchers are kept
-                continue
-            self.watchers.drop(job)
-            with self._lock:
-                self._mine.discard(job)
-        return [job for job in unfinished if self.everything or job.id in mine]
-
     async def _look(self, job: JobRecord) -> float:
         now = self._clock()
         if self._barred.get(job.id, 0.0) > now:
             self._show(job)
-            return LOOK_SECONDS
+            return self._not_here(job)
         provider = await self._connected(job, now)
         if isinstance(provider, float):
             return provider
@@ -192,7 +124,8 @@ class Worker(LoopThread):
         held = job.id in self._leased
         if not self._lease(job, now):
             self._show(job)
-            return LOOK_SECONDS
+            return self._not_here(job)
+        self._elsewhere.discard(job.id)
         if job.message or job.blocked_by:  # from a process without a key, before this one started
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
@@ -221,7 +154,7 @@ class Worker(LoopThread):
                 return 0.0
             if not self._is_another_s(job, now) and not is_ending(e):
                 job = await self._keyless_job(job, str(e), now)
-            pause = LOOK_SECONDS
+            pause = self._not_here(job)
         except JupyterBatchError as e:
             pause = IDLE_SECONDS
             if is_ending(e):
@@ -288,7 +221,9 @@ class Worker(LoopThread):
     def _lease(self, job: JobRecord, now: float) -> bool:
         if job.holder == self.holder and job.lease_until - now > LEASE_SECONDS - RENEW_SECONDS:
             return True
-        held = self.ledger.lease(job.id, self.holder, now, LEASE_SECONDS)
+        held = not self._is_another_s(job, now) and self.ledger.lease(
+            job.id, self.holder, now, LEASE_SECONDS
+        )
         (self._leased.add if held else self._leased.discard)(job.id)
         return held
 
@@ -301,7 +236,7 @@ class Worker(LoopThread):
     def _start(
         self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float
     ) -> float:
-        pause = IDLE_SECONDS
+        pause = float("inf")
         for shard in shards:
             key = (job.id, shard.number)
             if shard.step is Step.COLLECTED or key in self._tasks or _is_parked(job, shard):
@@ -312,6 +247,9 @@ class Worker(LoopThread):
                 task = asyncio.create_task(self._advance(job, provider, shard))
                 self._tasks[key] = task
                 task.add_done_callback(functools.partial(self._done, key))
+            else:
+                self._agenda.seat(job.id)
+                break
         return pause
 
     async def _advance(self, job: JobRecord, provider: Provider, shard: ShardRecord) -> None:
@@ -332,29 +270,6 @@ class Worker(LoopThread):
         self._barred[job.id] = self._clock() + BARRED_SECONDS
         self._leased.discard(job.id)
         self.ledger.release(job.id, self.holder)
-
-    def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
-        self._tasks.pop(key, None)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not is_ending(error):
-            self._warn(f"{key}", f"job {key[0]}, batch {key[1]}: {_text(error)}; it is tried again")
-            with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().call_later(IDLE_SECONDS, self.poke)
-        elif self._wake is not None:
-            self._wake.set()
-
-    def _show(self, job: JobRecord) -> None:
-        if self.watchers.of(job.id):
-            shot = snapshot_of(job, self.ledger.shards(job.id), self._clock())
-            self.watchers.show(job.id, shot)
-
-
-def _text(error: BaseException) -> str:
-    return (
-        str(error)
-        if isinstance(error, JupyterBatchError)
-        else masked(f"unexpected {type(error).__name__}: {error}")
-    )
 
 
 def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
