@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -300,7 +301,9 @@ def full_names(given: dict[str, Any], configured: str | None) -> dict[str, Any]:
     return {**given, "model": full(model)} if isinstance(model, str) else given
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
+    """The versions that a job's record names; those of packages take milliseconds to read."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}

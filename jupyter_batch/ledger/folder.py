@@ -269,14 +269,12 @@ class Folders:
     def sweep(self) -> None:
         """Remove drafts of dead processes and forgotten folders, never a job's folder."""
         try:
-            found = list(self.root.iterdir())
+            found = [name for name in os.listdir(self.root) if name.startswith(".")]  # noqa: PTH208 - thousands of jobs
         except OSError:  # there is none, or it belongs to another user
             return
-        for path in found:
-            if path.name.startswith(_GONE) or (
-                path.name.startswith(_DRAFT) and not _alive(path.name)
-            ):
-                shutil.rmtree(path, ignore_errors=True)
+        for name in found:
+            if name.startswith(_GONE) or (name.startswith(_DRAFT) and not _alive(name)):
+                shutil.rmtree(self.root / name, ignore_errors=True)
 
 
 def _is_filled(path: Path) -> bool:

@@ -1,0 +1,125 @@
+"""Passes of the worker: they look at jobs that changed or are due, and at no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from jupyter_batch.core.status import Step
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.runner.passes import AT_ONCE, LEASE_SECONDS, LONGEST, Agenda
+from jupyter_batch.testing.scripted import Scripted
+from tests.engine.test_steps import ScriptedHarness, harness, play, to_the_end
+
+__all__ = ["ScriptedHarness", "harness"]
+
+
+@pytest.fixture
+def looks(harness, monkeypatch):
+    """The jobs that the worker looked at, in order."""
+    found = []
+    look = harness.worker._look
+
+    async def counted(job):
+        found.append(job.id)
+        return await look(job)
+
+    monkeypatch.setattr(harness.worker, "_look", counted)
+    return found
+
+
+def planned(harness, count):
+    """So many jobs of one batch each."""
+    jobs = []
+    for number in range(count):
+        harness.frame = harness.frame.assign(t=[f"{number} {n}" for n in range(4)])
+        jobs.append(harness.plan(shard_size=4))
+    return jobs
+
+
+def test_a_pass_looks_at_no_job_that_is_not_due(harness, looks):
+    """Of many running jobs, a pass in which none is due looks at none, and one that another process changed alone."""
+    harness.provider = Scripted(lambda _: "x", polls=1000)
+
+    async def way():
+        jobs = planned(harness, 5)
+        for _ in range(4):
+            await harness.step()
+        assert {harness.shard(job).step for job in jobs} == {Step.RUNNING}
+        looks.clear()
+        await harness.step()
+        assert looks == []
+        Ledger(harness.ledger.home).wake(jobs[3])
+        await harness.step()
+        assert set(looks) == {jobs[3]}
+        looks.clear()
+        await harness.step(400.0)
+        assert set(looks) == set(jobs), "each is polled"
+
+    play(way())
+
+
+def test_more_batches_than_seats_all_come_to_their_turn(harness, looks):
+    """Jobs for which no seat was free are looked at as seats become free, without another change to them."""
+    jobs = planned(harness, 2 * AT_ONCE + 1)
+
+    async def way():
+        for _ in range(4):
+            await harness.step()
+        assert {harness.shard(job).step for job in jobs} == {Step.RUNNING}
+
+    play(way())
+
+
+def test_leases_are_renewed_in_one_write_and_a_lost_one_is_noticed(harness):
+    """All leases of a worker last while it makes passes; a job that another process took is left to it."""
+    harness.provider = Scripted(lambda _: "x", polls=1000)
+
+    async def way():
+        jobs = planned(harness, 3)
+        await harness.step()
+        for _ in range(5):
+            await harness.step(11.0)
+            assert all(
+                harness.ledger.job(job).lease_until >= harness.now + LEASE_SECONDS - 1
+                for job in jobs
+            )
+        harness.ledger.release(jobs[0], harness.worker.holder)
+        harness.ledger.lease(jobs[0], "elsewhere:1:a", harness.now, 1000.0)
+        await harness.step(11.0)
+        assert jobs[0] not in harness.worker._leased
+        polls = harness.provider.asked["poll"]
+        await harness.step(400.0)
+        assert harness.provider.asked["poll"] == polls + 2
+        await harness.step(600.0)
+        assert jobs[0] in harness.worker._leased, "the other's lease has expired"
+
+    play(way())
+
+
+def test_a_clock_that_was_set_back_delays_no_job(harness):
+    """A clock that goes back by a day makes no job wait for a day."""
+    harness.provider = Scripted(lambda _: "x", polls=2)
+    job = harness.plan(shard_size=4)
+
+    async def way():
+        await harness.step()
+        harness.now -= 86400.0
+        await to_the_end(harness, job)
+
+    play(way())
+
+
+def test_the_agenda_has_each_job_once():
+    """A touched job that is due, too, is looked at once; a later time replaces an earlier one, up to LONGEST."""
+    agenda = Agenda()
+    agenda.at("a", 10.0, 0.0)
+    agenda.at("b", 5.0, 0.0)
+    agenda.at("a", 20.0, 0.0)
+    agenda.at("c", 1e9, 0.0)
+    assert (agenda.pause(0.0), agenda.due(4.0)) == (5.0, [])
+    agenda.touch(["b", "d", "b"])
+    assert agenda.due(12.0) == ["b", "d"]
+    assert agenda.pause(12.0) == 8.0
+    assert agenda.due(20.0) == ["a"]
+    assert agenda.pause(20.0) == LONGEST - 20.0
+    assert set(agenda.due(1.0)) == {"a", "b", "c"}, "the clock was set back"
