@@ -1,24 +1,14 @@
-"""`df.llm` and `df.llm_batch`: the calls of jobs.py as methods of a frame.
-
-`import jupyter_batch` must not import pandas: an early registration waits until pandas is imported.
-"""
+"""`df.llm` and `df.llm_batch`: the calls of jobs.py as methods of a frame."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import warnings
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from jupyter_batch.config.help import takes
 from jupyter_batch.config.options import BatchOptions, EmbedOptions, Models, SampleOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
     from pathlib import Path
-    from types import ModuleType
 
     import pandas as pd
 
@@ -26,9 +16,6 @@ if TYPE_CHECKING:
     from jupyter_batch.group import Group
     from jupyter_batch.job import Job
     from jupyter_batch.planning.preview import Preview, Previews
-
-OURS = "llm_batch"
-"""The accessor's name that is always ours; `llm` too, unless another package has registered it."""
 
 
 class LLMAccessor:
@@ -158,52 +145,3 @@ class LLMAccessor:
         from jupyter_batch import jobs
 
         return jobs.attach(job, self._frame, out, by_position=by_position, overwrite=overwrite)
-
-
-def register() -> None:
-    """Register the accessor, once pandas is imported. Idempotent."""
-    if "pandas" in sys.modules:
-        import pandas as pd  # waits, where another thread is in the middle of importing it
-
-        _register_on(pd)
-    elif not any(isinstance(finder, _AfterPandas) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterPandas())
-
-
-def _register_on(pandas: ModuleType) -> None:
-    for name in (OURS, "llm"):
-        there = getattr(pandas.DataFrame, name, None)
-        if there is None:
-            pandas.api.extensions.register_dataframe_accessor(name)(LLMAccessor)
-        elif there is not LLMAccessor and name not in _warned:
-            _warned.add(name)
-            owner = getattr(there, "__module__", None) or type(there).__module__
-            warnings.warn(
-                f"df.{name} belongs to {owner}: LLM batches are at df.{OURS} here", stacklevel=2
-            )
-
-
-_warned: set[str] = set()  # names that were warned about: each once
-
-
-class _AfterPandas(MetaPathFinder):
-    """Finder that registers the accessor once pandas is imported; any other import passes."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        del path, target
-        if name != "pandas":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        loader = spec.loader if spec is not None else None
-        if loader is not None:
-            run = loader.exec_module
-
-            def run_and_register(module: ModuleType) -> None:
-                run(module)
-                _register_on(module)
-
-            loader.exec_module = run_and_register  # type: ignore[method-assign]  # for this one loader object
-        return spec

@@ -37,7 +37,6 @@ from jupyter_batch.providers.prices import in_short
 if TYPE_CHECKING:
     from jupyter_batch.ledger.store import Ledger
 
-MATCHER = "jupyter_batch"
 OWN_MODELS = 5
 """Models of earlier jobs that are offered first."""
 
@@ -369,27 +368,3 @@ def _is_visible(word: str) -> bool:
 
 
 # -- in IPython --------------------------------------------------------------------------------------------------------
-
-
-def matcher(shell: Any) -> Any:
-    """Return the matcher for this shell's completer, which reads the namespace at each Tab."""
-    from IPython.core.completer import SimpleCompletion, context_matcher
-
-    @context_matcher(identifier=MATCHER)  # type: ignore[untyped-decorator]  # IPython's annotations are not followed
-    def llm_batch_words(context: Any) -> Any:
-        lines = context.full_text.split("\n")[: context.cursor_line + 1]
-        lines[-1] = lines[-1][: context.cursor_position]
-        found = offers("\n".join(lines), shell.user_ns)
-        if found is None:
-            return {"completions": [], "suppress": False}
-        return {
-            "completions": [
-                SimpleCompletion(text=word, type=found.notes.get(word) or found.kind)
-                for word in found.words
-            ],
-            "matched_fragment": found.typed,
-            "ordered": True,
-            "suppress": True,
-        }
-
-    return llm_batch_words

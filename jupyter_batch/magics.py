@@ -12,7 +12,7 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Any as AnyValue
 
-from jupyter_batch.completion import MATCHER, matcher
+from jupyter_batch.config import settings
 from jupyter_batch.config.magic_line import (
     ABOUT,
     ADOPT,
@@ -34,6 +34,8 @@ from jupyter_batch.config.options import EVERY
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 
 HTML = "text/html"
+MATCHER = "jupyter_batch"
+"""Our name among the completer's matchers."""
 
 # -- bodies ------------------------------------------------------------------------------------------------------------
 
@@ -276,6 +278,34 @@ def load(shell: Any) -> None:
     _take_up_open_jobs()
 
 
+def matcher(shell: Any) -> Any:
+    """Return the matcher for this shell's completer, which reads the namespace at each Tab."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher(identifier=MATCHER)  # type: ignore[untyped-decorator]  # IPython's annotations are not followed
+    def llm_batch_words(context: Any) -> Any:
+        if NAME not in context.full_text:
+            return {"completions": [], "suppress": False}
+        from jupyter_batch.completion import offers  # with the lists of models and prices
+
+        lines = context.full_text.split("\n")[: context.cursor_line + 1]
+        lines[-1] = lines[-1][: context.cursor_position]
+        found = offers("\n".join(lines), shell.user_ns)
+        if found is None:
+            return {"completions": [], "suppress": False}
+        return {
+            "completions": [
+                SimpleCompletion(text=word, type=found.notes.get(word) or found.kind)
+                for word in found.words
+            ],
+            "matched_fragment": found.typed,
+            "ordered": True,
+            "suppress": True,
+        }
+
+    return llm_batch_words
+
+
 def unload(shell: Any) -> None:
     """Unload the extension: remove its magics, events and matcher. Jobs continue."""
     for one in [c for c in shell.configurables if type(c).__name__ == LLMBatch.__name__]:
@@ -295,10 +325,26 @@ def unload(shell: Any) -> None:
     matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != MATCHER]
 
 
-def _take_up_open_jobs() -> None:
-    from jupyter_batch import jobs
+def _has_open_jobs() -> bool:
+    """Whether the ledger has open jobs: most of the package is imported only for these."""
+    home = settings.home()
+    if not home.exists():
+        return False
+    from jupyter_batch.ledger.store import Ledger
 
+    ledger = Ledger(home)
     try:
+        return ledger.exists() and bool(ledger.jobs(unfinished=True))
+    finally:
+        ledger.close()
+
+
+def _take_up_open_jobs() -> None:
+    try:
+        if not _has_open_jobs():
+            return
+        from jupyter_batch import jobs
+
         count = jobs.resume_open()
     except JupyterBatchError as error:  # the magics load even where the ledger can't be read
         sys.stdout.write(f"{error}\n")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch import accessor
+from jupyter_batch import registration
 from jupyter_batch.accessor import LLMAccessor
 from jupyter_batch.config import options
 from jupyter_batch.config.help import option_table
@@ -36,7 +36,7 @@ def face(monkeypatch):
     fake.attach = lambda job, frame, out, **more: fake.asked.append((job, frame, out)) or "the job"
     monkeypatch.setitem(sys.modules, "jupyter_batch.jobs", fake)
     monkeypatch.setattr(jupyter_batch, "jobs", fake, raising=False)
-    accessor.register()
+    registration.register()
     return fake
 
 
@@ -98,8 +98,8 @@ def test_registering_twice_does_no_harm_and_says_nothing():
     """`import`, `%load_ext` and `%reload_ext` all register; pandas would warn of an override."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        accessor.register()
-        accessor.register()
+        registration.register()
+        registration.register()
 
 
 def test_another_packages_llm_stays_and_is_told_once():
@@ -112,8 +112,8 @@ def test_another_packages_llm_stays_and_is_told_once():
         "with warnings.catch_warnings(record=True) as told:\n"
         "    warnings.simplefilter('always')\n"
         "    import jupyter_batch\n"
-        "    from jupyter_batch import accessor\n"
-        "    accessor.register()\n"
+        "    from jupyter_batch import registration\n"
+        "    registration.register()\n"
         "df = pd.DataFrame()\n"
         "print(type(df.llm).__name__, type(df.llm_batch).__name__, *[t.message for t in told], sep='|')"
     )

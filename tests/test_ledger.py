@@ -68,6 +68,19 @@ def planned(ledger, job="jbaaa", **more):
     return ledger.shards(job)[0]
 
 
+def test_loading_the_extension_looks_for_open_jobs_alone(ledger, monkeypatch):
+    """No ledger, one without open jobs, one with: jobs are taken up only from the last."""
+    from jupyter_batch import magics
+
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(ledger.home))
+    assert not magics._has_open_jobs()
+    assert not ledger.home.exists()
+    planned(ledger, "jbaaa", finished_at=5.0)
+    assert not magics._has_open_jobs()
+    planned(ledger, "jbbbb")
+    assert magics._has_open_jobs()
+
+
 def test_asking_writes_nothing(ledger):
     """A ledger that was never written to has no jobs, and looking does not make it."""
     assert ledger.jobs() == []

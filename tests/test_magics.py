@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jupyter_batch
-from jupyter_batch import completion, magics
+from jupyter_batch import magics
 from jupyter_batch.config import magic_line as line
 from jupyter_batch.config import options, resolved
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, OptionError
@@ -341,7 +341,7 @@ def ours(ip):
         "configurables": sum(isinstance(c, magics.LLMBatch) for c in ip.configurables),
         "events": len(callbacks),
         "matchers": sum(
-            getattr(one, "matcher_identifier", "") == completion.MATCHER
+            getattr(one, "matcher_identifier", "") == magics.MATCHER
             for one in ip.Completer.custom_matchers
         ),
         "magics": sum("llm_batch" in ip.magics_manager.magics[kind] for kind in ("line", "cell")),
@@ -385,8 +385,11 @@ def test_config_holds_and_survives_a_reload(shell):
         (LedgerCorruptError("the ledger is damaged"), "the ledger is damaged\n"),
     ],
 )
-def test_loading_says_in_one_line_what_is_still_open(shell, face, capsys, still_open, says):
+def test_loading_says_in_one_line_what_is_still_open(
+    shell, face, capsys, monkeypatch, still_open, says
+):
     """Open jobs are taken up and counted; a ledger that can't be read is said, and the magics are there."""
+    monkeypatch.setattr(magics, "_has_open_jobs", lambda: still_open != 0)
     face.open = still_open
     capsys.readouterr()
     magics.load(shell)

@@ -46,6 +46,47 @@ def test_import_brings_nothing_heavy():
     assert not {"pandas", "numpy", "IPython", "traitlets", *HEAVY} & set(loaded)
 
 
+FIRST = {
+    "jupyter_batch",
+    "jupyter_batch.core",
+    "jupyter_batch.core.version",
+    "jupyter_batch.registration",
+}
+"""The modules that `import jupyter_batch` may import."""
+LATER = {
+    "inspect",
+    "msgspec",
+    "orjson",
+    "sqlite3",
+    "aiohttp",
+    "httpx",
+    "jupyter_batch.accessor",
+    "jupyter_batch.completion",
+    "jupyter_batch.jobs",
+    "jupyter_batch.providers",
+    "jupyter_batch.runner",
+    "jupyter_batch.wire",
+}
+"""Modules that cost some 10 ms each, and are imported at the first use of what needs them."""
+
+
+def test_import_brings_four_modules():
+    """With pandas or without: the calls and their options come at their first use."""
+    for first in ("", "import pandas; "):
+        code = f"{first}import sys; old = set(sys.modules); import jupyter_batch; print(*set(sys.modules) - old)"
+        fresh = set(python(code).split())
+        assert {name for name in fresh if name.startswith("jupyter_batch")} == FIRST
+        assert not fresh & LATER
+
+
+def test_names_of_the_package_are_there_before_their_first_use():
+    """Tab shows them, and each can be had."""
+    said = python(
+        "import jupyter_batch as jb; print({*jb.__all__} - {*dir(jb)}, [getattr(jb, n) for n in jb.__all__] and 'all')"
+    )
+    assert said == "set() all\n"
+
+
 def test_load_ext_brings_nothing_heavy(tmp_path):
     """`%load_ext` with pandas and IPython there imports none of litellm, openai, ipywidgets, and no plotting."""
     before, after = json.loads(
@@ -61,6 +102,7 @@ def test_load_ext_brings_nothing_heavy(tmp_path):
     )
     fresh = set(after) - set(before)
     assert "jupyter_batch.magics" in fresh
+    assert not fresh & (LATER - {"inspect", "msgspec"})
     assert not [name for name in fresh if name in HEAVY or name.startswith("pandas.plotting")]
 
 
