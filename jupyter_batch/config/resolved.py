@@ -71,6 +71,11 @@ def resolve(given: Mapping[str, Any], settings: Defaults) -> Options:
             raise OptionError(unknown(name))
         if value is None:
             continue
+        if name == "schema" and isinstance(value, Col):
+            raise OptionError(
+                "`schema` names the columns to fill, so that all rows have the same: response_format=col(...) takes "
+                "each row's own, and its answer is JSON as a text"
+            )
         if name in _PARAMS:
             params[name] = value if isinstance(value, Col) else checked(option, value)
         else:

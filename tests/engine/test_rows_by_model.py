@@ -248,6 +248,13 @@ def test_the_other_doors(by_row):
 
 
 def test_a_line_takes_parameters_from_columns():
-    """`--model col(m)` and `--max-tokens col(budget)`, as in Python; a name that is no option by row is a text."""
-    _, given = read_line('df --model col(m) --max-tokens col("the budget") --out col(x)', {})
-    assert given == {"model": col("m"), "max_tokens": col("the budget"), "out": "col(x)"}
+    """`--model col(m)` and `--tools col:t`, as in Python; a name that is no option by row is a text."""
+    _, given = read_line(
+        'df --model col(m) --max-tokens col("the budget") --tools col:t --out col(x)', {}
+    )
+    assert given == {
+        "model": col("m"),
+        "max_tokens": col("the budget"),
+        "tools": col("t"),
+        "out": "col(x)",
+    }

@@ -154,6 +154,8 @@ def test_what_is_refused_before_anything_is_sent(mapped, home):
     df = pd.DataFrame({"t": ["a", "b"], "tools": [[look_up], [look_up]]})
     with pytest.raises(ColumnError, match="'tool'"):
         df.llm.batch("{t}", tools=col("tool"), **mapped)
+    with pytest.raises(OptionError, match=r"response_format=col"):
+        df.llm.batch("{t}", schema=col("tools"), **mapped)
     with pytest.raises(OptionError, match=r"'auto', 'none', 'required'"):
         df.llm.batch("{t}", tools=col("tools"), tool_choice="look_up", **mapped)
 

@@ -110,6 +110,16 @@ def test_a_frame_of_definitions_is_known_by_its_digest(server, call, home):
     assert (changed.counts.reused, changed.counts.succeeded) == (4, 1)
 
 
+def test_tools_of_the_call_and_of_the_row_are_one_request(server, call, home):
+    """What was asked with `tools=[...]` is not paid again where a column has the same tools, nor without any."""
+    df = frame().drop(columns="tools").iloc[[0, 3]]
+    df.llm.batch("{text}", out="first", tools=[look_up], **call).wait(60)
+    df.llm.batch("{text}", out="second", **call).wait(60)
+    df["tools"] = [[look_up], None]
+    job = asked(df, call, tool_choice=None).wait(60)
+    assert job.counts.reused == 2
+
+
 def test_failed_rows_and_wrong_cells(server, call, home):
     """A cell that has no tool is the row's failure; `retry` sends the others again with their own tools."""
     df = frame()
