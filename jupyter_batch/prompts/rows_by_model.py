@@ -41,9 +41,10 @@ def rows_by_model(
     no model, or one whose provider is not clear.
     """
     if not frames.is_frame(frame):
+        library, kind = type(frame).__module__.partition(".")[0], type(frame).__name__
         raise InputError(
-            "model=col(...) takes the model from a column of the frame, and there is no frame: give a "
-            "DataFrame, or one model"
+            "model=col(...) takes the model from a column of a pandas DataFrame, not of a "
+            f"{kind if library == 'builtins' else f'{library} {kind}'}: give a DataFrame, or one model"
         )
     label = label_of(name, list(frames.column_labels(frame)))
     frames.used(frame, (label,))

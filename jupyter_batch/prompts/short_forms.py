@@ -11,6 +11,7 @@ from jupyter_batch.prompts import dspy_module, signature
 def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(the prompt, the options), unchanged for any other prompt. Raises InputError."""
     columns = getattr(source, "columns", None)  # pandas may not be loaded where there is no frame
+    columns = columns if hasattr(columns, "tolist") else None  # another library's are refused later
     if dspy_module.is_module(prompt):
         if columns is None:
             raise InputError(
