@@ -14,6 +14,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.anthropic.results import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder
+from jupyter_batch.wire.dialects import ANTHROPIC, encoder
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, Hole
 
 MODEL = "claude-haiku-4-5"
@@ -389,6 +390,32 @@ def test_betas_are_united_and_tool_names_kept(litellm):
     assert plain.headers == {}
     sent = params["tools"][0]["name"]
     assert encoder.tool_names == ({} if sent == "my.tool" else {sent: "my.tool"})
+
+
+@pytest.mark.parametrize(
+    ("model", "most", "beta"),
+    [
+        ("claude-sonnet-4-6", 128_000, False),
+        ("claude-sonnet-4-6", 128_001, True),
+        ("claude-sonnet-4-6", 300_000, True),
+        ("claude-sonnet-4-6", 300_001, None),
+        ("claude-haiku-4-5", 64_001, None),
+        ("claude-fable-5", 128_001, None),
+    ],
+)
+def test_long_outputs_have_their_beta(litellm, model, most, beta):
+    """Above a model's maximum, up to 300,000 in batches: its beta is sent, and only then; None: refused."""
+    if litellm.model_cost.get(model, {}).get("max_output_tokens") is None:
+        pytest.skip("an older litellm does not know the model")
+    body = {"model": model, "messages": [turn("user", Hole("t"))], "max_tokens": most}
+    if beta is None:
+        with pytest.raises(OptionError, match="is above the"):
+            Encoder(CHAT, body, litellm=litellm)
+        return
+    made = encoder(ANTHROPIC, CHAT, body, lambda: litellm)
+    (line,) = made.encode(["j-0"], {"t": ["x"]})
+    assert params_of(line)["max_tokens"] == most
+    assert ("output-300k" in made.headers.get("anthropic-beta", "")) == beta
 
 
 def test_translation_is_done_once_for_what_is_the_same(litellm):

@@ -250,9 +250,13 @@ class Translation:
             budget = rules.budget_of(options)
             wanted = max(wanted, budget + MAX_TOKENS) if budget else wanted
             options["max_tokens"] = min(wanted, self._limit or wanted)
-        refusal = rules.refusal(self._model, options, self._limit)
+        most = rules.most_in_batch(self._model, self._limit)
+        refusal = rules.refusal(self._model, options, most)
         if refusal is not None:
             raise Refused(refusal)
+        wanted = options["max_tokens"]
+        if self._limit is not None and isinstance(wanted, int) and wanted > self._limit:
+            self._unite({_BETA: rules.LONG_BETA})
         return options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,17 @@ LEAST_BUDGET = 1024
 _TOP_P_THINKING = 0.95
 _ONE_SAMPLER = re.compile(r"claude-(opus|sonnet|haiku)-(4-[1-9](?!\d)|[5-9](?!\d))")
 
+LONG_BETA = "output-300k-2026-03-24"
+"""The beta of long outputs, in batches alone (Anthropic's SDK 2.14)."""
+_LONG_TOKENS, _LONG_FROM = 300_000, 128_000
+_LONG_MODELS = re.compile(r"claude-(opus|sonnet)-")
+
+
+def most_in_batch(model: str, most: int | None) -> int | None:
+    """The maximum of output tokens in a batch with LONG_BETA; most: the one without it, if known."""
+    long = most is not None and most >= _LONG_FROM and _LONG_MODELS.match(model)
+    return _LONG_TOKENS if long else most
+
 
 def budget_of(body: Mapping[str, Any]) -> int:
     """The request's thinking budget in tokens; 0 if not set."""
