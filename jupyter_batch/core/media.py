@@ -1,9 +1,14 @@
-"""Detection of image and PDF data from its first bytes, with an image's size in pixels.
+"""Detection of image and PDF data from its first bytes, with an image's size; answers that are media.
 
-Nothing is decoded.
+No image is decoded.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 
 TYPES = {
     "png": "image/png",
@@ -89,3 +94,19 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     if form == b"VP8 ":
         return _little(data, 26, 2) & 0x3FFF, _little(data, 28, 2) & 0x3FFF
     return None
+
+
+def text_in(body: Mapping[str, Any]) -> str | None:
+    """The answer in generated images (addresses or contents), OCR (texts of pages) or a moderation (JSON).
+
+    None for other answers.
+    """
+    results = body.get("results")
+    if isinstance(results, list) and results:
+        return msgspec.json.encode(results[0] if len(results) == 1 else results).decode()
+    items = body.get("data") or body.get("pages")
+    items = items if isinstance(items, list) else []
+    known = [item for item in items if isinstance(item, dict)]
+    texts = [item.get("url") or item.get("b64_json") or item.get("markdown") for item in known]
+    whole = len(texts) == len(items) and all(isinstance(text, str) for text in texts)
+    return "\n\n".join(map(str, texts)) if texts and whole else None

@@ -53,7 +53,9 @@ def _logprobs(opts: Options, provider: str, model: str) -> dict[str, Any]:
 
 
 def endpoint_of(opts: Options, prompt: Any, base: str | None, mode: str) -> Spoken:
-    """The endpoint for these requests. Raises ModelError, OptionError."""
+    """The endpoint for these requests, which may be given as the prompt. Raises ModelError, OptionError."""
+    if isinstance(prompt, Spoken):
+        return prompt
     if isinstance(prompt, Embed):
         return for_vectors(opts.model, mode=mode)
     spoken = for_text(opts.model, mode=mode)

@@ -171,6 +171,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its batches take /v1/embeddings."""
     packed_vectors: bool = False
     """Whether base64 vectors are known to be supported, at its own address."""
+    further: tuple[str, ...] = ()
+    """Other endpoints that its batches take, for ready files of requests."""
     listed_bare: bool = False
     """Whether a bare name in litellm's model list is its model, whatever the entry's provider."""
     unstructured: str = ""

@@ -119,7 +119,7 @@ def row_of(
         label=label,
         position=position,
         status=str(CODES[found.status[position]]),
-        prompt=words.get("messages", words.get("input")),
+        prompt=words.get("messages", words.get("input", words.get("prompt"))),
         answer=found.answers[position] if len(found.answers) else result and result.value,
         reasoning=extras.get("reasoning"),
         finish=found.finishes[found.finish[position]],

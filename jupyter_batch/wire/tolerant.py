@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from jupyter_batch.core.finish import Finish, finish_of, is_whole
+from jupyter_batch.core.media import text_in
 from jupyter_batch.core.refusals.sentence import is_error, read_refusal, sentence_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
 from jupyter_batch.wire.row_error import code_of, cut, reason_of
@@ -191,6 +192,8 @@ def _answer(body: Mapping[str, Any]) -> _Answer:
         return _chat(_first(choices))
     if isinstance(output, list):
         return _response(output, body)
+    if (other := text_in(body)) is not None:
+        return _Answer(other)
     if isinstance(data, list) and data:
         return _vectors(data)
     if sentence := sentence_of(body):

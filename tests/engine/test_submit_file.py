@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 
 import openai
 import pytest
+from aiohttp import web
 
 import jupyter_batch
 from jupyter_batch.core.errors import InputError, OptionError
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
+from tests.endings.openai_host import OpenAI
 from tests.ledgers import lose
 from tests.providers.fakes.host import jsonl
+from tests.providers.fakes.mistral import Mistral
+from tests.waiting import wait_for
 
 from .test_every_provider import anthropic
 
@@ -161,3 +166,81 @@ def test_a_retry_sends_the_failed_lines_with_their_ids(server, call, home, tmp_p
     assert again.results()["response"].to_dict() == {"task 1": "a", "b/2": "b"}
     sent = [[one["custom_id"] for one in lines] for lines in uploads(server)]
     assert sorted(sent) == [["b/2"], ["task 1"], ["task 1", "b/2"]]
+
+
+def ready(url, name, **body):
+    """A line of another endpoint."""
+    return {"custom_id": name, "method": "POST", "url": url, "body": body}
+
+
+def test_old_completions(server, call, home, tmp_path):
+    """/v1/completions: prompts are sent as they are, and the texts come back."""
+    lines = [ready("/v1/completions", f"t{n}", model="echo", prompt=f"say {n}") for n in range(2)]
+    job = jupyter_batch.submit_file(written(tmp_path, lines), **call).wait(60)
+    assert job.is_successful, job.errors
+    assert job.results()["response"].to_dict() == {"t0": "say 0", "t1": "say 1"}
+    assert uploads(server) == [lines]
+
+
+FURTHER = {
+    "/v1/moderations": (
+        {"input": "a"},
+        {"results": [{"flagged": True, "categories": {"hate": True}}]},
+        '{"flagged":true,"categories":{"hate":true}}',
+    ),
+    "/v1/images/generations": (
+        {"prompt": "a"},
+        {"data": [{"url": "https://h/a.png"}, {"b64_json": "AAAA"}]},
+        "https://h/a.png\n\nAAAA",
+    ),
+}
+
+
+@pytest.mark.parametrize("url", list(FURTHER))
+def test_what_is_neither_chat_nor_embeddings(url, home, tmp_path):
+    """A moderation is its JSON, images are their addresses or contents; without a price by tokens."""
+    asked, answer, value = FURTHER[url]
+    with OpenAI(time.time) as fake:
+        call = {"model": "openai/the-model", "api_base": f"{fake.url}/v1", "api_key": fake.key}
+        path = written(tmp_path, [ready(url, "one", model="the-model", **asked)])
+        job = jupyter_batch.submit_file(path, **call)
+        wait_for(lambda: fake.batches, job)
+        assert fake.only.order["endpoint"] == url
+        reply = {"custom_id": "one", "response": {"status_code": 200, "body": answer}}
+        fake.only.answers, fake.only.ending = {"one": "x"}, "completed"
+        fake.spoil = lambda verb, _, given: (
+            web.Response(body=jsonl([reply])) if verb == "fetch" else given
+        )
+        assert job.refresh().wait(60).is_successful
+        assert job.results()["response"].tolist() == [value]
+        assert job.cost is None
+
+
+def test_ocr_at_mistral(home, tmp_path):
+    """/v1/ocr: the pages' texts."""
+    with Mistral(time.time) as fake:
+        call = {"model": "mistral/mistral-ocr-latest", "api_base": fake.url, "api_key": fake.key}
+        document = {"type": "document_url", "document_url": "https://h/a.pdf"}
+        path = written(tmp_path, [ready("/v1/ocr", "one", model="m", document=document)])
+        job = jupyter_batch.submit_file(path, **call)
+        wait_for(lambda: fake.batches, job)
+        assert fake.only.order["endpoint"] == "/v1/ocr"
+        assert list(fake.only.requests.values()) == [{"document": document}]
+        pages = {"pages": [{"index": 0, "markdown": "# A"}, {"index": 1, "markdown": "b"}]}
+        reply = {"custom_id": "one", "response": {"status_code": 200, "body": pages}}
+        fake.only.answers, fake.only.ending = {"one": "x"}, "completed"
+        fake.spoil = lambda verb, _, given: (
+            web.Response(body=jsonl([reply])) if verb == "fetch" else given
+        )
+        assert job.refresh().wait(60).is_successful
+        assert job.results()["response"].tolist() == ["# A\n\nb"]
+
+
+def test_an_endpoint_that_a_provider_has_not(home, tmp_path):
+    """The message has those that it takes; nothing is stored."""
+    path = written(tmp_path, [ready("/v1/moderations", "one", model="m", input="a")])
+    with pytest.raises(OptionError, match=r"/v1/moderations.*Mistral, which take .*/v1/ocr"):
+        jupyter_batch.submit_file(path, model="mistral/m", api_key="k")
+    with pytest.raises(OptionError, match="in a batch only"):
+        jupyter_batch.submit_file(path, model="openai/m", api_key="k", mode="realtime")
+    assert list(jupyter_batch.jobs()) == []

@@ -29,8 +29,10 @@ from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.planning.plan import check_folder
 from jupyter_batch.planning.resolve import target_of
 from jupyter_batch.prompts.embeddings import Embed
+from jupyter_batch.providers.endpoints import Spoken
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.table import BATCH
+from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.table import BATCH, split_model
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.own_ids import Repeats, index_of
 from jupyter_batch.row_files.request_files import write_requests
@@ -40,8 +42,19 @@ from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, tool_names_of
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 
-_ASKED = {CHAT: "messages", RESPONSES: "input", EMBEDDINGS: "input"}
+_ASKED = {
+    CHAT: "messages",
+    RESPONSES: "input",
+    EMBEDDINGS: "input",
+    "/v1/completions": "prompt",
+    "/v1/moderations": "input",
+    "/v1/images/generations": "prompt",
+    "/v1/images/edits": "prompt",
+    "/v1/ocr": "document",
+}
 """The endpoints that a file may have, and the field with the question."""
+_BY_TOKEN = (CHAT, RESPONSES, EMBEDDINGS, "/v1/completions")
+"""The endpoints that are billed by tokens alone."""
 
 
 class Line(msgspec.Struct):
@@ -130,14 +143,18 @@ def ask_of(
     file: RequestFile, opts: Options, *, notebook: str | None, versions: dict[str, str]
 ) -> Ask:
     """The job of a file's requests. Raises an InputError."""
-    vectors = file.first.url == EMBEDDINGS
-    target = target_of(opts, Embed(None, {}) if vectors else None)
-    if file.first.url == RESPONSES:
+    url = file.first.url
+    further = url not in (CHAT, RESPONSES, EMBEDDINGS)
+    target = target_of(
+        opts, _further(opts, url) if further else Embed(None, {}) if url == EMBEDDINGS else None
+    )
+    if further and target.mode != BATCH:
+        raise OptionError(f"requests to {url} are sent in a batch only; leave out mode=")
+    if url == RESPONSES:
         target = target._replace(endpoint=RESPONSES)
     elif target.endpoint == RESPONSES:
-        raise OptionError(
-            f"{opts.model} is asked at {RESPONSES}; the file's url is {file.first.url}"
-        )
+        raise OptionError(f"{opts.model} is asked at {RESPONSES}; the file's url is {url}")
+    price = price_of(opts.model, mode=target.mode, api_base=target.api_base, given=opts.prices)
     return Ask(
         prompt=None,
         params={},
@@ -152,11 +169,24 @@ def ask_of(
         metadata=opts.metadata or {},
         notebook=notebook,
         framed=False,
-        price=price_of(opts.model, mode=target.mode, api_base=target.api_base, given=opts.prices),
+        price=price if opts.prices or url in _BY_TOKEN else None,
         max_cost=opts.max_cost,
         versions={**versions, "door": "file"},
         **target._asdict(),
     )
+
+
+def _further(opts: Options, url: str) -> Spoken:
+    """The endpoint of requests that are neither chat nor embeddings. Raises OptionError."""
+    provider, name = split_model(opts.model)
+    record = RECORDS.get(provider)
+    if record is None or url not in record.further:
+        title = provider if record is None else record.title
+        known = ", ".join((CHAT, *(record.further if record is not None else ())))
+        raise OptionError(
+            f"no requests to {url} are known in batches of {title}, which take {known}"
+        )
+    return Spoken(url, name)
 
 
 def plan_file(

@@ -40,6 +40,7 @@ RECORDS = (
         caveats="without billing set up, a create is refused with 402",
         connect="jupyter_batch.providers.mistral.batches:connect",
         vectors=True,  # API reference: batch jobs
+        further=("/v1/ocr",),
         renamed={"dimensions": "output_dimension"},
         bare=r"(open-)?(mistral|mixtral|ministral|codestral|magistral|pixtral|devstral)-",
     ),

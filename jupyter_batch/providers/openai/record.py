@@ -43,6 +43,12 @@ RECORDS = (
         bridged=True,
         vectors=True,
         packed_vectors=True,
+        further=(  # API reference: create batch; not /v1/videos, whose results are fetched elsewhere
+            "/v1/completions",
+            "/v1/moderations",
+            "/v1/images/generations",
+            "/v1/images/edits",
+        ),
         listed_bare=True,
         # Models before structured outputs (gpt-4o-2024-08-06), and those with audio output.
         unstructured=r"(ft:)?(gpt-3\.5|gpt-4(?![.o\w])|gpt-4o-2024-05-13|o1-mini|o1-preview)|.*-audio",
