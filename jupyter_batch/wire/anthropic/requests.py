@@ -254,8 +254,7 @@ class Translation:
         refusal = rules.refusal(self._model, options, most)
         if refusal is not None:
             raise Refused(refusal)
-        wanted = options["max_tokens"]
-        if self._limit is not None and isinstance(wanted, int) and wanted > self._limit:
+        if rules.is_long(options, self._limit):
             self._unite({_BETA: rules.LONG_BETA})
         return options
 

@@ -26,6 +26,12 @@ def most_in_batch(model: str, most: int | None) -> int | None:
     return _LONG_TOKENS if long else most
 
 
+def is_long(body: Mapping[str, Any], most: int | None) -> bool:
+    """Whether a request needs LONG_BETA; most: the maximum without it, if known."""
+    limit = body.get("max_tokens")
+    return most is not None and isinstance(limit, int) and limit > most
+
+
 def budget_of(body: Mapping[str, Any]) -> int:
     """The request's thinking budget in tokens; 0 if not set."""
     thinking = body.get("thinking")
