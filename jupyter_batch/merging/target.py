@@ -118,6 +118,7 @@ class MergeTarget:
             )
         watched, positions = self._found or (None, None)
         is_same = watched is not None and watched.is_same(self.frame)
+        watched = self._found = None  # it shares the frame's columns, and keeps them in memory
         try:
             message = merge(
                 job,

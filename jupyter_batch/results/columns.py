@@ -6,7 +6,6 @@ The form on disk: a header in JSON, then each array, then the texts as UTF-8; ch
 from __future__ import annotations
 
 import contextlib
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +31,7 @@ _MAGIC = b"JBC3"
 _HEAD_BYTES = 16
 _ALIGN = 8
 _MAPPED_BYTES = 1 << 20
-"""Smaller files are read: a map takes a file descriptor, and a job may have thousands of shards."""
+"""Smaller files are read: a job may have thousands of shards, and a process few maps."""
 _MOST_FINISHES = 255
 _MOST_CHANGES = 1024  # from one file to another, from row to row, that give chunks
 _BLOCK_ROWS = 8192  # answers that are Python objects at a time
@@ -198,11 +197,14 @@ class _Head(msgspec.Struct, array_like=True):
 
 
 def _contents(path: Path) -> memoryview:
-    """The bytes of a file: mapped if it is large. Raises OSError."""
-    with path.open("rb") as file:
-        if path.stat().st_size >= _MAPPED_BYTES:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return memoryview(file.read())
+    """The bytes of a file: mapped by Arrow if it is large, without a file descriptor. Raises OSError."""
+    if path.stat().st_size >= _MAPPED_BYTES:
+        with contextlib.suppress(ImportError):
+            import pyarrow as pa
+
+            with pa.memory_map(str(path)) as mapped:  # the buffer keeps the map, not the file
+                return memoryview(mapped.read_buffer())
+    return memoryview(path.read_bytes())
 
 
 class Values(Sequence[Any]):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
 
 from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
-from jupyter_batch.core.result import Status, Usage
+from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.results import result_files
-from jupyter_batch.results.columns import CODES, Columns, Texts
+from jupyter_batch.results.columns import CODES, Builder, Columns, Texts
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
 from tests.example_snapshots import job as made_up
@@ -186,3 +187,18 @@ def test_a_damaged_length_of_the_header_is_noticed(tmp_path):
     whole[8] ^= 1
     path.write_bytes(whole)
     assert Columns.read(path, b"mark") is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_columns_in_use_take_no_file_descriptor(tmp_path, monkeypatch):
+    """Of a thousand shards' large files, all mapped or read, none is left open."""
+    monkeypatch.setattr("jupyter_batch.results.columns._MAPPED_BYTES", 1)
+    made = Builder("jb1")
+    made.add(Result("jb1-0", Status.SUCCEEDED, "an answer"))
+    path = tmp_path / "x.columns"
+    path.write_bytes(b"".join(made.columns().to_bytes(b"mark")))
+    assert Columns.read(path, b"mark") is not None  # what it imports is open from now on
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    held = [Columns.read(path, b"mark") for _ in range(20)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [one.values[0] for one in held] == ["an answer"] * 20

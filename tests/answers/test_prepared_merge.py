@@ -98,6 +98,16 @@ def test_a_prepared_merge_looks_at_no_row(call, home, monkeypatch):
     assert df.sort_index()["answer"].tolist() == answers
 
 
+def test_a_merge_lets_go_of_the_frame_as_it_was(call, home):
+    """The rows that the worker found are of a copy, whose columns would stay in memory after a change."""
+    del home
+    df = pd.DataFrame({"text": ["b", "c"]})
+    job = df.llm.batch("{text}", out="answer", **call).wait(60)
+    assert df["answer"].notna().all()
+    (bound,) = job._answers.targets
+    assert bound._found is None
+
+
 def test_a_number_in_an_array_that_the_frame_shares_is_noticed():
     """The frame was made of an array without a copy, and the array is changed."""
     held = np.array([[1, 2], [3, 4]])
