@@ -18,6 +18,7 @@ import numpy as np
 from jupyter_batch.core.request import position_of, positions_of
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.secrets import masked
+from jupyter_batch.row_files.checksums import sum_from
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -28,8 +29,7 @@ ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
 _MAGIC = b"JBC3"
-_HEAD_BYTES = 16
-_ALIGN = 8
+_HEAD_BYTES, _ALIGN = 16, 8
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a job may have thousands of shards, and a process few maps."""
 _MOST_FINISHES = 255
@@ -155,7 +155,7 @@ class Columns:
         """The columns on disk; None where they are missing, damaged, or of something else."""
         try:
             data = _contents(path)
-            if data[:4] != _MAGIC or crc32(data[8:]) != int.from_bytes(data[4:8], "little"):
+            if data[:4] != _MAGIC or sum_from(path, 8) != int.from_bytes(data[4:8], "little"):
                 return None
             end = _HEAD_BYTES + int.from_bytes(data[8:_HEAD_BYTES], "little")
             head = msgspec.json.decode(bytes(data[_HEAD_BYTES:end]), type=_Head)
@@ -231,10 +231,7 @@ class Values(Sequence[Any]):
 
     @cached_property
     def arrow(self) -> Any:
-        """All answers as an Arrow array of texts; None where they are no texts, or without pyarrow.
-
-        Made once the answers are complete: it does not follow a later `put`.
-        """
+        """All answers as an Arrow array of texts; None where they are no texts, or without pyarrow."""
         if not self.are_texts:
             return None
         try:

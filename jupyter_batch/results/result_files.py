@@ -6,13 +6,15 @@ The columns can be made of the file at any time: a missing, damaged or outdated 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.finish import finish_of, is_whole
@@ -31,12 +33,13 @@ from jupyter_batch.wire.openai import (
     BLOCK_BYTES,
     CHAT,
     EMBEDDINGS,
+    Details,
     decode,
-    decoder,
-    typed,
     whole_lines,
 )
 
+_FEW = 8
+"""Lines that are decoded one by one where one of them is no plain answer."""
 LEAST_BYTES = 1 << 18
 """The columns of smaller files are not kept: they are decoded in a millisecond."""
 
@@ -173,67 +176,112 @@ class Answers(NamedTuple):
     outputs: list[int]
 
 
+class _Used(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+    prompt_tokens_details: msgspec.Raw = msgspec.Raw()
+    completion_tokens_details: msgspec.Raw = msgspec.Raw()
+
+
+class _Said(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: Any = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Said
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    choices: list[_Choice] = []
+    usage: _Used | None = None
+    error: Any = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    body: _Body | None = None
+    status_code: int = 0
+
+
+class _Line(msgspec.Struct, gc=False):
+    custom_id: str
+    response: _Response | None = None
+    error: Any = None
+
+
+_LINES = msgspec.json.Decoder(_Line)
+
+
 def chat_answers(block: bytes) -> Iterator[Answers | Result]:
     """Decode a block of chat result lines like `decode_lines`, plain answers without a Result."""
     try:
-        lines = decoder(CHAT).decode_lines(block)
+        lines = _LINES.decode_lines(block)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         lines = []
-    raw: list[bytes] = []
-    if len(lines) != block.count(b"\n") + (not block.endswith(b"\n")):
+    ends = np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
+    if len(lines) != ends + (not block.endswith(b"\n")):
         yield from decode_lines(OPENAI, block, CHAT, {})
         return
-    found: list[tuple[str, str, str | None, int, int]] = []
-    for at, line in enumerate(lines):
-        if (answer := _plain(line)) is not None:
-            found.append(answer)
-            continue
-        if found:
-            yield Answers(*map(list, zip(*found, strict=True)))
-            found = []
-        raw = raw or block.split(b"\n")
-        result = typed(line)
-        yield decode(raw[at], CHAT) if result is None else result
-    if found:
-        yield Answers(*map(list, zip(*found, strict=True)))
+    whole = _plain(lines)
+    if whole is not None:
+        yield whole
+        return
+    raw = block.split(b"\n")
+    for start in range(0, len(lines), _FEW):
+        some = _plain(lines[start : start + _FEW])
+        if some is None:
+            yield from (decode(line, CHAT) for line in raw[start : start + _FEW] if line)
+        else:
+            yield some
 
 
-def _plain(line: Any) -> tuple[str, str, str | None, int, int] | None:
-    """The fields of a plain answer that reports tokens of its texts alone; None for other lines."""
-    answer = line.response
-    if answer is None or answer.status_code != 200 or line.error:  # noqa: PLR2004 - HTTP's OK
+def _plain(lines: list[_Line]) -> Answers | None:
+    """The fields of plain answers that report tokens of their texts alone; None with other lines."""
+    answers = _each("response", lines)
+    try:
+        bodies = _each("body", answers)
+        choices = list(map(itemgetter(0), _each("choices", bodies)))
+        messages, usages = _each("message", choices), _each("usage", bodies)
+        inputs, outputs = _each("prompt_tokens", usages), _each("completion_tokens", usages)
+    except (AttributeError, IndexError):
         return None
-    body = answer.body
-    if body is None or body.error or body.usage is None or not body.choices:
+    texts, words = _each("content", messages), _each("finish_reason", choices)
+    failed = any(_each("error", lines)) or any(_each("error", bodies)) or None in inputs + outputs
+    if failed or set(_each("status_code", answers)) != {200} or not all(texts):
         return None
-    choice, usage = body.choices[0], body.usage
-    message = choice.message
-    is_complete, finish = _finish(choice.finish_reason)
-    if (
-        choice.index
-        or message.refusal
-        or message.tool_calls
-        or not message.content
-        or not is_complete
-    ):
+    finishes = {word: _finish(word) for word in set(words)}
+    if any(_each("index", choices)) or not all(whole for whole, _ in finishes.values()):
         return None
-    if not _is_of_texts(usage):
+    if any(_each("refusal", messages)) or any(_each("tool_calls", messages)) or _has_others(usages):
         return None
-    return line.custom_id, message.content, finish, usage.prompt_tokens, usage.completion_tokens
+    ended = [finishes[word][1] for word in words]
+    return Answers(_each("custom_id", lines), texts, ended, inputs, outputs)
 
 
-def _is_of_texts(usage: Any) -> bool:
-    if usage.prompt_tokens is None or usage.completion_tokens is None:
-        return False
-    return not (
-        usage.prompt_cache_hit_tokens
-        or _has_tokens(usage.prompt_tokens_details)
-        or _has_tokens(usage.completion_tokens_details)
-    )
+def _each(field: str, objects: Iterable[Any]) -> list[Any]:
+    """A field of each object. Raises AttributeError for None."""
+    return list(map(attrgetter(field), objects))
 
 
-def _has_tokens(details: msgspec.Struct | None) -> bool:
-    return details is not None and any(msgspec.structs.astuple(details))
+def _has_others(usages: list[_Used]) -> bool:
+    """Whether a usage has tokens of other kinds."""
+    details = {bytes(usage.prompt_tokens_details) for usage in usages}
+    details |= {bytes(usage.completion_tokens_details) for usage in usages}
+    return any(_each("prompt_cache_hit_tokens", usages)) or any(map(_has_tokens, details))
+
+
+@lru_cache(maxsize=256)
+def _has_tokens(details: bytes) -> bool:
+    """Whether a usage has tokens of other kinds; also where it is no object."""
+    try:
+        found = msgspec.json.decode(details or b"null", type=Details | None)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return True
+    return found is not None and any(msgspec.structs.astuple(found))
 
 
 @lru_cache(maxsize=256)

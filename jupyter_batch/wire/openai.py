@@ -108,7 +108,9 @@ class _ByAge(msgspec.Struct, gc=False):
     ephemeral_1h_input_tokens: int | None = None
 
 
-class _Details(msgspec.Struct, gc=False):
+class Details(msgspec.Struct, gc=False):
+    """Tokens of other kinds than texts, in a usage."""
+
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
@@ -121,8 +123,8 @@ class _Details(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
+    prompt_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
     prompt_cache_hit_tokens: int | None = None
     total_tokens: int | None = None
 
@@ -130,8 +132,8 @@ class _Usage(msgspec.Struct, gc=False):
 class _ResponseUsage(msgspec.Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
+    input_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
     total_tokens: int | None = None
 
 
@@ -265,7 +267,7 @@ def typed(line: Any) -> Result | None:
 
 
 _SUCCEEDED = Status.SUCCEEDED
-_NO_DETAILS = _Details()
+_NO_DETAILS = Details()
 _NO_AGE = _ByAge()
 
 
@@ -287,7 +289,7 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
 
 
 def _with_details(
-    into: int, out: int, hits: int | None, read: _Details, written: _Details, total: int | None
+    into: int, out: int, hits: int | None, read: Details, written: Details, total: int | None
 ) -> Usage:
     thought = written.reasoning_tokens or 0
     return Usage(
