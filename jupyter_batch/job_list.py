@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from itertools import islice
@@ -22,6 +22,7 @@ from jupyter_batch.job import Job, of
 from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.snapshots import Overview
 from jupyter_batch.monitor import table
+from jupyter_batch.notebook import kernel
 from jupyter_batch.notices.callbacks import subscribe, unsubscribe
 from jupyter_batch.orders import full_names
 from jupyter_batch.runner.process import session
@@ -135,12 +136,23 @@ class Jobs(list[Any]):
             )
         return shots[::-1]
 
+    def _links(self) -> Callable[[str], str]:
+        """The address of the page of each job's rows, by its id; "" outside of notebooks."""
+        if not kernel.has_frontend():
+            return lambda _: ""
+        from jupyter_batch.viewer.opened import address_of
+
+        ledgers = {
+            job.id: job._here.ledger for one in self for job in (one, *getattr(one, "jobs", ()))
+        }
+        return lambda name: address_of(ledgers[name], name) if name in ledgers else ""
+
     def __repr__(self) -> str:
         shown = table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
         return "\n".join([shown, *self.damaged()])
 
     def _repr_html_(self) -> str:
-        shown = table.html(self.snapshots())
+        shown = table.html(self.snapshots(), self._links())
         return shown + "".join(f"<p>{escape(note)}</p>" for note in self.damaged())
 
 

@@ -44,10 +44,10 @@ def text(snapshots: Iterable[Snapshot], room: int = WIDTH) -> str:
     return "\n".join([*lines, *blocked])
 
 
-def html(snapshots: Iterable[Snapshot]) -> str:
-    """All jobs in an HTML table; a sentence where there are none."""
+def html(snapshots: Iterable[Snapshot], link: Callable[[str], str] = lambda _: "") -> str:
+    """All jobs in an HTML table; a sentence where there are none. link: the address of a job's rows, or ""."""
     shots = list(snapshots)
-    rows = "".join(f"<tr>{_tds(shot)}</tr>" for shot in shots)
+    rows = "".join(f"<tr>{_tds(shot, link(shot.id))}</tr>" for shot in shots)
     blocked = "".join(f'<p class="jb">{esc(line)}</p>' for line in _blocked(shots))
     if not rows:
         return f'{STYLE}<p class="jb">No jobs.</p>'
@@ -149,9 +149,12 @@ def _column(pd: Any, kind: str, values: list[Any], index: Any) -> Any:
     return pd.Series(values, index=index, dtype=kind)
 
 
-def _tds(shot: Snapshot) -> str:
+def _tds(shot: Snapshot, link: str) -> str:
     written = {name: esc(cell) for name, cell in zip(HEADINGS, cells(shot), strict=True)}
     written["id"] = f'<code class="jb-id">{written["id"]}</code>'
+    if link:
+        there = f'<a href="{esc(link)}" target="_blank" rel="noopener noreferrer" title="Show the rows">'
+        written["id"] = f"{there}{written['id']}</a>"
     written["state"] = (
         f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{written["state"]}</span>'
     )

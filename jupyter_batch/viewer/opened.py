@@ -62,14 +62,34 @@ def page_of(ledger: Ledger, name: str) -> str:
     return "compare.html" if jobs and not ledger.job(jobs[0]).model_column else ""
 
 
+def address_of(ledger: Ledger, name: str) -> str:
+    """The page of a job or a group for the notebook's browser; "" where that does not reach this machine."""
+    job, page = job_named(ledger, name), page_of(ledger, name)
+    if os.environ.get(_HUB):
+        return _passed_on(job, page)
+    if any(variable in os.environ for variable in _REMOTE):
+        return ""
+    return _viewer_of(ledger).address(job) + page
+
+
+def _passed_on(job: str, page: str) -> str:
+    """A JupyterHub's address of a page: its server passes the page on, with the user's own login."""
+    return f"{os.environ[_HUB].rstrip('/')}/jupyter-batch/rows/{job}/{page}"
+
+
+def _viewer_of(ledger: Ledger) -> Viewer:
+    """The server of this process for a ledger."""
+    with _lock:
+        if ledger.home not in _running:
+            _running[ledger.home] = Viewer(ledger).start()
+        return _running[ledger.home]
+
+
 class View:
     """The rows of a job as a page of this process: an output in a notebook, a browser's page elsewhere."""
 
     def __init__(self, ledger: Ledger, job: str, held: Held | None = None) -> None:
-        with _lock:
-            if ledger.home not in _running:
-                _running[ledger.home] = Viewer(ledger).start()
-            self._viewer = _running[ledger.home]
+        self._viewer = _viewer_of(ledger)
         self.job = job_named(ledger, job)
         if held is not None:
             self._viewer.hold(job, held)
@@ -91,9 +111,8 @@ class View:
             "An empty frame means that the kernel is on another machine: run "
             f"<code>jupyter batch view {html.escape(self.job)}</code> there behind a tunnel (<code>ssh -L</code>)."
         )
-        if hub := os.environ.get(_HUB):  # its server passes the page on, with the user's own login
-            url = html.escape(f"{hub.rstrip('/')}/jupyter-batch/rows/{self.job}/{self._page}")
-            where = ""
+        if os.environ.get(_HUB):
+            url, where = html.escape(_passed_on(self.job, self._page)), ""
         elif any(name in os.environ for name in _REMOTE):
             return (
                 f'<div class="{AS_TEXT}">The page with the rows is on the kernel\'s machine, which this browser does '

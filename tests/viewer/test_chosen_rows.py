@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pandas as pd
 import pytest
@@ -175,3 +177,20 @@ def test_reused_and_left_rows_have_their_prompts(failed):
             assert [row["position"] for row in found] == [5]
     finally:
         viewer.stop()
+
+
+def test_the_list_of_jobs_leads_to_their_rows(failed, monkeypatch):
+    """In a notebook each id of `jobs()` is a link to the page of its rows; elsewhere it is none; limit= holds."""
+    _, job = failed
+    again = job._retried(None, rows=[2]).wait(60)
+    assert "<a " not in jupyter_batch.jobs()._repr_html_()
+    monkeypatch.setattr(kernel, "has_frontend", lambda: True)
+    listed = jupyter_batch.jobs(limit=1)._repr_html_()
+    (href,) = re.findall(r'<a href="([^"]+)"', listed)
+    assert httpx.get(href, trust_env=False).status_code == 200
+    assert httpx.get(f"{href}state", trust_env=False).json()["id"] in (job.id, again.id)
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/x/")
+    assert '<a href="/user/x/jupyter-batch/rows/jb' in jupyter_batch.jobs()._repr_html_()
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    assert "<a " not in jupyter_batch.jobs()._repr_html_()
