@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from jupyter_batch.lab.rows import RowsServer
 from tests.viewer.finished_jobs import million
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
@@ -56,16 +56,16 @@ def complete(address: str, **query: Any) -> tuple[float, dict[str, Any]]:
         time.sleep(0.05)
 
 
-def memory(server: subprocess.Popen[str]) -> float:
+def memory(server: psutil.Process) -> float:
     """MB that only this process has."""
-    return float(psutil.Process(server.pid).memory_full_info().uss) / 1e6
+    return float(server.memory_full_info().uss) / 1e6
 
 
 class Timed:
     """What an action took: milliseconds, and the server's CPU time."""
 
-    def __init__(self, server: subprocess.Popen[str]) -> None:
-        self._process = psutil.Process(server.pid)
+    def __init__(self, server: psutil.Process) -> None:
+        self._process = server
         self._began, self._cpu = time.perf_counter(), self._used()
 
     def _used(self) -> float:
@@ -79,16 +79,10 @@ class Timed:
 
 def measure(home: Path) -> None:
     """Serve the job, ask, and print."""
-    env = {**os.environ, "JUPYTER_BATCH_HOME": str(home)}
-    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), env.get("PYTHONPATH", "")])
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyter_batch.viewer"],
-        env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert server.stdin is not None
-    assert server.stdout is not None
+    rows = RowsServer(home)
     try:
-        address = f"{server.stdout.readline().strip()}/{JOB}"
+        address = f"{rows.address()}/{JOB}"
+        server = psutil.Process(rows.pid)
         with urllib.request.urlopen(f"{address}/state") as state:
             state.read()
         before = memory(server)
@@ -104,8 +98,7 @@ def measure(home: Path) -> None:
             print(f"{name:<25}{timed}, {page['found']:,} rows", flush=True)
         print(f"memory: {memory(server) - before:.0f} MB more than before the job was opened")
     finally:
-        server.stdin.close()
-        server.wait(10)
+        rows.close()
 
 
 if __name__ == "__main__":

@@ -163,6 +163,7 @@ class Listing:
                 next((record.notebook for record in records if record.notebook), None)
             ),
             "started": shot.created_at,
+            "page": "compare.html" if len(records) > 1 and not records[0].model_column else "",
             "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
         }
 

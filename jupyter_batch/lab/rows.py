@@ -27,7 +27,11 @@ class RowsServer:
             if self._child is None or self._child.poll() is not None:
                 self._child = subprocess.Popen(
                     [sys.executable, "-P", "-m", "jupyter_batch.viewer"],
-                    env={**os.environ, "JUPYTER_BATCH_HOME": str(self._home)},
+                    env={
+                        **os.environ,
+                        "JUPYTER_BATCH_HOME": str(self._home),
+                        "MALLOC_ARENA_MAX": "2",  # else glibc keeps freed memory for each thread
+                    },
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -39,6 +43,11 @@ class RowsServer:
                     "the process that serves the rows did not start; see the server's log"
                 )
             return self._address
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process, while there is one."""
+        return None if self._child is None else self._child.pid
 
     def close(self) -> None:
         """End the process: its standard input is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import httpx
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
+from jupyter_batch.lab.listing import Listing
 from jupyter_batch.notebook import kernel
 from jupyter_batch.viewer import opened
 from jupyter_batch.viewer.server import Viewer
@@ -194,3 +196,24 @@ def test_the_list_of_jobs_leads_to_their_rows(failed, monkeypatch):
     monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX")
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     assert "<a " not in jupyter_batch.jobs()._repr_html_()
+
+
+def test_rows_that_name_their_models_are_not_compared(server, call, home):
+    """Their page is the rows of each model; only models over the same rows have a comparison."""
+    given = {"api_base": server.base_url, "api_key": server.token}
+    df = pd.DataFrame({"text": ["one", "two"], "m": ["openai/echo", "hosted_vllm/echo"]})
+    split = df.llm.batch("{text}", out="said", model=jupyter_batch.col("m"), **given).wait(60)
+    both = df.llm.batch("{text}", out="both", model=df["m"].tolist(), **given).wait(60)
+    ledger = split._here.ledger
+    assert opened.page_of(ledger, split.id) == ""
+    assert opened.page_of(ledger, both.id) == "compare.html"
+    listed = {job["id"]: job["page"] for job in json.loads(Listing(ledger).json())["jobs"]}
+    assert listed == {split.id: "", both.id: "compare.html"}
+    viewer = Viewer(ledger).start()
+    try:
+        state = httpx.get(f"{viewer.address(split.id)}state", trust_env=False).json()
+        assert (len(state["group"]), state["compared"]) == (2, False)
+        counts = httpx.get(f"{viewer.address(split.id)}page", trust_env=False).json()["counts"]
+        assert "disagreeing" not in counts
+    finally:
+        viewer.stop()

@@ -134,13 +134,13 @@ export function panelClass(lab) {
 
     /** The rows of a job in a tab, once for each job; chip: only these. The first row is shown whole. */
     look(job, chip = "") {
-      const id = `jupyter-batch-rows-${job.id}`, group = job.id.startsWith("jg");
-      const place = group ? "" : `#first=1${chip && `&chip=${chip}`}`;
-      if (chip && !group) document.getElementById(id)?.contentWindow?.location.replace(place);
+      const id = `jupyter-batch-rows-${job.id}`;
+      const place = job.page || `#first=1${chip && `&chip=${chip}`}`;
+      if (chip && !job.page) document.getElementById(id)?.contentWindow?.location.replace(place);
       if (![...this.app.shell.widgets("main")].some(widget => widget.id === id)) {
         const frame = Object.assign(document.createElement("iframe"), { className: "jb-rows", title: `Rows of ${job.title}`,
           src: lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id),
-            group ? "compare.html" : "/") + place, allow: "clipboard-write" });
+            "/") + place, allow: "clipboard-write" });
         const widget = Object.assign(new lab.Widget({ node: frame }), { id });
         Object.assign(widget.title, { label: job.title, caption: frame.title, icon: lab.rowIcons.rows, closable: true });
         this.app.shell.add(widget, "main");
