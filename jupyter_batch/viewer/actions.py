@@ -44,6 +44,10 @@ class Held(NamedTuple):
     choose: Callable[[str], str] | None = None
     cells: Cells | None = None
 
+    def for_retry(self) -> Held:
+        """Those that hold for a retry of the job, too: `retry` goes on from the last one."""
+        return Held({name: self.deeds[name] for name in ("retry",)}, self.retry, cells=self.cells)
+
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """A retry of the rows of a selection. rows: the number that would be sent. cut: of answers that were cut off."""
@@ -81,6 +85,8 @@ class JobActions:
             for name in ("retry", "finish")
             if name in found
         ]
+        if made and made[0] == {"name": "retry", "price": ""}:  # of rows that an earlier retry left
+            made[0]["price"] = self.chosen(None, None, cut=False).price
         if open_now:
             made.append({"name": "cancel", "price": ""})
         if over and not open_now:
@@ -99,8 +105,8 @@ class JobActions:
         }
         return deeds[name]()
 
-    def chosen(self, rows: Sequence[int], max_tokens: int | None, *, cut: bool) -> Chosen:
-        """The price of a retry of the rows at some positions. cut: of answers that were cut off, too."""
+    def chosen(self, rows: Sequence[int] | None, max_tokens: int | None, *, cut: bool) -> Chosen:
+        """The price of a retry of the rows at some positions, None for all. cut: of cut off answers, too."""
         record, shards = self._last()
         sent: Any = ()
         with contextlib.suppress(NothingToRetryError):

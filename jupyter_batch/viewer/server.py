@@ -261,7 +261,7 @@ class Viewer:
             )
         acting = self._acting(request)
         message = await asyncio.to_thread(acting.do, given.name)
-        return answer({"message": message, "job": await asyncio.to_thread(acting.latest)})
+        return await self._done(request, message)
 
     async def _price(self, request: web.Request) -> web.StreamResponse:
         """The price of a retry of a selection."""
@@ -279,7 +279,15 @@ class Viewer:
         found = await asyncio.to_thread(self._selected, request, given.query)
         acting = self._acting(request)
         message = await asyncio.to_thread(acting.retry, found, given.max_tokens)
-        return answer({"message": message, "job": await asyncio.to_thread(acting.latest)})
+        return await self._done(request, message)
+
+    async def _done(self, request: web.Request, message: str) -> web.StreamResponse:
+        """The message, and the job that continues this one; what retries this one retries that, too."""
+        name = request.match_info["job"]
+        last = await asyncio.to_thread(self._acting(request).latest)
+        if (held := self._held.get(name)) and last not in {"", *self._held}:
+            self.hold(last, held.for_retry())
+        return answer({"message": message, "job": last})
 
     async def _choose(self, request: web.Request) -> web.StreamResponse:
         given = await body(request, Choice)

@@ -73,6 +73,8 @@ def test_filtered_rows_are_priced_and_retried(page_address):
         expect(page.locator("#title")).to_be_visible()
         expect(page.locator("tbody tr")).to_have_count(40)
         expect(page.locator("tbody td.prompt").first).to_contain_text("jacket")
+        expect(page.locator("thead th.source")).to_have_count(2)
+        expect(page.get_by_role("button", name="Retry: ")).to_contain_text("rows, about $")
         shot(page, "retried")
         assert wrong == []
 
