@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -44,7 +43,7 @@ class Search:
         self.stopped = False
         self.error: Exception | None = None
         self._wanted = text.casefold()
-        self._patterns = [re.compile(re.escape(form)) for form in forms(text)]
+        self._patterns = forms(text)
 
     def run(self, files: list[File]) -> None:
         """Scan the files. A failure is stored in `error`."""
@@ -74,19 +73,33 @@ class Search:
     def _lines(self, file: File) -> Iterator[tuple[int, bytes]]:
         """(offset, line) of the lines that may match."""
         same = [folded(one) for one in file.same]
+        same = [one for one in same if any(form in one for form in self._patterns)]
+        buffer = bytearray()
         with opened_if_there(file.path) as opened:
             for start, block in () if opened is None else blocks(opened):
                 if self.stopped:
                     return
-                text = folded(block)
+                if len(buffer) < len(block):
+                    buffer = bytearray(len(block))
+                    out = np.frombuffer(buffer, np.uint8)
+                np.bitwise_or(np.frombuffer(block, np.uint8), _FOLD, out=out[: len(block)])
+                text: bytes | bytearray = buffer
                 for one in same:
                     text = text.replace(one, bytes(len(one)))
-                found = [hit.start() for one in self._patterns for hit in one.finditer(text)]
+                found = [at for form in self._patterns for at in places(text, form, len(block))]
                 if not found:
                     continue
                 begins, ends = spans(block)
                 for line in np.unique(np.searchsorted(ends, found)).tolist():
                     yield start + int(begins[line]), bytes(block[begins[line] : ends[line]])
+
+
+def places(text: bytes | bytearray, form: bytes, end: int) -> Iterator[int]:
+    """Where a form begins in a text before `end`."""
+    at = text.find(form, 0, end)
+    while at >= 0:
+        yield at
+        at = text.find(form, at + 1, end)
 
 
 def folded(data: bytes | memoryview) -> bytes:
