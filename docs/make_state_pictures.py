@@ -13,7 +13,7 @@ sys.path[:0] = [str(REPO), str(REPO / "tests" / "browser")]
 from lab import Lab, notebook_of  # noqa: E402  # the harness lies beside the browser tests
 from still_panels import CASES  # noqa: E402
 
-WIDTHS = {1600: 2540, 400: 4460}
+WIDTHS = {1600: 2580, 400: 5080}
 """The page's width, and how high it has to be to show them all."""
 
 

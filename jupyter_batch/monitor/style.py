@@ -128,7 +128,7 @@ margin:-2px -4px 0 auto}
 .jb-buttons>button{min-height:26px;line-height:24px;padding:0 10px;margin:0;border-radius:5px;text-align:left;
 border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,transparent)}
 .jb-buttons>button:hover{background:color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 8%,transparent)}
-.jb-live>.jb-buttons:has(.jb-price){margin-top:4px}
+.jb-live:has(.jb-price)>.jb-top{padding-bottom:6px}
 .jb-buttons .jb-price{font-size:.92em;padding-left:2px}
 .jb-live button:focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 .jb-live .jb-buttons>[data-name=confirm]{background:var(--jp-error-color1,#d32f2f);border-color:transparent;color:#fff}

@@ -8,6 +8,8 @@ import pytest
 from conftest import house
 from fronts import Marimo, MarimoEditor, Voila, has
 
+from jupyter_batch.server.embedded import Embedded
+
 START = "from driver import Job\njob = Job()"
 PID = "import os; print('process', os.getpid(), 'ends here')"
 BUSY = "from pathlib import Path\nwhile not Path('over').exists(): pass"
@@ -46,6 +48,7 @@ def process(page):
     return int(found[1]) if found else 0
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", FRONTS)
 def test_a_job_is_drawn_once_live_and_answers_clicks(open_front, name):
     """It moves, Refresh is answered, Cancel asks; a reload of the page shows a live panel again."""
@@ -82,6 +85,7 @@ def test_a_kernel_that_is_gone_is_noticed(open_front, name):
         assert "As its kernel left it" in page.text()
 
 
+@pytest.mark.matrix
 def test_a_click_during_a_cell_of_marimo_is_heard_and_then_answered(open_front):
     """No message is read while a cell runs: the panel goes on moving, says so, and answers after it."""
     with open_front("marimo editor", START, f"job\n{BUSY}") as page:
@@ -95,7 +99,7 @@ def test_a_click_during_a_cell_of_marimo_is_heard_and_then_answered(open_front):
 
 
 @pytest.mark.parametrize("name", ["voila", "marimo"])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("dark", [pytest.param(False, marks=pytest.mark.matrix), True])
 def test_two_jobs_and_hostile_text_read_well(open_front, name, dark):
     """Markup is text, nothing runs; axe finds nothing; nothing is cut off at 400 to 1,600 pixels; light and dark."""
     cells = [f"__import__('still_panels').still({case!r})" for case in ("evil", "large")]
@@ -117,3 +121,23 @@ def test_two_jobs_and_hostile_text_read_well(open_front, name, dark):
             assert not page.is_wide(), width
         assert page.violations() == []
         assert page.page_errors == []
+
+
+def test_a_job_that_ends_a_cell_of_marimo_is_shown_live(open_front, tmp_path):
+    """In each cell that has it; a cell that waits for it gets the answers, and its own output."""
+    submit = (
+        "import pandas as pd\nimport jupyter_batch\ndf = pd.DataFrame({'t': ['one', 'two']})\n"
+        "job = df.llm.batch('{t}', out='said')\njob"
+    )
+    wait = "import marimo as mo\nmo.md('filled: ' + ' '.join(job.wait().frame()['said']))"
+    with Embedded(tmp_path / "server", pace=0.5) as server:
+        env = {
+            "OPENAI_BASE_URL": server.base_url,
+            "OPENAI_API_KEY": server.token,
+            "JUPYTER_BATCH_MODEL": "openai/local/echo",
+        }
+        with open_front("marimo", submit, "job", wait, env=env) as page:
+            page.until(lambda: "filled: one two" in page.text(), "the answers")
+            page.until(lambda: page.text().count("2 of 2 rows (100%)") == 2, "both panels' end")
+            assert page.visible(".jb-live") == 2
+            assert page.page_errors == []

@@ -4,11 +4,14 @@ import contextvars
 import io
 import sys
 import threading
+import types
 
 import pytest
 
+from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.status import Counts, State
-from jupyter_batch.monitor import live, widget
+from jupyter_batch.monitor import html, live, widget
+from jupyter_batch.monitor.view import view
 
 
 @pytest.fixture
@@ -264,3 +267,43 @@ def test_a_clock_that_was_set_back_does_not_freeze_the_screen(shot, displayed):
     monitor.update(shot(message="before"))
     monitor.update(shot(message="after", now=shot().now - 3600))
     assert "after" in monitor.bundle()["text/plain"]
+
+
+def test_the_panel_can_be_laid_out_by_its_user(shot, done, displayed):
+    """`widget()` displays nothing, gives one model, which is kept up to date; a text screen refuses."""
+    monitor = open_live(shot())
+    made = monitor.widget(shot())
+    assert monitor.widget() is made
+    assert displayed == []
+    monitor.update(done)
+    assert made.top == html.top(view(done))
+    with pytest.raises(OptionError, match="pip install ipywidgets"):
+        open_text(shot(), io.StringIO()).widget()
+
+
+class Marimo(types.ModuleType):
+    """Stands in for marimo: its cells run in this thread; it closes what a cell made when that runs again."""
+
+    def __init__(self):
+        super().__init__("marimo")
+        self.shown = []
+        self.output = types.SimpleNamespace(append=self.shown.append)
+        self.ui = types.SimpleNamespace(anywidget=lambda made: made)
+
+    def running_in_notebook(self):
+        return True
+
+
+def test_in_marimo_each_cell_has_a_panel_of_its_own(shot, done, displayed, monkeypatch):
+    """All are kept up to date but those that marimo has closed; there is no card."""
+    marimo = Marimo()
+    monkeypatch.setitem(sys.modules, "marimo", marimo)
+    monitor = open_live(shot())
+    for cell in ("a", "b", "c"):
+        monitor.show(cell)
+    first, second, third = marimo.shown
+    assert displayed == []
+    second.comm._closed = True
+    monitor.update(done)
+    assert first.top == third.top == html.top(view(done))
+    assert second.top != first.top
