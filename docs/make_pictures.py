@@ -17,7 +17,8 @@ from lab import Lab, notebook_of  # noqa: E402  # the harness lies beside the br
 from jupyter_batch.server.embedded import Embedded  # noqa: E402
 
 LOAD = """%load_ext jupyter_batch
-%config LLMBatch.prices = {"openai/local/echo": {"input": 0.2, "output": 0.8, "realtime": {"input": 0.4, "output": 1.6}}}
+price = {"input": 0.2, "output": 0.8, "realtime": {"input": 0.4, "output": 1.6}}
+%config LLMBatch.prices = {"openai/local/echo": price}
 from jupyter_batch import demo
 df = demo.reviews()
 df.head(3)"""
