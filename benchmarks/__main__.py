@@ -1,23 +1,91 @@
-"""`python -m benchmarks NAME [ROWS]`: one benchmark; `in` is the way of result files to a column."""
+"""`python -m benchmarks`: measure the public paths, and write the table of benchmarks/README.md.
+
+    python -m benchmarks [--rows 10000] [--runs 3] [--only out in again first realtime] [--profile] [--write]
+
+Each figure is the median of interleaved runs, each in a process of its own. --profile adds where the time of the hot
+paths goes. --write replaces the table in README.md; else it is printed. 10,000 rows take
+some minutes.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import statistics
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from benchmarks import answers
+from benchmarks import report
+from benchmarks.public import CASES, Figures
+
+HERE = Path(__file__).parent
 
 
-def main(name: str, rows: str = "100000", way: str = "", home: str = "") -> None:
-    """Run a benchmark; with `way` and `home` a single run of it, printed as JSON."""
-    if name != "in":
-        raise SystemExit(f"expected one of 'in'; got {name!r}")
-    if way:
-        print(json.dumps(answers.measured(way, int(rows), Path(home))))
-    else:
-        answers.main(int(rows))
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, and print or write the table."""
+    if sys.argv[1:2] == ["run"]:  # one case, in this process
+        _, _, group, name, rows, home = sys.argv
+        print(json.dumps(CASES[group][name](int(rows), Path(home))))
+        return
+    if sys.argv[1:2] == ["profile"]:
+        print(report.profile(sys.argv[2], int(sys.argv[3])))
+        return
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=5_000, help="in real time")
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args(arguments)
+    load = os.getloadavg()[0]
+    groups = {name: each for name, each in CASES.items() if _is_asked(name, given.only)}
+    found = {name: measured(name, each, given.rows, given.runs) for name, each in groups.items()}
+    calls = None
+    if _is_asked("realtime", given.only):
+        calls = _script("benchmarks/realtime.py", str(given.requests))
+    profiles = {
+        name: _script("-m", "benchmarks", "profile", name, str(given.rows))
+        for name in (report.HOT if given.profile else ())
+    }
+    loads = (load, os.getloadavg()[0])
+    text = report.table(found, calls, profiles, rows=given.rows, runs=given.runs, loads=loads)
+    if given.write:
+        report.write(HERE / "README.md", text)
+    print(text)
+
+
+def _is_asked(name: str, only: list[str]) -> bool:
+    return not only or any(name.startswith(word) for word in only)
+
+
+def measured(group: str, cases: dict[str, Any], rows: int, runs: int) -> dict[str, Figures]:
+    """The medians of a group's cases, which take turns."""
+    found: dict[str, list[Figures]] = {name: [] for name in cases}
+    for turn in range(runs):
+        for name in list(cases)[:: 1 if turn % 2 else -1]:
+            print(f"{group}: {name}, run {turn + 1} of {runs}", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as home:
+                said = _script("-m", "benchmarks", "run", group, name, str(rows), home)
+            found[name].append(json.loads(said.splitlines()[-1]))
+    return {
+        name: {key: statistics.median(run[key] for run in each) for key in each[0]}
+        for name, each in found.items()
+    }
+
+
+def _script(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=HERE.parent, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
+    return done.stdout
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

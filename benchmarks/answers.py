@@ -202,8 +202,6 @@ class Notebook:
     """A cell that was run, and the thread of its kernel."""
 
     def __init__(self, home: Path, frame: Any) -> None:
-        import litellm  # noqa: F401 - its import is another benchmark's
-
         import jupyter_batch  # noqa: F401 - the accessor
         from jupyter_batch.runner import process
 

@@ -1,8 +1,10 @@
 """Real time against the loop that one would write: requests a second, both in one run, on the same endpoint.
 
 `python benchmarks/realtime.py [REQUESTS] [CONCURRENCY]`: an endpoint in a process of its own answers after 50 ms. The
-bare loop is a semaphore around `litellm.acompletion` that keeps answers in a list; ours also reads the request file,
-paces, and puts each answer on disk. The two take turns; read the ratio: machines differ.
+bare loops are a semaphore around `litellm.acompletion`, or around raw aiohttp with orjson, that keep answers in a list;
+lm-deluge is measured where it is installed. Ours is the public path, `jupyter_batch.batch(mode="realtime")` to the
+answers: it also plans, writes the request file and the ledger, paces, and puts each answer on disk. All take turns;
+read the ratios: machines differ.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import resource
+import importlib.util
+import os
 import statistics
 import subprocess
 import sys
@@ -19,25 +22,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from jupyter_batch.core.request import Limits
-from jupyter_batch.core.status import State
+import jupyter_batch
 from jupyter_batch.http.litellm import load_litellm
-from jupyter_batch.providers.protocol import TAG, Facts
-from jupyter_batch.realtime.fast_path import call_to
-from jupyter_batch.realtime.provider import Realtime, realtime_facts
-from jupyter_batch.wire.openai import CHAT
 
 REQUESTS = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
 CONCURRENCY = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 TURNS = 3
 WARM = 200
-FACTS = realtime_facts(
-    Facts(name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=2 * 10**8))
-)
 
 ENDPOINT = """
 import asyncio
@@ -106,36 +102,64 @@ async def bare(base: str, requests: int) -> None:
     assert len(answers) == requests
 
 
+async def raw(base: str, requests: int) -> None:
+    seats, answers = asyncio.Semaphore(CONCURRENCY), []
+    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def one(number: int) -> None:
+            data = orjson.dumps(body(number))
+            async with (
+                seats,
+                session.post(
+                    f"{base}/chat/completions",
+                    data=data,
+                    headers={"content-type": "application/json"},
+                ) as answer,
+            ):
+                answers.append(orjson.loads(await answer.read()))
+
+        await asyncio.gather(*(one(number) for number in range(requests)))
+    assert len(answers) == requests
+
+
 async def ours(base: str, requests: int) -> None:
+    prompts = [body(number)["messages"] for number in range(requests)]
     with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "requests-0.jsonl"
-        path.write_bytes(
-            b"".join(
-                orjson.dumps(
-                    {"custom_id": f"jb-{n}", "method": "POST", "url": CHAT, "body": body(n)}
-                )
-                + b"\n"
-                for n in range(requests)
-            )
-        )
-        provider = Realtime(
-            FACTS,
-            folder=Path(place),
-            concurrency=CONCURRENCY,
-            call=call_to("openai/m", api_base=base, api_key="no-key"),
-        )
+        os.environ["JUPYTER_BATCH_HOME"] = place
 
-        async def nothing(_: str) -> None:
-            """No upload."""
+        def work() -> None:
+            job = jupyter_batch.batch(
+                prompts,
+                model="openai/m",
+                api_base=base,
+                api_key="no-key",
+                mode="realtime",
+                concurrency=CONCURRENCY,
+                temperature=0,
+            ).wait()
+            assert job.counts.succeeded == requests
+            job._here.close()  # noqa: SLF001 - the next turn has a ledger of its own
 
-        view = await provider.submit(
-            path, {TAG: "jb/0"}, endpoint=CHAT, window="24h", uploaded=None, on_upload=nothing
-        )
-        while view.ending is None:
-            await asyncio.sleep(0.05)
-            view = await provider.poll(view.id)
-        assert (view.ending, view.completed) == (State.COMPLETED, requests)
-        await provider.aclose()
+        await asyncio.to_thread(work)
+
+
+async def deluge(base: str, requests: int) -> None:
+    from lm_deluge import LLMClient
+    from lm_deluge.models import register_model
+
+    os.environ["BENCHMARK_KEY"] = "no-key"
+    register_model(id="m", name="m", api_base=base, api_key_env_var="BENCHMARK_KEY")
+    client = LLMClient(
+        "m",
+        max_requests_per_minute=10**7,
+        max_tokens_per_minute=10**10,
+        max_concurrent_requests=CONCURRENCY,
+        progress="manual",
+    )
+    prompts = [body(number)["messages"][0]["content"] for number in range(requests)]
+    answers = await client.process_prompts_async(prompts, show_progress=False)
+    assert [answer.completion for answer in answers] == ["positive"] * requests
 
 
 async def quiet() -> None:
@@ -149,7 +173,13 @@ async def quiet() -> None:
 
 async def main() -> None:
     load_litellm()
-    loops = {"litellm.acompletion, bare loop": bare, "jupyter_batch, realtime": ours}
+    loops = {
+        "raw aiohttp": raw,
+        "jupyter_batch, public path": ours,
+        "litellm.acompletion, loop": bare,
+    }
+    if importlib.util.find_spec("lm_deluge") is not None:
+        loops["lm-deluge"] = deluge
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in loops}
     with endpoint() as base:
         for turn in range(TURNS + 1):
@@ -160,20 +190,14 @@ async def main() -> None:
                     took[name].append((time.perf_counter() - wall, time.process_time() - cpu))
                 await quiet()
         await load_litellm().close_litellm_async_clients()
-    print(f"{REQUESTS:,} requests, {CONCURRENCY} at once, 50 ms endpoint, median of {TURNS} turns")
+    print(f"{REQUESTS:,} requests, {CONCURRENCY} at once, 50 ms endpoint, medians of {TURNS} turns")
+    base_wall = statistics.median(wall for wall, _ in took["raw aiohttp"])
     for name, turns in took.items():
         wall, cpu = (statistics.median(one) for one in zip(*turns, strict=True))
-        print(
-            f"{name:32} {REQUESTS / wall:6.0f} requests/s   {cpu / REQUESTS * 1000:5.2f} ms of CPU each"
+        each = (
+            f"{cpu / REQUESTS * 1000:5.2f} ms of CPU each, {base_wall / wall:4.0%} of raw aiohttp"
         )
-    theirs, mine = took.values()
-    for at, what in enumerate(("throughput", "requests per second of CPU")):
-        ratios = [one[at] / other[at] for one, other in zip(theirs, mine, strict=True)]
-        told = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"ratio of {what}: {statistics.median(ratios):.2f} (turn by turn: {told})")
-    print(
-        f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB (both together)"
-    )
+        print(f"{name:28} {REQUESTS / wall:6.0f} requests/s   {each}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""The table of benchmarks/README.md, and the profiles of the hot paths."""
+
+from __future__ import annotations
+
+import contextlib
+import cProfile
+import functools
+import os
+import platform
+import pstats
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks import public
+
+START, END = "<!-- table -->", "<!-- end of the table -->"
+COLUMNS = {
+    "cpu": "CPU, us a row",
+    "ms": "CPU, ms",
+    "wall": "wall, s",
+    "memory": "peak memory, MB",
+    "held": "main thread held, ms",
+    "disk": "written, MB",
+}
+PACKAGES = (
+    "jupyter_batch",
+    "pandas",
+    "pyarrow",
+    "orjson",
+    "msgspec",
+    "litellm",
+    "aiohttp",
+    "lm-deluge",
+)
+HOT = {"out": public.out, "in": public.into}
+_LINES = 12
+
+
+def table(
+    found: dict[str, dict[str, public.Figures]],
+    calls: str | None,
+    profiles: dict[str, str],
+    *,
+    rows: int,
+    runs: int,
+    loads: tuple[float, float],
+) -> str:
+    """The figures as Markdown, with the date, the versions and the machine's load."""
+    now = datetime.now(UTC).strftime("%d %b %Y, %H:%M UTC")
+    parts = [
+        f"{now}; {rows:,} rows, medians of {runs} interleaved runs; Python {platform.python_version()}, "
+        f"{os.cpu_count()} cores, load {loads[0]:.1f} at the start and {loads[1]:.1f} at the end; "
+        + ", ".join(_versions())
+        + ".",
+    ]
+    for group, cases in found.items():
+        parts.append(_group(group, cases))
+    if calls is not None:
+        parts.append(f"### real time\n\n```\n{calls.rstrip()}\n```")
+    parts += [f"### profile: {name}\n\n```\n{text}\n```" for name, text in profiles.items()]
+    return "\n\n".join(parts)
+
+
+def _versions() -> list[str]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _group(name: str, cases: dict[str, public.Figures]) -> str:
+    keys = [key for key in COLUMNS if any(key in each for each in cases.values())]
+    lines = [f"### {name}", "", f"| | {' | '.join(COLUMNS[key] for key in keys)} |"]
+    lines.append(f"|---|{'---|' * len(keys)}")
+    for case, each in cases.items():
+        cells = [f"{each[key]:,.2f}" if key in each else "" for key in keys]
+        lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the table in a page."""
+    page = path.read_text(encoding="utf-8")
+    before, _, rest = page.partition(START)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def profile(name: str, rows: int) -> str:
+    """Where the main thread's time goes on a hot path: the functions with the most time of their own."""
+    profile = cProfile.Profile()
+    public.clocked = functools.partial(_profiled, profile)  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as home:
+        HOT[name](rows, Path(home))
+    return _top(profile, rows)
+
+
+@contextlib.contextmanager
+def _profiled(profile: cProfile.Profile, *_: object) -> Iterator[None]:
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+
+
+def _top(profile: cProfile.Profile, rows: int) -> str:
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    own = sorted(stats.items(), key=lambda item: -item[1][2])[:_LINES]
+    return "\n".join(
+        f"{took[2] / rows * 1e6:7.3f} us a row  {Path(path).name}:{line} {name}"
+        for (path, line, name), took in own
+    )
