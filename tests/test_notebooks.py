@@ -166,6 +166,32 @@ def test_litellm_file_create_poll_results(flows):
     assert "NaN" not in result(flows["litellm-own-file"])
 
 
+def test_files_batches_and_models_of_others(flows):
+    """A ready file, a batch by its id, a model for each row, failed rows at another model, dspy's examples."""
+    assert len(result(flows["dspy-examples"]).splitlines()) == 3
+    assert result(flows["litellm-ready"]).startswith("custom_id")
+    assert len(result(flows["litellm-ready"]).splitlines()) == 4
+    assert result(flows["litellm-model"]) == "['one', 'two']"
+    assert result(flows["litellm-escalate"]) == "(5, 0)"
+    assert result(flows["litellm-theirs"]) == "(True, {'greeting': 'Good day'})"
+
+
+def test_what_is_beyond_the_four(flows):
+    """A pydantic class as a tool, an error for a failed batch, callbacks, a row, notices, a file from the terminal."""
+    assert "'Weather'" in result(flows["pydantic-class"])
+    assert result(flows["pydantic-raise"]).startswith("('JobFailedError'")
+    assert result(flows["beyond-done"]) == "(['completed'], 'Good evening')"
+    assert "No notices" in texts(flows["beyond-notify"])
+    assert result(flows["beyond-file"]) == "['feedback', 'tone']"
+
+
+def test_no_flow_says_that_it_is_missing():
+    """Each flow of the four systems has its cell."""
+    for cell in read(COMING_FROM).cells:
+        assert "missing" not in cell.source.lower().replace("missing values", "")
+        assert "not supported" not in cell.source.lower()
+
+
 def test_litellm_errors_cost_list_proxy(flows):
     """Failed rows have reasons and go again alone; the cost is half; the jobs are listed; a proxy is an address."""
     assert "server_error" in result(flows["litellm-errors"])
@@ -174,7 +200,7 @@ def test_litellm_errors_cost_list_proxy(flows):
     spent, saved = result(flows["litellm-cost"]).rstrip(")").split(",")[-2:]
     assert float(spent) == pytest.approx(float(saved))
     assert 0 < float(spent) < 0.01
-    assert result(flows["litellm-list"]).count("completed") == 7
+    assert result(flows["litellm-list"]).count("completed") == 11
     assert "positive" in result(flows["litellm-proxy"])
 
 
