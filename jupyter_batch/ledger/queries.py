@@ -14,6 +14,7 @@ import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.ledger.kept_shards import FEWEST, KeptShards, Version
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import (
     behind,
@@ -54,6 +55,7 @@ class Queries(Replacing):
         self.folders = Folders(home)
         self._listed: tuple[object, Mark | None] = (None, None)
         self._records: dict[str, JobRecord] = {}  # the oldest first
+        self._kept = KeptShards()
         self.unreadable: dict[str, str] = {}
         """Jobs without a readable record in database or folder, with a message about each."""
         self._unrecovered: dict[str, str] = {}
@@ -217,9 +219,32 @@ class Queries(Replacing):
 
     def shards(self, job: str, *, replaced: bool = False) -> list[ShardRecord]:
         """A job's shards by number; replaced: including those that were cut into smaller ones."""
+        with self._lock:
+            found = self._shards_of(job).values()
+            return [shard for shard in found if replaced or not shard.replaced_by]
+
+    def _shards_of(self, job: str) -> dict[int, ShardRecord]:
+        """All of a job's shards, which are kept if there are many."""
+        if job not in self._kept and len(found := self._read_shards(job)) < FEWEST:
+            return found
+        version = self._version_of(job)  # before the shards: those read may be newer, never older
+        kept = self._kept.get(job, version)
+        if kept is not None:
+            return kept
+        found = self._read_shards(job)
+        is_final = self._connection is not None and not self._connection.in_transaction
+        if version is not None and is_final:
+            self._kept.keep(job, version, found)
+        return found
+
+    def _read_shards(self, job: str) -> dict[int, ShardRecord]:
         rows = self._rows("SELECT number, facts FROM shard WHERE job = ? ORDER BY number", job)
-        found = [self._read_shard(job, number, facts) for number, facts in rows]
-        return [shard for shard in found if replaced or not shard.replaced_by]
+        return {number: self._read_shard(job, number, facts) for number, facts in rows}
+
+    def _version_of(self, job: str) -> Version | None:
+        """The connection and the number of a job's last change."""
+        rows = self._rows("SELECT number FROM change WHERE job = ?", job)
+        return (self._opened, rows[0][0]) if rows else None
 
     def shards_of_all(self) -> dict[str, list[ShardRecord]]:
         """Every job's shards by number, in one read."""

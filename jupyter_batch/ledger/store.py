@@ -19,6 +19,7 @@ from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.status import MOVES, Block, Step
 from jupyter_batch.ledger.folder import has_died, machine
+from jupyter_batch.ledger.kept_shards import Version
 from jupyter_batch.ledger.queries import Event, Queries
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_handle
@@ -118,6 +119,7 @@ class Ledger(Queries):
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
         with self._transaction() as db:
+            before = self._version_of(shard.job) if shard.job in self._kept else None
             stored = leased_shard(db, shard, holder, now)
             if stored is None:
                 return None
@@ -135,10 +137,17 @@ class Ledger(Queries):
                     "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
                     (shard.job, now, shard.number, to, done, moved.note),
                 )
+            after = before and self._version_of(shard.job)
+        if before and after:
+            self._moved(moved, before, after)
         # Before it is sent: it can be found without the database, or with an older copy of it.
         if is_handed_on:
             write_handle(self.folders.of(shard.job), moved)
         return moved
+
+    def _moved(self, shard: ShardRecord, before: Version, after: Version) -> None:
+        with self._lock:
+            self._kept.move(shard, before, after)
 
     def cancel(self, job: str, now: float) -> None:
         """Record the user's cancel of a job; the holder of the lease carries it out."""

@@ -30,6 +30,9 @@ LOOK_SECONDS = 1.0
 """The interval at which the ledger is read for jobs that other processes run."""
 LOOKS = 50
 """The most looks in such an interval at jobs that can't be run here."""
+FEW = 100
+SHOW_SECONDS = 0.0005
+"""The pause for each shard between two snapshots of a job, if it has more than FEW."""
 AT_ONCE = 8
 """The number of shards that run concurrently."""
 LATE = ("late files", 0)
@@ -125,6 +128,8 @@ class Passes(LoopThread, ABC):
         self._renewed = 0.0
         self._elsewhere: set[str] = set()
         self._reopenable: set[str] = set()
+        self._shown_at: dict[str, float] = {}
+        self._show_at: dict[str, float] = {}
         self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -156,8 +161,8 @@ class Passes(LoopThread, ABC):
             if record is None or record.finished_at:
                 self._drop(job)
             elif self.everything or job in self._mine:
-                pause = await self._look(record)
-                self._agenda.at(job, now + pause, now)
+                due = now + await self._look(record)
+                self._agenda.at(job, min(due, self._show_at.get(job, due)), now)
             self._warned.pop(job, None)
         except Exception as e:  # one job's error must not keep the others from their end
             self._agenda.at(job, now + IDLE_SECONDS, now)
@@ -169,6 +174,7 @@ class Passes(LoopThread, ABC):
         self._agenda.drop(job)
         self._leased.discard(job)
         self._elsewhere.discard(job)
+        self._shown_at.pop(job, None)
         if self.watchers.of(job):
             try:
                 self._show(self.ledger.job(job))
@@ -233,9 +239,18 @@ class Passes(LoopThread, ABC):
             self._wake.set()
 
     def _show(self, job: JobRecord) -> None:
-        if self.watchers.of(job.id):
-            shot = snapshot_of(job, self.ledger.shards(job.id), self._clock())
-            self.watchers.show(job.id, shot)
+        """Show a job to its watchers; one of many shards, which takes long, less often."""
+        if not self.watchers.of(job.id):
+            return
+        shards, now = self.ledger.shards(job.id), self._clock()
+        last = self._shown_at.get(job.id, 0.0)
+        due = last + (len(shards) * SHOW_SECONDS if len(shards) > FEW else 0.0)
+        if last <= now < due and not job.finished_at and self.watchers.has_shown(job.id):
+            self._show_at[job.id] = due
+            return
+        self._shown_at[job.id] = now
+        self._show_at.pop(job.id, None)
+        self.watchers.show(job.id, snapshot_of(job, shards, now))
 
 
 def _text(error: BaseException) -> str:

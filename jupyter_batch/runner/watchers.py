@@ -48,6 +48,10 @@ class Watchers:
         """Show the job's state again, changed or not."""
         self._shown.pop(job, None)
 
+    def has_shown(self, job: str) -> bool:
+        """Whether the watchers of a job have seen it, since the last `refresh`."""
+        return job in self._shown
+
     def show(self, job: str, snapshot: Snapshot) -> None:
         """Call the watchers with a snapshot that differs from the last one in more than its time."""
         shown = self._shown.get(job)

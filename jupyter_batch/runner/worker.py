@@ -19,6 +19,7 @@ from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
+from jupyter_batch.providers.backoff import LONGEST as LONGEST_PAUSE
 from jupyter_batch.providers.backoff import is_due
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
@@ -238,8 +239,13 @@ class Worker(Passes):
     ) -> float:
         pause = float("inf")
         for shard in shards:
+            if shard.step is Step.COLLECTED:
+                continue
+            if not job.cancel_at and now < shard.due_at <= now + LONGEST_PAUSE:  # most of many
+                pause = min(pause, shard.due_at - now)
+                continue
             key = (job.id, shard.number)
-            if shard.step is Step.COLLECTED or key in self._tasks or _is_parked(job, shard):
+            if key in self._tasks or _is_parked(job, shard):
                 continue
             if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)

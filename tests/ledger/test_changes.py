@@ -6,9 +6,14 @@ import contextlib
 import shutil
 import sqlite3
 
+import msgspec
+import pytest
+
+from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.status import Step
+from jupyter_batch.ledger import store
 from jupyter_batch.ledger.store import Ledger
-from tests.test_ledger import planned
+from tests.test_ledger import planned, record, shard
 
 HOLDER = "here:1:a"
 
@@ -91,3 +96,51 @@ def test_the_list_follows_what_changed(tmp_path):
         db.execute("UPDATE job SET finished_at = 1 WHERE id = 'jbaaa'")
     other.forget("jbaaa")
     assert both() == ["jbbbb", "jbccc"]
+
+
+def large(ledger, job="jbaaa", count=40):
+    """A job of many shards, leased by HOLDER."""
+    shards = [msgspec.structs.replace(shard(job), number=n, first=n, last=n) for n in range(count)]
+    ledger.plan(record(job), shards, lambda: None)
+    assert ledger.lease(job, HOLDER, 0.0, 30.0)
+
+
+def test_shards_of_a_large_job_are_read_again_only_after_writes_of_others(tmp_path, monkeypatch):
+    """A ledger's own moves change the shards that it keeps; those of another, and a cancel, have them read again."""
+    mine, other = Ledger(tmp_path), Ledger(tmp_path)
+    large(mine)
+    reads = []
+    read = mine._read_shards
+    monkeypatch.setattr(mine, "_read_shards", lambda job: reads.append(job) or read(job))
+
+    def same():
+        assert mine.shards("jbaaa") == Ledger(tmp_path).shards("jbaaa")
+
+    same()
+    reads.clear()
+    for ledger, count in ((mine, 0), (other, 1), (mine, 1)):
+        for number in range(3):
+            (planned_one,) = [s for s in ledger.shards("jbaaa") if s.number == number]
+            assert ledger.move(
+                planned_one, planned_one.step, HOLDER, 1.0, note=f"{ledger} {number}"
+            )
+        same()
+        assert len(reads) == count
+    other.wake("jbaaa")
+    mine.cancel("jbaaa", 2.0)
+    same()
+
+
+def test_a_write_that_failed_leaves_the_kept_shards_as_they_are(tmp_path, monkeypatch):
+    """A move whose transaction is rolled back is not in the kept shards, nor hides a later write under its number."""
+    mine, other = Ledger(tmp_path), Ledger(tmp_path)
+    large(mine)
+    first = mine.shards("jbaaa")[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "encode", lambda _: None)  # NOT NULL
+        with pytest.raises(LedgerError):
+            mine.move(first, Step.SUBMITTING, HOLDER, 1.0)
+    assert mine.shards("jbaaa")[0] == first
+    assert other.move(first, Step.SUBMITTING, HOLDER, 1.0)
+    assert mine.shards("jbaaa")[0].step is Step.SUBMITTING
+    assert mine.move(first, Step.SUBMITTING, HOLDER, 1.0) is None
