@@ -63,7 +63,7 @@ class Harness:
                 **more,
             }
         )
-        (planned,) = plan_all(self.ledger, [Order(ask, self.frame, True)], self.now)
+        (planned,) = plan_all(self.ledger, [Order(ask, self.frame, True, {})], self.now)
         return planned.record.id
 
     async def step(self, seconds=0.0, worker=None):

@@ -123,8 +123,14 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return self.total - self.running
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        return Counts(  # spelled out: each snapshot adds up those of all shards
+            succeeded=self.succeeded + other.succeeded,
+            failed=self.failed + other.failed,
+            expired=self.expired + other.expired,
+            cancelled=self.cancelled + other.cancelled,
+            running=self.running + other.running,
+            reused=self.reused + other.reused,
+            skipped=self.skipped + other.skipped,
         )
 
 

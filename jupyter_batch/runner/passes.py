@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import heapq
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -30,9 +31,8 @@ LOOK_SECONDS = 1.0
 """The interval at which the ledger is read for jobs that other processes run."""
 LOOKS = 50
 """The most looks in such an interval at jobs that can't be run here."""
-FEW = 100
-SHOW_SECONDS = 0.0005
-"""The pause for each shard between two snapshots of a job, if it has more than FEW."""
+FEW, SHARE = 20, 20
+"""A job of more than FEW shards is not shown for SHARE times the time that its last snapshot took."""
 AT_ONCE = 8
 """The number of shards that run concurrently."""
 LATE = ("late files", 0)
@@ -128,8 +128,8 @@ class Passes(LoopThread, ABC):
         self._renewed = 0.0
         self._elsewhere: set[str] = set()
         self._reopenable: set[str] = set()
-        self._shown_at: dict[str, float] = {}
         self._show_at: dict[str, float] = {}
+        self._unshown: dict[str, float] = {}
         self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
 
@@ -162,7 +162,7 @@ class Passes(LoopThread, ABC):
                 self._drop(job)
             elif self.everything or job in self._mine:
                 due = now + await self._look(record)
-                self._agenda.at(job, min(due, self._show_at.get(job, due)), now)
+                self._agenda.at(job, min(due, self._unshown.get(job, due)), now)
             self._warned.pop(job, None)
         except Exception as e:  # one job's error must not keep the others from their end
             self._agenda.at(job, now + IDLE_SECONDS, now)
@@ -174,7 +174,8 @@ class Passes(LoopThread, ABC):
         self._agenda.drop(job)
         self._leased.discard(job)
         self._elsewhere.discard(job)
-        self._shown_at.pop(job, None)
+        self._show_at.pop(job, None)
+        self._unshown.pop(job, None)
         if self.watchers.of(job):
             try:
                 self._show(self.ledger.job(job))
@@ -240,17 +241,19 @@ class Passes(LoopThread, ABC):
 
     def _show(self, job: JobRecord) -> None:
         """Show a job to its watchers; one of many shards, which takes long, less often."""
+        self._unshown.pop(job.id, None)
         if not self.watchers.of(job.id):
             return
-        shards, now = self.ledger.shards(job.id), self._clock()
-        last = self._shown_at.get(job.id, 0.0)
-        due = last + (len(shards) * SHOW_SECONDS if len(shards) > FEW else 0.0)
-        if last <= now < due and not job.finished_at and self.watchers.has_shown(job.id):
-            self._show_at[job.id] = due
+        now, due = self._clock(), self._show_at.get(job.id, 0.0)
+        is_early = due - LONGEST <= now < due
+        if is_early and not job.finished_at and self.watchers.has_shown(job.id):
+            self._unshown[job.id] = due
             return
-        self._shown_at[job.id] = now
-        self._show_at.pop(job.id, None)
+        began = time.thread_time()
+        shards = self.ledger.shards(job.id)
         self.watchers.show(job.id, snapshot_of(job, shards, now))
+        if len(shards) > FEW:
+            self._show_at[job.id] = now + SHARE * (time.thread_time() - began)
 
 
 def _text(error: BaseException) -> str:

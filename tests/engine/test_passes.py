@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
-from jupyter_batch.core.status import Step
+from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.runner.passes import AT_ONCE, LEASE_SECONDS, LONGEST, Agenda
+from jupyter_batch.runner.passes import AT_ONCE, FEW, LEASE_SECONDS, LONGEST, Agenda
 from jupyter_batch.testing.scripted import Scripted
 from tests.engine.test_steps import ScriptedHarness, harness, play, to_the_end
 
@@ -123,3 +124,25 @@ def test_the_agenda_has_each_job_once():
     assert agenda.due(20.0) == ["a"]
     assert agenda.pause(20.0) == LONGEST - 20.0
     assert set(agenda.due(1.0)) == {"a", "b", "c"}, "the clock was set back"
+
+
+def test_a_job_of_many_batches_is_shown_at_intervals_and_at_last(harness):
+    """Its first state is shown, then none until a while has passed, then the state of then, and the end at once."""
+    harness.frame = pd.DataFrame({"t": [f"row {n}" for n in range(FEW + 5)]})
+    harness.provider = Scripted(lambda _: "x", polls=2)
+    job = harness.plan(shard_size=1)
+    shots = []
+    harness.worker.take(job, shots.append)
+
+    async def way():
+        for _ in range(4):
+            await harness.step()
+        assert [shot.state for shot in shots] == [State.PLANNED]
+        for _ in range(2):  # nothing else is due then
+            await harness.step(1.0)
+        assert shots[-1].shards == harness.snapshot(job).shards
+        await to_the_end(harness, job)
+        await harness.step()
+        assert shots[-1].is_complete
+
+    play(way())

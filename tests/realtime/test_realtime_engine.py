@@ -57,7 +57,7 @@ class Harness:
             out="out",
             limits=msgspec.structs.replace(FACTS.limits, requests=10),
         )
-        self.job = plan_all(self.ledger, [Order(ask, frame, True)], self.now)[0].record.id
+        self.job = plan_all(self.ledger, [Order(ask, frame, True, {})], self.now)[0].record.id
         self.worker = self.process()
 
     def process(self) -> Worker:
