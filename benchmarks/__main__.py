@@ -47,7 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     found = {name: measured(name, each, given.rows, given.runs) for name, each in groups.items()}
     calls = None
     if _is_asked("realtime", given.only):
-        calls = _script("benchmarks/realtime.py", str(given.requests))
+        said = _script("benchmarks/realtime.py", str(given.requests)).splitlines()
+        first = next(at for at, line in enumerate(said) if " at once, " in line)  # jobs print, too
+        calls = "\n".join(said[first:])
     profiles = {
         name: _script("-m", "benchmarks", "profile", name, str(given.rows))
         for name in (report.HOT if given.profile else ())

@@ -51,7 +51,7 @@ def table(
     """The figures as Markdown, with the date, the versions and the machine's load."""
     now = datetime.now(UTC).strftime("%d %b %Y, %H:%M UTC")
     parts = [
-        f"{now}; {rows:,} rows, medians of {runs} interleaved runs; Python {platform.python_version()}, "
+        f"{now}; {rows:,} rows, {_of(runs)}; Python {platform.python_version()}, "
         f"{os.cpu_count()} cores, load {loads[0]:.1f} at the start and {loads[1]:.1f} at the end; "
         + ", ".join(_versions())
         + ".",
@@ -62,6 +62,10 @@ def table(
         parts.append(f"### real time\n\n```\n{calls.rstrip()}\n```")
     parts += [f"### profile: {name}\n\n```\n{text}\n```" for name, text in profiles.items()]
     return "\n\n".join(parts)
+
+
+def _of(runs: int) -> str:
+    return "a single run" if runs == 1 else f"medians of {runs} interleaved runs"
 
 
 def _versions() -> list[str]:
