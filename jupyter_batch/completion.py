@@ -99,7 +99,7 @@ def _ledger() -> Ledger:
 
 
 def job_ids(verb: str) -> list[str]:
-    """The ids that a verb takes, newest first: open jobs for cancel, complete ones for forget."""
+    """The ids that a verb takes, newest first: open jobs for cancel and finish, complete ones for forget."""
     ledger = _ledger()
     try:
         records, groups = ledger.jobs(), ledger.groups()
@@ -110,7 +110,11 @@ def job_ids(verb: str) -> list[str]:
         return [record.id for record in records if record.id not in unfinished]
     members = {job for jobs in groups.values() for job in jobs}
     found = {**groups, **{record.id: [record.id] for record in records if record.id not in members}}
-    return [name for name, jobs in found.items() if verb != "cancel" or unfinished & set(jobs)]
+    return [
+        name
+        for name, jobs in found.items()
+        if verb not in ("cancel", "finish") or unfinished & set(jobs)
+    ]
 
 
 SOURCES = Sources(models, job_ids)
@@ -177,7 +181,9 @@ def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
         return _of(token, sources.jobs(words[0]))
     if words[0] == "attach":
         return _of(token, frames(names) if len(words) == 2 else (BY_POSITION,))  # noqa: PLR2004  after verb and id
-    return _of(token, ())
+    if words[0] == "finish" and before == "--mode":
+        return _of(token, ("flex", "realtime"))
+    return _of(token, ("--mode",) if words[0] == "finish" and len(words) == 2 else ())  # noqa: PLR2004
 
 
 def _in_body(body: str, line: str, names: Mapping[str, Any]) -> Offer | None:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from jupyter_batch.config.options import EVERY, RetryParams
+from jupyter_batch.config.options import EVERY, FINISH, AtOnce, RetryParams
 from jupyter_batch.config.resolved import checked
+from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot
@@ -173,7 +174,7 @@ class Job(JobState):
         api_key: str | None,
         max_cost: float | None = None,
         *,
-        at_once: bool = False,
+        at_once: str = "",
         params: Mapping[str, Any] | None = None,
         to: Destination | None = None,
         invalid: bool = False,
@@ -274,7 +275,12 @@ class Job(JobState):
         if concurrency < 1:
             raise OptionError(f"`concurrency` takes a whole number above 0, not {concurrency}")
         record = self._record()
-        at_once = mode is not None and checked(EVERY["mode"], mode) == REALTIME
+        mode = None if mode is None else checked(EVERY["mode"], mode)
+        at_once = mode if mode in (REALTIME, FLEX) else ""
+        if at_once == FLEX:
+            from jupyter_batch.planning.target import check_flex
+
+            check_flex(record.model, record.price or Price())
         if at_once and record.mode == BATCH:
             check_live(
                 record.model,
@@ -305,42 +311,35 @@ class Job(JobState):
         self._report(gone.message or self._answers.message)
         return gone
 
-    def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Job:
-        """Ask the open rows in real time, at the full price, once the batches are surely cancelled.
+    def finish(
+        self,
+        *,
+        mode: AtOnce = "realtime",
+        api_key: str | None = None,
+        max_cost: float | None = None,
+    ) -> Job:
+        """Ask the open rows at once, once the batches are surely cancelled.
 
-        Rows that the batch has answered by then are kept, and not paid again. Returns at once. A complete job asks its
-        unanswered rows, as `retry()` does. max_cost: US dollars that the rest may cost; default: the rest of the job's
-        own. Raises InputError where no row is left, and OptionError where it may cost more; the batch is not cancelled
-        then.
+        Rows that are answered by then are kept, and not paid again. Returns at once. A complete job asks its
+        unanswered rows, as `retry()` does. mode: "realtime" at the full price, "flex" at the batch price in the
+        provider's flex tier. max_cost: US dollars that the rest may cost; default: the rest of the job's own. Raises
+        InputError where no row is left, and OptionError where it may cost more; nothing is cancelled then.
         """
         from jupyter_batch.planning.max_cost import spent
 
+        mode = checked(FINISH[0], mode)
+        self._check_finish(api_key, max_cost, mode)
         if self.is_complete:
-            return self._retried(api_key, max_cost, at_once=True)
-        self._check_finish(api_key, max_cost)
+            return self._retried(api_key, max_cost, at_once=mode)
         record, shards, _ = self._read()
-        if record.mode == BATCH:
+        if record.mode not in (REALTIME, mode):
             if max_cost is not None:
                 self._here.ledger.amend(
                     record.id, max_cost=spent(record, shards, of_open=False) + max_cost
                 )
-            self._here.ledger.rush(record.id, time.time(), after_cancel=True)
+            self._here.ledger.rush(record.id, time.time(), to=mode, after_cancel=True)
         self._follow(api_key)
         return self
-
-    def _check_finish(self, api_key: str | None = None, max_cost: float | None = None) -> None:
-        """Raise where the open rows can't be asked in real time, before they are cancelled."""
-        from jupyter_batch.planning.retry import check_rest
-
-        record, shards, _ = self._read()
-        if record.mode == BATCH and not record.finished_at:
-            check_live(
-                record.model,
-                record.provider,
-                record.api_base,
-                api_key or self._here.key_of(self.id),
-            )
-            check_rest(self._here.ledger, record, shards, max_cost)
 
     def resume(self, *, api_key: str | None = None, send_again: bool = False) -> Job:
         """Continue a job that waits for a key, for quota or for a provider.

@@ -182,6 +182,17 @@ class JobState(Handle):
         prices = self._prices.look(self._here.ledger, record, shards)
         return with_prices(seen, prices, offered)
 
+    def _check_finish(
+        self, api_key: str | None, max_cost: float | None, mode: str = "realtime"
+    ) -> None:
+        """Raise where the open rows can't be asked at once, before they are cancelled."""
+        from jupyter_batch.planning.retry import check_finish
+
+        record, shards, _ = self._read()
+        key = api_key or self._here.key_of(self.id)
+        ledger = self._here.ledger
+        check_finish(ledger, record, shards, mode=mode, api_key=key, max_cost=max_cost)
+
     def _usual(self, record: JobRecord, shards: list[ShardRecord]) -> Wait | None:
         """The usual wait for its largest batch, read once; None for a complete job."""
         if self._salvaged is not None or record.finished_at:

@@ -156,6 +156,8 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     given: dict[str, Any] = {}
     if verb == "retry":
         given, rest = read_retry(rest, names)
+    elif verb == "finish" and rest[1:2] == ["--mode"] and len(rest) == 3:  # noqa: PLR2004 - ID --mode MODE
+        given, rest = {"mode": rest[2]}, rest[:1]
     elif verb == "attach" and BY_POSITION in rest:
         given, rest = {"by_position": True}, [word for word in rest if word != BY_POSITION]
     _check_words(verb, rest)
@@ -175,6 +177,8 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
         return job.errors
     if verb == "retry":
         return job.retry(**given)
+    if verb == "finish":
+        return job.finish(**given)
     if verb == "cancel":
         job.cancel()
     return job

@@ -21,12 +21,12 @@ from jupyter_batch.core.errors import ColumnError, KeyMissingError, ModelError, 
 from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.schema import suffixed
 from jupyter_batch.notebook import kernel
-from jupyter_batch.planning.one_key import check_one_place
+from jupyter_batch.planning.target import check_one_place
 from jupyter_batch.providers.keys import NO_KEY
 from jupyter_batch.providers.model_names import full_name
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.registry import RECORDS
-from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.providers.table import BATCH
 from jupyter_batch.row_files.row_sources import space_of
 from jupyter_batch.runner.process import Session, session
 from jupyter_batch.schema import read as read_schema
@@ -163,23 +163,29 @@ def destination_of(job: JobRecord, given: dict[str, Any]) -> Destination:
     given: model, and api_key, api_base, where the call has them. Raises an InputError.
     """
     from jupyter_batch.planning.escalation import Destination
-    from jupyter_batch.planning.resolve import target_of
+    from jupyter_batch.planning.target import target_of
 
     configured = settings.read()
     given = full_names({name: value for name, value in given.items() if value is not None}, None)
     if str(given["model"]).partition("/")[0] == job.provider:
         own = {"api_base": job.api_base, "api_version": job.api_version, **job.cloud}
         given = {**{name: value for name, value in own.items() if value is not None}, **given}
-    if job.mode == REALTIME:
-        given["mode"] = REALTIME
+    if job.mode != BATCH:
+        given["mode"] = job.mode
     opts = resolve(given, configured)
     target = target_of(opts, None)
     limits = target.limits.at_most(job.shard_size)
     return Destination(
         model=opts.model,
         space=space_of(target.place, target.provider, target.endpoint),
-        price=price_of(opts.model, mode=target.mode, api_base=target.api_base, given=opts.prices),
-        **{**target._asdict(), "limits": limits},
+        price=price_of(
+            opts.model,
+            mode=target.mode,
+            api_base=target.api_base,
+            given=opts.prices,
+            service_tier=job.tier,
+        ),
+        **{**target._asdict(), "limits": limits, "rush_to": job.rush_to},
     )
 
 

@@ -82,6 +82,20 @@ def run_cancel(asked: argparse.Namespace) -> int:
     return 0 if reached else 1
 
 
+def run_finish(asked: argparse.Namespace) -> int:
+    """Have what is open asked at once; `watch`, or this command until the batches are cancelled, does it."""
+    from jupyter_batch import jobs
+    from jupyter_batch.config.magic_line import values
+    from jupyter_batch.config.options import FINISH
+
+    jobs.name_address(asked.api_base)
+    job = jobs.open_job(asked.id, follow=False)
+    job.finish(**values(asked, FINISH, {}))
+    print_job(job)
+    print("`jupyter batch watch` asks the rest, and fetches the answers.", file=sys.stderr)
+    return 0
+
+
 def run_retry(asked: argparse.Namespace) -> int:
     """Retry, and wait until each of the new batches was sent, or waits for quota or the provider."""
     from jupyter_batch import jobs

@@ -72,6 +72,14 @@ def _retry_arguments(sub: argparse.ArgumentParser) -> None:
     add_retry(sub)
 
 
+def _finish_arguments(sub: argparse.ArgumentParser) -> None:
+    from jupyter_batch.config.magic_line import add_all
+    from jupyter_batch.config.options import FINISH
+
+    _id_and_base(sub)
+    add_all(sub, FINISH)
+
+
 def _of_module(name: str) -> Callable[[argparse.ArgumentParser], None]:
     """The arguments that a module adds; imported only where the command is chosen."""
 
@@ -120,6 +128,11 @@ COMMANDS = {
     ),
     "cancel": Command(
         actions.run_cancel, "cancel a job at the provider; finished rows are kept", _id_and_base
+    ),
+    "finish": Command(
+        actions.run_finish,
+        "ask what is open of a job now: in real time at the full price, or on the flex tier",
+        _finish_arguments,
     ),
     "retry": Command(
         actions.run_retry,

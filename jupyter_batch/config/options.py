@@ -19,7 +19,8 @@ from jupyter_batch.core.kept import KINDS as KEPT
 
 Models = list[str] | tuple[str, ...] | Col
 """Several models: the call gives a Group, with a job for each."""
-Mode = Literal["auto", "batch", "realtime"]
+Mode = Literal["auto", "batch", "realtime", "flex"]
+AtOnce = Literal["realtime", "flex"]
 MissingCells = Literal["skip", "send", "raise"]
 TemplateKind = Literal["braces", "jinja"]
 Cache = Literal["system", "system_and_tools"]
@@ -193,8 +194,9 @@ class _JobOptions(TypedDict, total=False):
         Mode | None,
         t.choice(Mode),
         Option(
-            "batch: at the batch price; realtime: asked at once, at the "
-            "full price; auto: batch, and real time only where that costs nothing",
+            "batch: at the batch price; realtime: asked at once, at the full price; flex: asked at "
+            "once at the batch price, in the provider's flex tier, which may have no room for a "
+            "while; auto: batch, and real time only where that costs nothing",
             "auto",
         ),
     ]
@@ -219,7 +221,7 @@ class _JobOptions(TypedDict, total=False):
         t.PRICES,
         Option(
             "prices of models that are in no price list, by model, in US dollars per million tokens: "
-            f"{', '.join(KINDS)}; realtime holds the same for real time (default: %config LLMBatch.prices)"
+            f"{', '.join(KINDS)}; realtime and flex hold the same for these modes (default: %config LLMBatch.prices)"
         ),
     ]
     poll_interval: Annotated[
@@ -232,6 +234,15 @@ class _JobOptions(TypedDict, total=False):
         t.DEADLINE,
         Option(
             "rows that are unfinished by then are cancelled at the provider and asked in real time, at the full price"
+        ),
+    ]
+    deadline_mode: Annotated[
+        AtOnce | None,
+        t.choice(AtOnce),
+        Option(
+            "how the rest is asked then: realtime, or flex, at the batch price in the provider's "
+            "flex tier, without a bound on the time",
+            "realtime",
         ),
     ]
     completion_window: Annotated[
@@ -321,3 +332,8 @@ CHAT_PARAMS = declared(RetryParams)
 (VECTOR_OUT,) = declared(_VectorOut)
 EMBED_PARAMS = declared(Vectors, RequestFields)
 EVERY: dict[str, Option] = {option.name: option for option in OPTIONS + CHAT_PARAMS}
+FINISH = [
+    EVERY["deadline_mode"]._replace(name="mode", help="realtime, or flex, at the batch price"),
+    EVERY["max_cost"]._replace(help="US dollars that the rest may cost"),
+]
+"""The options of `finish`."""

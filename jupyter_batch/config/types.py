@@ -127,11 +127,15 @@ def _body(value: Any) -> dict[str, Any]:
     return made
 
 
+_OF_A_MODE = ("realtime", "flex")
+"""The keys of prices in another mode than the job's."""
+
+
 def _prices(value: Any) -> dict[str, dict[str, Any]]:
     """Return prices by model; under "" where one price is given for any model."""
     if not isinstance(value, Mapping) or not value:
         raise ValueError
-    if {*KINDS, "realtime"} >= set(value):
+    if {*KINDS, *_OF_A_MODE} >= set(value):
         value = {"": value}
     return {_line(model) if model else "": _price(rates) for model, rates in value.items()}
 
@@ -141,7 +145,7 @@ def _price(rates: Any, *, live: bool = True) -> dict[str, Any]:
         raise ValueError
     made: dict[str, Any] = {}
     for kind, rate in rates.items():
-        if kind == "realtime" and live:
+        if kind in _OF_A_MODE and live:
             made[kind] = _price(rate, live=False)
         elif kind in KINDS:
             made[kind] = _number(rate, 0)

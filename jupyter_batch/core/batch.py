@@ -20,8 +20,9 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     whole batch failed, the first few and a count. quota: refused since too much is enqueued; a
     retry can work. spent: refused because the account's quota or credit is used up. input_file:
     refused because its request file is missing, or not processed yet. limit: the limit that its
-    refusal states. ended_at: when it ended, if the provider reports it. tag: the metadata that the
-    batch was created with. endpoint: its requests' path, if reported.
+    refusal states. shed: requests that wait for their service tier to have capacity. ended_at: when
+    it ended, if the provider reports it. tag: the metadata that the batch was created with.
+    endpoint: its requests' path, if reported.
     """
 
     id: str
@@ -34,6 +35,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     completed: int = 0
     failed: int = 0
+    shed: int = 0
     created_at: float | None = None
     expires_at: float | None = None
     ended_at: float | None = None

@@ -86,19 +86,51 @@ class Tariff(msgspec.Struct, frozen=True, kw_only=True):
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """A model's token prices in a batch and in realtime, stored with the job at its submission.
 
-    batch, standard: None where unknown. source: the price's origin, in a few words. longest: the
-    model's maximum output tokens, where known, which bounds an estimate without max_tokens. Fees
-    other than for tokens (searches) are not included.
+    batch, standard: None where unknown. tiers: in realtime, by service tier ("flex", "priority");
+    None in jobs stored before the tiers were known, whose `standard` is that of the requested one.
+    source: the price's origin, in a few words. longest: the model's maximum output tokens, where
+    known, which bounds an estimate without max_tokens. Fees other than for tokens (searches) are
+    not included.
     """
 
     batch: Tariff | None = None
     standard: Tariff | None = None
+    tiers: dict[str, Tariff] | None = None
     source: str = ""
     longest: int | None = None
 
-    def paid(self, mode: str) -> Tariff | None:
-        """Return the tariff of a job of this mode ("batch" or "realtime")."""
-        return self.batch if mode == "batch" else self.standard
+    def paid(self, mode: str, tier: str = "") -> Tariff | None:
+        """Return the tariff of a job of this mode, and in realtime of this service tier."""
+        return self.batch if mode == "batch" else self.served(FLEX if mode == FLEX else tier)
+
+    @property
+    def flex(self) -> Tariff | None:
+        """Return the tariff of the flex tier; None where unknown."""
+        return (self.tiers or {}).get(FLEX)
+
+    def served(self, tier: str | None, asked: str = "") -> Tariff | None:
+        """Return the tariff of an answer that names this service tier; asked: the requested one.
+
+        A name without a price of its own, such as Groq's "on_demand", leaves the requested tier.
+        """
+        if self.tiers is None:
+            return self.standard
+        tier = asked if (tier or "").lower() not in _NAMED_TIERS else tier
+        tier = (tier or "").lower()
+        if tier in USUAL_TIERS:
+            return self.standard
+        return self.tiers.get(_TIER_OF.get(tier, tier))
+
+
+FLEX = "flex"
+"""The service tier at the price of a batch."""
+USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand"})
+"""Names of the tier at the full price: OpenAI's, Gemini's, Anthropic's, Groq's."""
+PRICED_TIERS = (FLEX, "priority")
+"""Tiers that litellm's list has prices of."""
+_TIER_OF = {"fast": "priority"}
+_NAMED_TIERS = {"default", "standard", "scale", *PRICED_TIERS, *_TIER_OF}
+"""Tiers that an answer was served at. OpenAI's "scale" is prepaid: its price is unknown."""
 
 
 FREE = Tariff(rates=Rates(**dict.fromkeys(KINDS, 0.0)))

@@ -167,12 +167,14 @@ class RateLimitError(ProviderError):
     """429: too many requests.
 
     queue: the limit is on open work (enqueued tokens, batches) and passes when batches end.
-    spent: the account's quota, credit or budget is used up, until the user acts.
+    spent: the account's quota, credit or budget is used up, until the user acts. capacity: the
+    service tier has no room now.
     """
 
     transient = True
     queue = False
     spent = False
+    capacity = False
 
 
 class NotFoundError(ProviderError):

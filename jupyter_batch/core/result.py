@@ -82,6 +82,7 @@ class Result(msgspec.Struct, frozen=True):
     unbilled: an error instead of an answer, so nothing was billed although no usage is reported.
     finish: why the model stopped (core/finish.py), also for a failure; None where not reported.
     stop: the provider's own finish reason, if the answer is not plain.
+    tier: the service tier that the answer names.
     calls: the tool calls of the answer; `value` is then `ToolCalls.as_text`.
     """
 
@@ -95,6 +96,7 @@ class Result(msgspec.Struct, frozen=True):
     unbilled: bool = False
     calls: ToolCalls | None = None
     stop: str | None = None
+    tier: str | None = None
 
     def __post_init__(self) -> None:
         """Mask keys repeated in a reason; stored answers hold none (http/masked_stream.py)."""

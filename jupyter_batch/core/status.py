@@ -139,7 +139,8 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
 
     realtime: its batch is a run on this disk, with an id of ours. held: it waits for a transient
     limit ("queue" or "rate"). alone: it was repeatedly refused for
-    that with no other open batch in this ledger. until: when it gives up; 0 for never.
+    that with no other open batch in this ledger. until: when it gives up; 0 for never. shed: its
+    requests that wait for their service tier to have capacity.
     """
 
     number: int
@@ -155,6 +156,7 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     held: str = ""
     alone: bool = False
     until: float = 0.0
+    shed: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +172,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A job's data for display at one moment. Times: seconds since the epoch; durations: seconds.
 
     bill: of collected results; None without any. keeps_until: when the provider deletes what is not
-    yet fetched, or its copy if collected. deadline: when open rows are sent in realtime. expected,
+    yet fetched, or its copy if collected. mode: batch, realtime or flex; deadline: when open rows are
+    sent in the mode `deadline_mode`. expected,
     most: the cost of the whole job as estimated, and its upper bound, US dollars. prices: the cost
     of each of `offers` that costs money. answers: the first ones, with their rows. examples: a row
     for a reason in `reasons`. offers: the user's actions besides cancel: `retry`, `finish`,
@@ -201,7 +204,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     collected: bool = False
     expires_at: float | None = None
     keeps_until: float | None = None
+    mode: str = "batch"
     deadline: float | None = None
+    deadline_mode: str = "realtime"
     shards: tuple[ShardView, ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None

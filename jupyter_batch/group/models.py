@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 
 from jupyter_batch import buttons
-from jupyter_batch.config.options import RetryParams
+from jupyter_batch.config.options import AtOnce, RetryParams
 from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRetryError
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.result import Result, Usage
@@ -23,7 +23,7 @@ from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.linked_jobs import name_of
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.merging.labelled import choose_into
-from jupyter_batch.planning.one_key import keys_by_job, member_of
+from jupyter_batch.planning.target import keys_by_job, member_of
 from jupyter_batch.results.agreement import comparison, side_by_side, without_suffix
 from jupyter_batch.runner.process import Session
 
@@ -177,7 +177,7 @@ class Group(Handle):
         """
         keys = self._keys(api_key) if model is None else dict.fromkeys(self._keys(None), api_key)
         more: dict[str, Any] = {"model": model, "invalid": invalid, "api_base": api_base, **params}
-        share = self._share(max_cost)
+        share = max_cost and max_cost / len(self.jobs)
         if max_cost is not None and model is None and not invalid:
             from jupyter_batch.planning.retry import plan_all_again
 
@@ -186,17 +186,21 @@ class Group(Handle):
             share = None
         return self._retried(lambda job: job.retry(api_key=keys[job.id], max_cost=share, **more))
 
-    def finish(self, *, api_key: str | None = None, max_cost: float | None = None) -> Group:
-        """Ask the open rows of each job in real time, at the full price; complete jobs ask their unanswered rows.
+    def finish(
+        self,
+        *,
+        mode: AtOnce = "realtime",
+        api_key: str | None = None,
+        max_cost: float | None = None,
+    ) -> Group:
+        """`Job.finish` of each job, or of none. max_cost: of all together, in equal shares.
 
-        Returns the group itself, or, where a job was complete, a group with the job that continues it. max_cost: US
-        dollars that all may cost together, in equal shares; default: the rest of each job's own. Raises InputError
-        where no row is left, and OptionError where a job may cost more than its share; nothing is cancelled then.
+        Returns the group itself, or, where a job was complete, a group with the job that continues it.
         """
-        share, keys = self._share(max_cost), self._keys(api_key)
+        most, keys = max_cost and max_cost / len(self.jobs), self._keys(api_key)
         for job in self.jobs:
-            job._check_finish(keys[job.id], share)
-        return self._retried(lambda job: job.finish(api_key=keys[job.id], max_cost=share))
+            job._check_finish(keys[job.id], most, mode)
+        return self._retried(lambda job: job.finish(mode=mode, api_key=keys[job.id], max_cost=most))
 
     def _keys(self, api_key: str | None) -> Mapping[str, str | None]:
         """The given key, by job. Raises OptionError where it is not clear which job it is for."""
@@ -204,9 +208,6 @@ class Group(Handle):
             api_key,
             [member_of(job._record(), lacks_key=job.blocked == Block.KEY) for job in self.jobs],
         )
-
-    def _share(self, max_cost: float | None) -> float | None:
-        return None if max_cost is None else max_cost / len(self.jobs)
 
     @property
     def files(self) -> list[Path]:
@@ -247,7 +248,7 @@ class Group(Handle):
                 concurrency=concurrency,
                 rerun=rerun,
                 mode=mode,
-                max_cost=self._share(max_cost),
+                max_cost=max_cost and max_cost / len(self.jobs),
                 api_key=keys[job.id],
             )
             for job in self.jobs

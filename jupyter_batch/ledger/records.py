@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.cost import Bill, Price
+from jupyter_batch.core.cost import FLEX, Bill, Price, Tariff
 from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.refusals.stated_limit import StatedLimit
@@ -28,6 +28,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     billed: rows that were answered and billed, whether their answer is usable or not. missing: rows
     that the provider counted, but that its result files lacked when last fetched.
     reported: the tokens of the batch as a whole, by the provider; usage: the sum of its lines.
+    shed: requests that wait for their service tier to have capacity, when it was polled last.
     kept: the files with its results on this disk: (name, bytes, CRC-32). refetch: a file is fetched
     although one is here, since that one lacks rows or is damaged; lost: the name of the file that
     was missing or damaged.
@@ -93,6 +94,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     alone: int = 0
     billed: int = 0
     missing: int = 0
+    shed: int = 0
     kept: tuple[tuple[str, int, int], ...] = ()
     refetch: bool = False
     fetched_at: float = 0.0
@@ -162,6 +164,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
             provider_status=self.provider_status,
             counts=self.row_counts(),
             note=self.note,
+            shed=self.shed if self.step is Step.RUNNING else 0,
             expires_at=self.expires_at,
             blocked=self.blocked_by,
             held=self.held if self.step is Step.WAITING else "",
@@ -185,9 +188,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     dedup scope: within it, equal requests are duplicates. alone: it takes no other job's answers
     (`reuse=False`).
     shard_size: the most requests in a batch, if the user set it. keyless: it was submitted without
-    a key, to a server on this machine. pace: in realtime, how many calls at once and a minute.
+    a key, to a server on this machine. tier: the user's own service_tier. pace: in realtime, how
+    many calls at once and a minute.
     headers, tool_names: wire data that is not in the request files. deadline: when open rows are
-    cancelled and sent in realtime (rush_at: since when); 0 for never. overdue: why the deadline had
+    cancelled and sent in the mode `rush_to` (rush_at: since when); 0 for never. overdue: why the deadline had
     no effect.
     adopted: found at the provider, where another ledger sent it; nothing of it is sent from here.
     own_ids: the custom ids of its batches are those of its index (row_files/own_ids.py).
@@ -234,6 +238,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     notebook: str | None = None
     framed: bool = True
     mode: str = "batch"
+    tier: str = ""
     pace: dict[str, float] = {}
     api_version: str | None = None
     cloud: dict[str, str] = {}
@@ -270,12 +275,23 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     overdue: str = ""
     cancel_at: float = 0.0
     rush_at: float = 0.0
+    rush_to: str = "realtime"
     finished_at: float = 0.0
     message: str = ""
     unconnected: bool = False
     blocked_by: Block | None = None
     holder: str | None = None
     lease_until: float = 0.0
+
+    @property
+    def asked_tier(self) -> str:
+        """The service tier of its requests in realtime; "" without one."""
+        return FLEX if self.mode == FLEX else self.tier
+
+    @property
+    def tariff(self) -> Tariff | None:
+        """The prices of its requests; None where unknown."""
+        return None if self.price is None else self.price.paid(self.mode, self.asked_tier)
 
     @property
     def frame_rows(self) -> int:
@@ -309,6 +325,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             "deadline": 0.0,
             "cancel_at": 0.0,
             "rush_at": 0.0,
+            "rush_to": "realtime",
             "finished_at": 0.0,
             "message": "",
             "unconnected": False,

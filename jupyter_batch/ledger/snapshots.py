@@ -47,7 +47,7 @@ def snapshot_of(
         "collected": _all_collected(shards) and bool(job.finished_at or not job.rush_at),
         "expires_at": _expires_at(shards),
         "keeps_until": _kept_until(shards),
-        "shards": tuple(shard.view(realtime=job.mode == "realtime") for shard in shards),
+        "shards": tuple(shard.view(realtime=job.mode != "batch") for shard in shards),
         "input_tokens": usage.input_tokens if usage else None,
         "output_tokens": usage.output_tokens if usage else None,
         "bill": job.bill(shards),
@@ -56,6 +56,8 @@ def snapshot_of(
         "message": _message(job, counts),
         "reasons": _reasons(shards),
         "cuts": added([job.cuts, *(shard.cuts for shard in shards)]),
+        "mode": job.mode,
+        "deadline_mode": job.rush_to,
         "deadline": None if job.cancel_at or job.finished_at else job.deadline or None,
         "most": job.most,
         "equal": sum(max(0, s.counts.reused - s.joined) for s in shards if s.counts is not None),
@@ -159,15 +161,16 @@ JOBS = 100
 """The most jobs that are read, the newest first."""
 
 
-def wait_like(ledger: Ledger, job: JobRecord, requests: int) -> Wait | None:
-    """The usual wait for a batch of so many requests of a job's model; None without history. Raises LedgerError."""
-    if job.mode != "batch":
-        return None
+def wait_like(ledger: Ledger, job: JobRecord, requests: int, mode: str = "") -> Wait | None:
+    """The usual wait for so many requests of a job's model; None without history. Raises LedgerError.
+
+    mode: by default the job's own.
+    """
     like = (
         other
         for other in ledger.jobs()
         if other.finished_at
-        and other.mode == job.mode
+        and other.mode == (mode or job.mode)
         and (other.provider, other.body_model, other.api_base, other.endpoint)
         == (job.provider, job.body_model, job.api_base, job.endpoint)
     )

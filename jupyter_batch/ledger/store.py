@@ -158,8 +158,10 @@ class Ledger(Queries):
             )
             self._wake(db, job)
 
-    def rush(self, job: str, now: float, *, after_cancel: bool = False) -> None:
-        """Record that open rows are to be cancelled, and sent in realtime.
+    def rush(
+        self, job: str, now: float, *, to: str = "realtime", after_cancel: bool = False
+    ) -> None:
+        """Record that open rows are to be cancelled, and sent in the mode `to`.
 
         after_cancel: also for a job that is being cancelled already.
         """
@@ -173,6 +175,7 @@ class Ledger(Queries):
                     "UPDATE job SET rush_at = ? WHERE id = ? AND rush_at = 0 AND finished_at = 0",
                     (now, job),
                 )
+            self._change(db, job, rush_to=to)
             self._wake(db, job)
 
     def wake(self, job: str) -> None:

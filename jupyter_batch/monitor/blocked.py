@@ -8,6 +8,8 @@ from jupyter_batch.core.status import Block, Blocked, ShardView, Snapshot
 from jupyter_batch.monitor.words import clock
 
 QUOTA = "waiting for quota"
+WAYS = {"batch": "in a batch", "flex": "on the flex tier", "realtime": "in real time"}
+"""How requests are asked, by mode."""
 _NO_BATCH_API = (
     "the server has no batch API at this address{why}. If api_base lacks its /v1, or names a path such as "
     '/v1/chat/completions, correct it; else mode="realtime" asks request by request, and `jupyter batch serve '
@@ -80,11 +82,23 @@ def limits(shot: Snapshot, tz: tzinfo | None) -> list[str]:
             many = len(held) if len({shard.note for shard in held}) > 1 else 1
             gives_up = _moment(first.until, shot, tz)
             lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
+    if shed := sum(shard.shed for shard in shot.shards):
+        lines.append(_waits_for_tier(shed))
     return lines
+
+
+def _waits_for_tier(requests: int) -> str:
+    rows = "1 request waits" if requests == 1 else f"{requests:,} requests wait"
+    return (
+        f"{rows} for the flex tier, which has no room now: nothing is billed for that, and it is asked again until it "
+        "has; job.finish() asks the rest in real time, at the full price"
+    )
 
 
 def note_of(shard: ShardView) -> str:
     """A shard's message."""
+    if shard.shed:
+        return f"waiting for the flex tier ({shard.shed:,})"
     if shard.blocked is not None:
         return f"blocked ({shard.blocked}): {shard.note}"
     return waits(shard.note) if shard.held else shard.note

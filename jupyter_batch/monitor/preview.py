@@ -58,11 +58,16 @@ def html(facts: Sequence[tuple[str, str]], prompts: Sequence[Prompt]) -> str:
     return f'{STYLE}<div class="jb jb-card jb-static {style.AS_TEXT}">{table}{first}</div>'
 
 
-def wait(usual: Wait | None) -> list[tuple[str, str]]:
+def usual(wait: Wait | None) -> list[str]:
+    """`usually 4 to 20 min`, if it is known."""
+    return [] if wait is None else [usually(wait.low, wait.high)]
+
+
+def wait(known: Wait | None) -> list[tuple[str, str]]:
     """The line about the usual wait, if it is known: `ready: usually 4 to 20 min (12 earlier batches)`."""
-    if usual is None:
+    if known is None:
         return []
-    return [("ready", f"{usually(usual.low, usual.high)} ({usual.batches} earlier batches)")]
+    return [("ready", f"{usually(known.low, known.high)} ({known.batches} earlier batches)")]
 
 
 def body(sent: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -79,3 +84,17 @@ def dollars(cost: Range) -> str:
     if cost.high is None:
         return f"at least {money(cost.low)}"
     return money(cost.low) if cost.low == cost.high else f"{money(cost.low)} to {money(cost.high)}"
+
+
+def saved(saves: Range, *, unlimited: bool) -> str:
+    """The cost that reuse saves; the upper end means nothing where no answer's length is limited."""
+    if saves.low is not None and saves.low != saves.high and unlimited:
+        return f"at least {money(saves.low)}"
+    return dollars(saves)
+
+
+def max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
+    """The line about the limit, if there is one."""
+    refused = "it would be refused"
+    within = {True: "it would be sent", False: refused, None: f"{refused}: no estimate"}
+    return [] if limit is None else [("max_cost", f"{money(limit)}: {within[fits]}")]

@@ -13,7 +13,7 @@ import msgspec
 
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor import phrases
-from jupyter_batch.monitor.blocked import blocks, limits, note_of
+from jupyter_batch.monitor.blocked import WAYS, blocks, limits, note_of
 from jupyter_batch.monitor.progress_curve import curve
 from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span, usually
 
@@ -281,7 +281,7 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
     spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
     parts = [f"{spent}since {at(shot.created_at)}", eta or _usual(shot)]
     if shot.deadline is not None:
-        parts.append(f"the rest in real time from {at(shot.deadline)} on")
+        parts.append(f"the rest {WAYS[shot.deadline_mode]} from {at(shot.deadline)} on")
     if shot.expires_at is not None and not shot.state.is_ending:
         parts.append(
             f"{'expires' if shot.now < shot.expires_at else 'was to expire'} {at(shot.expires_at)}"
@@ -297,7 +297,7 @@ def _model(shot: Snapshot) -> str:
     name = clean(shot.called, 100) or name
     sent = [shard for shard in shot.shards if shard.batch_id]
     live = bool(sent) and all(shard.realtime for shard in sent)
-    return f"{name}, in real time" if live else name
+    return f"{name}, {WAYS.get(shot.mode, WAYS['realtime'])}" if live else name
 
 
 def _tokens(shot: Snapshot) -> str:

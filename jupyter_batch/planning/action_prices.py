@@ -121,7 +121,7 @@ def _prices(
     bound: Estimate | None,
 ) -> Prices:
     price = job.price or Price()
-    paid = price.paid(job.mode)
+    paid = job.tariff
     if job.finished_at:
         lost = sum(map(_lost, chosen))
         size = sum(shard.bytes * _lost(shard) / shard.requests for shard in chosen)
@@ -143,7 +143,7 @@ def _prices(
         None if spent is None or cost is None else spent + cost for cost in (rest.about, rest.most)
     ]
     most = job.most if job.most is not None or not rest.limited else whole[1]
-    return Prices(whole[0], most, (finish,) if job.mode == "batch" else ())
+    return Prices(whole[0], most, (finish,) if job.mode != "realtime" else ())
 
 
 def spend(

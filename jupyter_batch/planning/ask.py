@@ -53,12 +53,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     framed: bool = True
     endpoint: str = CHAT
     mode: str = "batch"
+    tier: str = ""
     pace: dict[str, float] = {}
     api_version: str | None = None
     cloud: dict[str, str] = {}
     price: Price | None = None
     max_cost: float | None = None
     deadline: float | None = None
+    rush_to: str = "realtime"
     versions: dict[str, str] = {}
 
 

@@ -61,6 +61,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     space: str
     price: Price | None
     limits: Limits
+    rush_to: str = "realtime"
 
     def moved(self, job: JobRecord) -> JobRecord:
         """The record of a job there."""

@@ -90,8 +90,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """The estimate of drafted requests; costs in US dollars, None where not known.
 
     output: tokens of the answers; `high` is the limit by max_tokens, else by the model. usual:
-    tokens of an earlier answer of such a job, if any. cost: in the job's mode; batch, realtime: in
-    either mode. likely: the cost with usual answers. longest: the most tokens of an answer.
+    tokens of an earlier answer of such a job, if any. cost: in the job's mode; batch, flex,
+    realtime: in each mode. likely: the cost with usual answers. longest: the most tokens of an answer.
     unlimited: some request has no max_tokens. assumed: the model's own limit is not known either,
     LONGEST was used.
     """
@@ -102,6 +102,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     usual: float | None
     cost: Range
     batch: Range
+    flex: Range
     realtime: Range
     likely: float | None
     longest: int
@@ -152,7 +153,7 @@ def estimated(
     if record.endpoint.endswith("/embeddings"):
         most, usual, limits = 0, None, [0]
     output = Range(0.0, float(most))
-    batch, live = (
+    cost, batch, flex, live = (
         estimate(
             tariff,
             requests,
@@ -160,14 +161,14 @@ def estimated(
             longest_input=tokens.longest,
             output_tokens=output,
         )
-        for tariff in (price.batch, price.standard)
+        for tariff in (record.tariff, price.batch, price.flex, price.standard)
     )
     answers = None if usual is None else usual * requests
     likely = (
         None
         if answers is None
         else estimate(
-            price.paid(record.mode),
+            record.tariff,
             requests,
             input_tokens=Range(tokens.count, tokens.count),
             longest_input=0,
@@ -179,8 +180,9 @@ def estimated(
         tokens=tokens,
         output=output,
         usual=usual,
-        cost=live if price.paid(record.mode) is price.standard else batch,
+        cost=cost,
         batch=batch,
+        flex=flex,
         realtime=live,
         likely=likely,
         longest=max(each, default=0) if most else 0,
@@ -191,7 +193,7 @@ def estimated(
 
 def is_free(record: JobRecord) -> bool:
     """Whether requests cost nothing, whatever their number."""
-    return record.price is not None and record.price.paid(record.mode) == FREE
+    return record.tariff == FREE
 
 
 def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:

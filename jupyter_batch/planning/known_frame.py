@@ -34,6 +34,8 @@ _NOT_ASKED = frozenset(
         "price",
         "max_cost",
         "deadline",
+        "rush_to",
+        "tier",
     }
 )
 """The fields of `Ask` that are not part of a request; the prompt is digested by its texts."""

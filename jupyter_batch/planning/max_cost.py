@@ -75,7 +75,7 @@ def all_within(ledger: Ledger, drafts: Sequence[Priced], *, hint: str = "") -> l
 
 def _check_price(record: JobRecord) -> None:
     """Raise OptionError for a job with max_cost whose price is not known."""
-    if record.price is None or record.price.paid(record.mode) is None:
+    if record.tariff is None:
         raise OptionError(
             f"max_cost={record.max_cost:g}: what {record.model} costs is not known, so nothing was sent; give its "
             f'price, in US dollars per million tokens: prices={{"{record.model}": {{"input": ..., "output": '

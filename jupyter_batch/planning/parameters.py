@@ -20,7 +20,7 @@ from jupyter_batch.providers.endpoints import (
     for_vectors,
 )
 from jupyter_batch.providers.registry import RECORDS, is_embedded, load
-from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.providers.table import BATCH
 from jupyter_batch.schema import response_format
 from jupyter_batch.wire.openai_requests import Route
 
@@ -107,7 +107,7 @@ def route_of(job: Ask | JobRecord) -> Route | None:
         job.body_model,
         job.api_base,
         job.api_version,
-        as_given=job.mode == REALTIME,
+        as_given=job.mode != BATCH,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -33,7 +33,7 @@ from jupyter_batch.planning.known_frame import frame_digest, known_job
 from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
-from jupyter_batch.providers.table import BATCH
+from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.request_files import write_requests
@@ -247,20 +247,22 @@ def check_folder(ledger: Ledger, record: JobRecord) -> None:
 def _taken_up(ledger: Ledger, record: JobRecord, asked: Order, now: float) -> JobRecord:
     """Set a job's price, deadline and further columns to fill, which may differ by call."""
     record = repriced(ledger, record, asked.ask.price)
-    record = _hastened(ledger, record, asked.ask.deadline, now)
+    record = _hastened(ledger, record, asked.ask, now)
     return keep_more(ledger, record, asked.ask.keep)
 
 
-def _hastened(ledger: Ledger, record: JobRecord, seconds: float | None, now: float) -> JobRecord:
+def _hastened(ledger: Ledger, record: JobRecord, ask: Ask, now: float) -> JobRecord:
     """Set the deadline of a job in progress, counted from now, where that is earlier.
 
     Only a deadline that is new in the call changes it; running the same cell again does not.
     """
-    due = now + (seconds or 0.0)
-    if not seconds or record.finished_at or record.mode != BATCH or 0 < record.deadline <= due:
+    due = now + (ask.deadline or 0.0)
+    is_late = not ask.deadline or record.finished_at or 0 < record.deadline <= due
+    if is_late or record.mode in (REALTIME, ask.rush_to):
         return record
-    ledger.amend(record.id, deadline=due, overdue="")
-    return msgspec.structs.replace(record, deadline=due, overdue="")
+    changes: dict[str, Any] = {"deadline": due, "rush_to": ask.rush_to, "overdue": ""}
+    ledger.amend(record.id, **changes)
+    return msgspec.structs.replace(record, **changes)
 
 
 def repriced(ledger: Ledger, job: JobRecord, price: Price | None) -> JobRecord:

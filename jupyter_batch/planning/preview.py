@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from jupyter_batch.core.cost import (
+    FLEX,
     UNKNOWN,
     Price,
     Pricer,
@@ -30,6 +31,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import wait_like
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor import preview as screens
+from jupyter_batch.monitor.blocked import WAYS
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (
@@ -64,10 +66,10 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     value) or `unsendable`. shards: batches to send. tokens: of the input. output: tokens of all
     answers, at most. usual: tokens of an earlier answer of such a job. unlimited: some request has no
     max_tokens. cost: in the job's `mode`, from empty to longest answers; likely: with usual ones; batch,
-    realtime: in either mode.
+    flex, realtime: in each mode.
     reuse_saves: the cost of the rows that need not be sent. prompts: the first rendered requests,
     messages or input. body: of the first request, as sent. limits: those that apply. caveats: of the
-    provider's batches. wait: the usual one for its largest batch. job: the existing job for the same call.
+    provider's batches. waits: the usual ones for its largest batch, by mode. job: the existing job for the same call.
     """
 
     model: str
@@ -88,6 +90,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     cost: Range
     likely: float | None
     batch: Range
+    flex: Range
     realtime: Range
     reuse_saves: Range
     price: Price
@@ -96,8 +99,10 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any]
     limits: tuple[str, ...]
     caveats: str
-    wait: Wait | None
+    waits: dict[str, Wait]
     job: str | None
+
+    wait = property(lambda self: self.waits.get(self.mode), doc="The usual wait in its mode.")
 
     @property
     def expected(self) -> float | None:
@@ -130,7 +135,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             else ""
         )
         told = [
-            ("model", f"{self.model} ({'in a batch' if self.mode == BATCH else 'in real time'})"),
+            ("model", f"{self.model} ({WAYS[self.mode]})"),
             ("rows", ", ".join([f"{self.rows:,}: {sent} to be sent{batches}", *left])),
         ]
         if self.job is not None:
@@ -139,8 +144,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             )
         told += [("tokens", self._tokens()), *self._costs()]
         if self.reuse_saves.high != 0:
-            told.append(("reuse saves", self._saved()))
-        told += _max_cost(self.max_cost, self.fits)
+            told.append(("reuse saves", screens.saved(self.reuse_saves, unlimited=self.unlimited)))
+        told += screens.max_cost(self.max_cost, self.fits)
         return [
             *told,
             *screens.wait(self.wait),
@@ -149,13 +154,6 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             *([("caveats", self.caveats)] if self.caveats else []),
             *screens.body(self.body),
         ]
-
-    def _saved(self) -> str:
-        """What reuse saves; the upper end means nothing where no answer's length is limited."""
-        saves = self.reuse_saves
-        if saves.low is not None and saves.low != saves.high and self.unlimited:
-            return f"at least {money(saves.low)}"
-        return screens.dollars(saves)
 
     def _tokens(self) -> str:
         how = "" if self.tokens.exact else " (a sample was counted)"
@@ -207,9 +205,14 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             own = [("cost", self._cost(self.price.paid(self.mode), self.cost))]
         if basis := self._basis():
             own.append(("based on", basis))
-        if self.mode == BATCH:
-            return [*own, ("in real time", self._cost(self.price.standard, self.realtime))]
-        return [*own, ("in a batch", self._cost(self.price.batch, self.batch))]
+        return own + [
+            (
+                WAYS[mode],
+                "; ".join([self._cost(tariff, cost), *screens.usual(self.waits.get(mode))]),
+            )
+            for mode, cost in zip(WAYS, (self.batch, self.flex, self.realtime), strict=True)
+            if mode != self.mode and ((tariff := self.price.paid(mode)) or mode != FLEX)
+        ]
 
     def __repr__(self) -> str:
         return screens.text(self.facts(), [shown(prompt) for prompt in self.prompts])
@@ -242,7 +245,7 @@ class Previews(list[Preview]):
         about = None if None in abouts else math.fsum(filter(None, abouts))
         most = "" if self.cost.high is None else f"; at most {money(self.cost.high)}"
         told = [("together", "unknown" if about is None else f"about {money(about)}{most}")]
-        return [*told, *_max_cost(self.max_cost, self.fits)]
+        return [*told, *screens.max_cost(self.max_cost, self.fits)]
 
     def __repr__(self) -> str:
         return "\n\n".join([*map(repr, self), screens.text(self.facts(), [])])
@@ -254,13 +257,6 @@ class Previews(list[Preview]):
 def _fits(limit: float | None, most: Sequence[float | None]) -> bool | None:
     known = [one for one in most if one is not None]
     return None if limit is None or len(known) < len(most) else math.fsum(known) <= limit
-
-
-def _max_cost(limit: float | None, fits: bool | None) -> list[tuple[str, str]]:
-    """The line about the limit, if there is one."""
-    refused = "it would be refused"
-    within = {True: "it would be sent", False: refused, None: f"{refused}: no estimate"}
-    return [] if limit is None else [("max_cost", f"{money(limit)}: {within[fits]}")]
 
 
 def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
@@ -313,6 +309,7 @@ def _preview(
         cost=told.cost,
         likely=told.likely,
         batch=told.batch,
+        flex=told.flex,
         realtime=told.realtime,
         price=price,
         max_cost=order.ask.max_cost,
@@ -321,7 +318,11 @@ def _preview(
         body=body,
         limits=_limits(order, own),
         caveats="" if facts is None else facts.caveats,
-        wait=wait_like(ledger, record, largest) if largest else None,
+        waits={
+            mode: wait
+            for mode in WAYS
+            if largest and (wait := wait_like(ledger, record, largest, mode)) is not None
+        },
         job=made.existing.id if made.existing is not None else None,
     )
 
@@ -332,7 +333,7 @@ def _spared(ledger: Ledger, made: JobDraft, rows: int, other: Estimate) -> Range
     other: the cost of requests like those that have no answer yet.
     """
     record, there = made.record, made.existing
-    cost_of = pricer(None if record.price is None else record.price.paid(record.mode))
+    cost_of = pricer(record.tariff)
     known, answered = (
         _answered(record, made.shards, made.folder, cost_of)
         if there is None

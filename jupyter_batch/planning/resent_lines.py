@@ -31,7 +31,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.row_params import params_of
-from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.providers.table import BATCH
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_hashes
 from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash
@@ -51,7 +51,7 @@ def is_unmapped(job: JobRecord) -> bool:
     return (
         job.dialect == OPENAI
         and not job.mapped
-        and job.mode != REALTIME
+        and job.mode == BATCH
         and job.endpoint.endswith(_CHAT)
         and route_of(job) is not None
     )

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config.option import Col
 from jupyter_batch.config.resolved import Options
 from jupyter_batch.config.tool_definitions import Function
-from jupyter_batch.core.cost import Price
+from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.kept import kept_columns
-from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.frames.frame import column_labels, has_column, is_frame
-from jupyter_batch.http.address import check_base
-from jupyter_batch.http.need_address import check_place
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.planning.ask import Ask
-from jupyter_batch.planning.parameters import endpoint_of, params_for
+from jupyter_batch.planning.parameters import params_for
+from jupyter_batch.planning.target import Target, price_for, target_of, tier_of
 from jupyter_batch.prompts.cache_control import marks
 from jupyter_batch.prompts.compose import with_extras
 from jupyter_batch.prompts.dspy_module import Module
@@ -28,35 +25,12 @@ from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.prompts.frame_reads import frame_reads
 from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
 from jupyter_batch.prompts.row_params import functions_of
-from jupyter_batch.providers.clouds import (
-    base_of,
-    check_cloud,
-    given_of,
-    secret_of,
-    settings_of,
-)
 from jupyter_batch.providers.endpoints import packs
-from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.protocol import Facts
-from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
 from jupyter_batch.providers.table import (
     BATCH,
-    REALTIME,
-    access_for,
-    address_of,
-    check_deadline,
-    check_window,
-    facts_of,
-    is_keyless,
-    mode_of,
-    realtime_key,
-    split_model,
-    version_for,
 )
-from jupyter_batch.realtime.provider import realtime_facts
 from jupyter_batch.schema import read as read_schema
 from jupyter_batch.schema.models import ModelSchema
-from jupyter_batch.wire.openai import RESPONSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +113,8 @@ def order(
         metadata=opts.metadata or {},
         notebook=notebook,
         framed=framed,
-        price=_price(opts, target, params),
+        price=price_for(opts, target, params),
+        tier=tier_of(params),
         max_cost=opts.max_cost,
         versions={**versions, "door": door},
         **target._asdict(),
@@ -147,67 +122,14 @@ def order(
     return Order(ask, frame, opts.reuse, functions_of(opts.tools, frame))
 
 
-class _Target(NamedTuple):
-    """The fields of `Ask` that follow from the model and the options about its address."""
-
-    provider: str
-    mode: str
-    api_base: str | None
-    api_version: str | None
-    cloud: dict[str, str]
-    endpoint: str
-    body_model: str
-    dialect: str
-    limits: Limits
-    keyless: bool
-    place: str | None
-
-
-def target_of(opts: Options, prompt: Any) -> _Target:
-    """Return where a call goes. Raises for a missing key or address, and a bad limit."""
-    provider, _ = split_model(opts.model)
-    mode, base, version = _place(provider, opts)
-    cloud = settings_of(provider, given_of(opts), os.environ)
-    spoken = endpoint_of(opts, prompt, base, mode)
-    if spoken.endpoint == RESPONSES and mode == REALTIME and not is_embedded(provider):
-        base = access_for(
-            provider, api_base=base, api_key=opts.api_key, environ=os.environ
-        ).api_base
-    if opts.deadline is not None and mode == BATCH:
-        check_deadline(opts.model, provider, opts.api_base, opts.api_key)
-    facts = facts_of(provider, base)
-    if mode == REALTIME:
-        facts = realtime_facts(facts)
-    return _Target(
-        provider=provider,
-        mode=mode,
-        api_base=base,
-        api_version=version,
-        cloud=cloud,
-        endpoint=spoken.endpoint,
-        body_model=spoken.model,
-        dialect=facts.dialect,
-        limits=_limits(facts, opts.shard_size),
-        keyless=is_keyless(provider, base, opts.api_key, os.environ),
-        place=base or address_of(provider, opts.api_base, os.environ),
-    )
-
-
-def _params(opts: Options, prompt: Any, schema: Schema | None, target: _Target) -> dict[str, Any]:
+def _params(opts: Options, prompt: Any, schema: Schema | None, target: Target) -> dict[str, Any]:
     if isinstance(prompt, Embed):
         packed = target.mode == BATCH and packs(target.provider, target.api_base)
         return prompt.asked(target.provider, packed=packed)
-    return params_for(opts, schema, target.provider, target.body_model)
-
-
-def _price(opts: Options, target: _Target, params: dict[str, Any]) -> Price | None:
-    return price_of(
-        opts.model,
-        mode=target.mode,
-        api_base=target.api_base,
-        given=opts.prices,
-        service_tier=params.get("service_tier"),
-    )
+    params = params_for(opts, schema, target.provider, target.body_model)
+    if target.mode == FLEX and "service_tier" in params:
+        raise OptionError('mode="flex" sets the service tier itself: leave service_tier= out')
+    return params
 
 
 def _check_samples(opts: Options, prompt: Any) -> None:
@@ -253,48 +175,6 @@ def filled_by(every: Sequence[Options]) -> tuple[str, ...]:
         for opts, schema in zip(every, schemas, strict=True)
         for column in fills_of(opts, schema)
     )
-
-
-def _limits(facts: Facts, shard_size: int | None) -> Limits:
-    """The limits of a batch. Raises OptionError where the user's size is below its minimum."""
-    limits = facts.limits
-    if shard_size is not None and shard_size < limits.minimum:
-        raise OptionError(
-            f"shard_size={shard_size}: a batch of {facts.name} has at least {limits.minimum} requests"
-        )
-    return limits.at_most(shard_size)
-
-
-def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
-    """(batch or realtime, the address, the API's version). Raises for a missing key or address."""
-    if opts.api_base is not None:
-        check_base(opts.api_base)
-    mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
-    if is_embedded(provider):
-        return mode, None, None
-    version = version_for(provider, opts.api_version, os.environ)
-    if mode == REALTIME:
-        check_place(opts.model, opts.api_base)
-        record = RECORDS.get(provider)
-        if opts.api_base is None and record is not None and record.plain_params:
-            return (
-                mode,
-                access_for(
-                    provider, api_base=None, api_key=opts.api_key, environ=os.environ
-                ).api_base,
-                None,
-            )
-        realtime_key(provider, opts.api_key, os.environ, api_base=opts.api_base)
-        return mode, opts.api_base, version
-    check_window(provider, opts.completion_window)
-    if is_cloud(provider):
-        cloud = settings_of(provider, given_of(opts), os.environ)
-        check_cloud(provider, str(opts.model), cloud, secret_of(opts), opts.metadata)
-        base = base_of(provider, cloud, opts.api_base, os.environ)
-        check_base(base)
-        return mode, base, None
-    access = access_for(provider, api_base=opts.api_base, api_key=opts.api_key, environ=os.environ)
-    return mode, access.api_base, version
 
 
 def _pace(opts: Options) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import LedgerCorruptError, NothingToRetryError, OptionError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.status import Step
@@ -34,7 +35,8 @@ from jupyter_batch.planning.files.left_rows import (
 )
 from jupyter_batch.planning.max_cost import Priced, all_within, left_of, spent
 from jupyter_batch.planning.resent_lines import ChangedLines, changes_of, unchanged
-from jupyter_batch.providers.table import REALTIME, facts_of
+from jupyter_batch.planning.target import check_flex
+from jupyter_batch.providers.table import BATCH, REALTIME, check_live, facts_of
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of, request_hashes
@@ -52,16 +54,16 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     """How rows are sent again.
 
     changes: chat parameters to send them with; then answers that were cut off are sent again, too.
-    to: another model. invalid: with the error of an answer that does not fit the schema. at_once: in
-    realtime. max_cost: its limit in US dollars; else the rest of the job's own. rows: the positions
-    of the only rows to send; None for all.
+    to: another model. invalid: with the error of an answer that does not fit the schema. at_once:
+    the mode in which they are asked at once; "" as in the job. max_cost: its limit in US dollars;
+    else the rest of the job's own. rows: the positions of the only rows to send; None for all.
     """
 
     now: float
     changes: Mapping[str, Any] = {}
     to: Destination | None = None
     invalid: bool = False
-    at_once: bool = False
+    at_once: str = ""
     max_cost: float | None = None
     rows: Sequence[int] | None = None
 
@@ -72,10 +74,10 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
         return {**self.changes, **more, **({"invalid": True} if self.invalid else {})}
 
 
-def limits_of(job: JobRecord, *, at_once: bool) -> Limits:
+def limits_of(job: JobRecord, *, at_once: str = "") -> Limits:
     """The limits of a batch of a job's successor; in realtime there is no minimum."""
     limits = facts_of(job.provider, job.api_base).limits.at_most(job.shard_size)
-    return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode == REALTIME else limits
+    return msgspec.structs.replace(limits, minimum=1) if at_once or job.mode != BATCH else limits
 
 
 def plan_again(
@@ -85,7 +87,7 @@ def plan_again(
     *,
     now: float,
     max_cost: float | None = None,
-    at_once: bool = False,
+    at_once: str = "",
     changes: Mapping[str, Any] | None = None,
     to: Destination | None = None,
     invalid: bool = False,
@@ -200,7 +202,7 @@ def _drafted(
             if parts.left.any():
                 copy_lines(job, shards, folder, draft, parts.left)
         else:
-            again = unchanged(job, shards, folder, draft, missed, at_once=way.at_once)
+            again = unchanged(job, shards, folder, draft, missed, at_once=bool(way.at_once))
             if parts.left.any():
                 again, missed = set_aside(again, parts.left, draft.folder.left), parts.sent
             draft.shards = write_requests(draft.folder, draft.id, again, few)
@@ -210,7 +212,7 @@ def _drafted(
             raise _nothing(job, shards, folder, was, way)
         draft.record = record
         if shared:  # other jobs may have the same requests since
-            _deduplicate(draft, rows, folder, missed, limits, at_once=way.at_once)
+            _deduplicate(draft, rows, folder, missed, limits, at_once=bool(way.at_once))
         wanted = array("q", range(job.rows))
         draft.carry_over(job, shards, asked=missed, wanted=wanted)
         record_left(draft, rows, job, shards, Parted(missed, parts.left))
@@ -273,6 +275,8 @@ def _nothing(
 
 def _record(job: JobRecord, shards: list[ShardRecord], new: str, way: Way) -> JobRecord:
     """The record of a retry before deduplication."""
+    if job.mode == FLEX and "service_tier" in way.changes:
+        raise OptionError("the job is on the flex tier: leave service_tier= out")
     record = job.going_on(
         new,
         way.now,
@@ -281,10 +285,11 @@ def _record(job: JobRecord, shards: list[ShardRecord], new: str, way: Way) -> Jo
         max_cost=left_of(job, shards) if way.max_cost is None else way.max_cost,
         before=job.bill(shards) if job.rush_at else None,
         used=job.usage(shards) if job.rush_at else None,
+        tier=str(way.changes.get("service_tier", job.tier) or ""),
     )
     if way.to is not None:
         record = way.to.moved(record)
-    return live(record) if way.at_once else record
+    return live(record, way.at_once) if way.at_once else record
 
 
 def _deduplicate(
@@ -311,10 +316,35 @@ def _deduplicate(
     )
 
 
-def check_rest(
-    ledger: Ledger, job: JobRecord, shards: list[ShardRecord], max_cost: float | None = None
+def check_finish(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    *,
+    mode: str,
+    api_key: str | None = None,
+    max_cost: float | None = None,
 ) -> None:
-    """Raise OptionError where the open rows may cost more than max_cost in realtime.
+    """Raise an InputError where the open rows can't be asked at once, before they are cancelled."""
+    if mode == FLEX:
+        check_flex(job.model, job.price or Price())
+    if job.finished_at or job.mode == mode:
+        return
+    if job.mode == REALTIME:
+        raise OptionError(f"job {job.id} is asked in real time already")
+    check_live(job.model, job.provider, job.api_base, api_key)
+    check_rest(ledger, job, shards, max_cost, mode=mode)
+
+
+def check_rest(
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    max_cost: float | None = None,
+    *,
+    mode: str,
+) -> None:
+    """Raise OptionError where the open rows may cost more than max_cost at once, in this mode.
 
     Called before the batch is cancelled. Without max_cost, the limit is the rest of the job's own.
     """
@@ -325,7 +355,7 @@ def check_rest(
         for shard in shards
         if shard.step is not Step.COLLECTED
     ]
-    record = msgspec.structs.replace(live(job), max_cost=max_cost)
+    record = msgspec.structs.replace(live(job, mode), max_cost=max_cost)
     all_within(
         ledger,
         [Priced(record, rest, ledger.folders.of(job.id))],
@@ -333,11 +363,11 @@ def check_rest(
     )
 
 
-def live(record: JobRecord) -> JobRecord:
-    """The same job in realtime, where chat requests are in one dialect for all providers."""
+def live(record: JobRecord, mode: str = REALTIME) -> JobRecord:
+    """The same job asked at once; chat requests are then in one dialect for all providers."""
     return msgspec.structs.replace(
         record,
-        mode=REALTIME,
+        mode=mode,
         dialect=OPENAI,
         headers={},
         endpoint=record.endpoint if record.endpoint in (EMBEDDINGS, RESPONSES) else CHAT,

@@ -24,7 +24,7 @@ from jupyter_batch.core.errors import (
     WarningRaisedError,
 )
 from jupyter_batch.core.refusals.input_file import of_file
-from jupyter_batch.core.refusals.quota import is_queue, is_quota, is_spent
+from jupyter_batch.core.refusals.quota import is_capacity, is_queue, is_quota, is_spent
 from jupyter_batch.core.refusals.sentence import (
     Refusal,
     decoded,
@@ -247,7 +247,8 @@ def by_refusal(
     kind = _kind(status, refusal, text)
     error = kind(message, status=status, retry_after=retry_after)
     if isinstance(error, RateLimitError):
-        error.spent = _is_spent(status, text)
+        error.capacity = is_capacity(status, text)
+        error.spent = not error.capacity and _is_spent(status, text)
         error.queue = not error.spent and is_queue(text)
         error.limit = stated_limit(text) if error.queue else None
     elif status < _SERVER and not isinstance(error, NoBatchApiError):
@@ -258,7 +259,7 @@ def by_refusal(
 
 def _kind(status: int, refusal: Refusal, text: str) -> type[ProviderError]:
     """The class of the error for a status; a quota error may have several."""
-    if status == 429 or _is_spent(status, text):  # noqa: PLR2004 - HTTP's own
+    if status == 429 or is_capacity(status, text) or _is_spent(status, text):  # noqa: PLR2004 - HTTP's own
         return RateLimitError
     if status in _QUOTA_STATUSES and is_quota(text):
         return RateLimitError

@@ -17,7 +17,17 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.cost import FREE, KINDS, Price, Rates, Tariff, Tier
+from jupyter_batch.core.cost import (
+    FLEX,
+    FREE,
+    KINDS,
+    PRICED_TIERS,
+    USUAL_TIERS,
+    Price,
+    Rates,
+    Tariff,
+    Tier,
+)
 from jupyter_batch.http.litellm import price_list
 from jupyter_batch.providers.record import Record
 from jupyter_batch.providers.registry import RECORDS, is_embedded
@@ -42,7 +52,6 @@ _THRESHOLD = re.compile(r"_above_(\d+)(k?)_tokens")
 _BATCHES = "_batches"
 _MORE = ("input_cost_per_request", "tiered_pricing", "off_peak_pricing")
 """Fields besides the token prices, or other rules: with these, tokens alone don't give the cost."""
-_USUAL_TIERS = (None, "auto", "default", "standard_only")
 
 
 def price_of(
@@ -51,25 +60,31 @@ def price_of(
     mode: str = BATCH,
     api_base: str | None = None,
     given: Mapping[str, Mapping[str, Any]] | None = None,
-    service_tier: str | None = None,
+    service_tier: str = "",
 ) -> Price:
     """Return the token prices of a model, in a batch and in real time; None where unknown.
 
     model: a litellm id. mode: of the job. given: the user's own prices, as in `options.prices`.
-    service_tier: of real time, in OpenAI's terms.
+    service_tier: of its requests in real time, in OpenAI's terms.
     """
-    known = _known(*_split(model), api_base, service_tier)
+    known = _known(*_split(model), api_base)
+    tier = FLEX if mode == FLEX else service_tier if mode == REALTIME else ""
     for key in (model, _split(model)[1], ""):
         if given and key in given:
-            return _own(given[key], known, mode)
+            return _own(given[key], known, mode, tier)
     return known
 
 
-def _own(given: Mapping[str, Any], known: Price, mode: str) -> Price:
-    """US dollars per million tokens for the job's mode; `realtime`: for real time, if different."""
+def _own(given: Mapping[str, Any], known: Price, mode: str, tier: str) -> Price:
+    """US dollars per million tokens for the job's mode; those of others: in `realtime`, `flex`."""
     paid, live = _tariff_of(given), given.get("realtime")
+    tiers = dict(known.tiers or {})
+    if tier not in USUAL_TIERS:
+        mode, tiers[tier] = tier, paid
+    if FLEX in given:
+        tiers[FLEX] = _tariff_of(given[FLEX])
     standard = _tariff_of(live) if live else paid if mode == REALTIME else known.standard
-    return Price(batch=paid, standard=standard, source=OWN, longest=known.longest)
+    return Price(batch=paid, standard=standard, tiers=tiers, source=OWN, longest=known.longest)
 
 
 def _tariff_of(given: Mapping[str, Any]) -> Tariff:
@@ -78,9 +93,9 @@ def _tariff_of(given: Mapping[str, Any]) -> Tariff:
     )
 
 
-def _known(provider: str, name: str, api_base: str | None, service_tier: str | None) -> Price:
+def _known(provider: str, name: str, api_base: str | None) -> Price:
     if is_embedded(provider):
-        upstream = _known(*_split(name), None, service_tier) if "/" in name else None
+        upstream = _known(*_split(name), None) if "/" in name else None
         # The embedded server calls a model in real time, at that price: a batch saves nothing.
         return (
             _here()
@@ -92,7 +107,9 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
     record = RECORDS.get(provider)
     entry = _entry(provider, name)
     if entry is None:
-        return _recorded(record, name) or Price(source=f"{provider}/{name} is in no price list")
+        return _recorded(record, name) or Price(
+            tiers={}, source=f"{provider}/{name} is in no price list"
+        )
     if record is not None and record.default_base and api_base not in (None, record.default_base):
         discount = None  # another server of the same API: its discount is unknown
     else:
@@ -100,6 +117,7 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
     inclusive = record is not None and record.long_inclusive
     cached_apart = record is not None and record.cached_apart
     longest = entry.get("max_output_tokens")
+    live = functools.partial(_standard, entry, inclusive=inclusive, cached_apart=cached_apart)
     batch, source = (
         _batch(entry, discount, inclusive=inclusive),
         f"litellm {_litellm()}'s price list",
@@ -108,7 +126,8 @@ def _known(provider: str, name: str, api_base: str | None, service_tier: str | N
         source = f"{discount:g} of the real-time price in {source} ({record.source})"
     return Price(
         batch=batch,
-        standard=_standard(entry, service_tier, inclusive=inclusive, cached_apart=cached_apart),
+        standard=live("").get(""),
+        tiers=live(*PRICED_TIERS),
         source=source,
         longest=longest if isinstance(longest, int) and longest > 0 else None,
     )
@@ -124,7 +143,7 @@ def _recorded(record: Record | None, name: str) -> Price | None:
         if record.price is None
         else _tariff_of({kind: rate * record.price for kind, rate in rates.items()})
     )
-    return Price(batch=batch, standard=_tariff_of(rates), source=record.source)
+    return Price(batch=batch, standard=_tariff_of(rates), tiers={}, source=record.source)
 
 
 def _split(model: str) -> tuple[str, str]:
@@ -133,7 +152,7 @@ def _split(model: str) -> tuple[str, str]:
 
 
 def _here() -> Price:
-    return Price(batch=FREE, standard=FREE, source="a model on this machine")
+    return Price(batch=FREE, standard=FREE, tiers={FLEX: FREE}, source="a model on this machine")
 
 
 # -- litellm's list ----------------------------------------------------------------------------------------------------
@@ -181,10 +200,17 @@ def in_short(model: str) -> str:
         return ""
     if tariff is FREE:
         return "free, on this machine"
-    into, out = (f"${rate * 1e6:,.2f}" for rate in (tariff.rates.input, tariff.rates.output))
     context = entry.get("max_input_tokens")
     room = f"; context {context:,}" if isinstance(context, int) else ""
-    return f"{into} in, {out} out per million{where}{room}"
+    return f"{per_million(tariff)}{where}{room}"
+
+
+def per_million(tariff: Tariff | None) -> str:
+    """`$0.20 in, $0.80 out per million`; an unknown price is said so."""
+    if tariff is None or tariff.rates.input is None or tariff.rates.output is None:
+        return "an unknown price"
+    into, out = (f"${rate * 1e6:,.2f}" for rate in (tariff.rates.input, tariff.rates.output))
+    return f"{into} in, {out} out per million"
 
 
 def _litellm() -> str:
@@ -218,10 +244,18 @@ def _thresholds(entry: Mapping[str, Any], suffix: str) -> list[tuple[int, str]]:
 
 
 def _standard(
-    entry: Mapping[str, Any], service_tier: str | None, *, inclusive: bool, cached_apart: bool
+    entry: Mapping[str, Any], *service_tiers: str, inclusive: bool, cached_apart: bool
+) -> dict[str, Tariff]:
+    """Real-time prices by service tier, without the tiers that the list does not have."""
+    found = {tier: _live(entry, tier, inclusive, cached_apart) for tier in service_tiers}
+    return {tier: tariff for tier, tariff in found.items() if tariff is not None}
+
+
+def _live(
+    entry: Mapping[str, Any], service_tier: str, inclusive: bool, cached_apart: bool
 ) -> Tariff | None:
     """Real-time prices as in litellm's calculator: a kind without a rate has the plain one."""
-    suffix = "" if service_tier in _USUAL_TIERS else f"_{service_tier}"
+    suffix = service_tier and f"_{service_tier}"
     if any(entry.get(key) for key in _MORE) or _rate(entry, _KEYS["input"] + suffix) is None:
         return None
 
@@ -240,6 +274,8 @@ def _standard(
     tiers: list[Tier] = []
     for at, above in _thresholds(entry, suffix):
         tiers.append(Tier(at, rates(above, tiers[-1].rates if tiers else flat)))
+    if service_tier and not tiers:  # litellm would take the plain price of long requests
+        tiers = [Tier(at, Rates()) for at, _ in _thresholds(entry, "")]
     if cached_apart and _rate(entry, _KEYS["cached"]) is None:
         flat = msgspec.structs.replace(flat, cached=None)
     return Tariff(rates=flat, tiers=tuple(tiers), inclusive=inclusive)

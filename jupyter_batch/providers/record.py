@@ -151,6 +151,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     idempotent: bool = False
     """Whether a create repeated with the same token returns the same batch."""
 
+    flex: bool = False
+    """Whether it has the service tier "flex" in real time, at the price of a batch."""
+    sheds: tuple[int, ...] = ()
+    """The statuses by which that tier refuses a request for lack of capacity, besides those that say
+    so (core/refusals/quota.py)."""
+    no_flex: str = ""
+    """Why its tier of that name is not one at the price of a batch."""
+
     discount: str | None = None
     price: float | None = None
     """A batch's price as a fraction of real time, if certain for all models."""

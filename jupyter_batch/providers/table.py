@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
+from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import BadRequestError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.secrets import masked
@@ -73,8 +74,8 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
     """
     provider, name = split_model(model)
     record = RECORDS.get(provider)
-    if mode == REALTIME:
-        return REALTIME
+    if mode in (REALTIME, FLEX):
+        return mode
     if record is not None and record.batch:
         return BATCH
     if mode == "auto" and runs_here(provider, api_base):

@@ -37,6 +37,9 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
 """Timeout of one answer: reasoning models take minutes."""
+FLEX_SECONDS = 900.0
+"""The same for the flex tier, as OpenAI's guide advises
+(developers.openai.com/api/docs/guides/flex-processing)."""
 GRACE = 5.0
 """Extra seconds before our own timeout: the callee's own is preferred."""
 

@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
+from jupyter_batch.core.errors import ProviderError
+
 FIRST = 32
 """The initial limit: a provider with more capacity shows it within a few rounds."""
 _FEW = 0.1
@@ -19,6 +23,26 @@ _MEMORY = 1 / 32
 _NEVER = -math.inf
 _GRAIN = 1e-9
 """Seconds: the rounding error of a wait."""
+
+
+class ServiceTier(msgspec.Struct, frozen=True, kw_only=True):
+    """The service tier with spare capacity that requests ask for; "" for none.
+
+    sent: it is set in each request, else the requests name it themselves. sheds: the statuses,
+    besides the refusals that say so, by which it refuses a request for lack of capacity.
+    """
+
+    name: str = ""
+    sent: bool = False
+    sheds: tuple[int, ...] = ()
+
+    def refuses(self, error: ProviderError) -> bool:
+        """Whether it has no capacity: not the request's fault, not charged, and not the load."""
+        is_full = getattr(error, "capacity", False) or error.status in self.sheds
+        return bool(self.name) and is_full
+
+
+NO_TIER = ServiceTier()
 
 
 class Bucket:

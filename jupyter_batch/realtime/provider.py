@@ -22,7 +22,7 @@ from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book
 from jupyter_batch.realtime.litellm_call import VERBS, Call
-from jupyter_batch.realtime.pacing import Pacer
+from jupyter_batch.realtime.pacing import NO_TIER, Pacer, ServiceTier
 from jupyter_batch.realtime.run import Run, Tries
 
 CONCURRENCY = 64
@@ -64,6 +64,7 @@ class Realtime:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
         tries: Tries | None = None,
+        tier: ServiceTier = NO_TIER,
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
     ) -> None:
@@ -71,6 +72,7 @@ class Realtime:
         self._folder = folder
         self._call = call
         self._tries = tries or Tries()
+        self._tier = tier
         self._dice = dice
         self._gate = Gate(
             Pacer(
@@ -82,6 +84,11 @@ class Realtime:
             clock,
         )
         self._runs: dict[str, Run] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run of it makes calls: another object could not see or stop it."""
+        return any(run.busy for run in list(self._runs.values()))
 
     async def submit(
         self,
@@ -170,7 +177,16 @@ class Realtime:
             if record is None:
                 raise NotFoundError(f"there is no real-time run {name!r} in {self._folder}")
             run = self._runs.setdefault(
-                name, Run(book, record, self._gate, self._call, tries=self._tries, dice=self._dice)
+                name,
+                Run(
+                    book,
+                    record,
+                    self._gate,
+                    self._call,
+                    tries=self._tries,
+                    tier=self._tier,
+                    dice=self._dice,
+                ),
             )
         return run
 
@@ -190,6 +206,7 @@ def _view(run: Run, ending: State | None) -> BatchView:
         total=record.total,
         completed=book.completed,
         failed=book.failed,
+        shed=run.shed,
         output_file_id=f"{record.id}-output" if ending and book.completed else None,
         error_file_id=f"{record.id}-errors" if ending and book.failed else None,
         created_at=record.created_at,

@@ -27,7 +27,7 @@ from jupyter_batch.process.ending import is_ending
 from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book, Record, answer_line, failure_line, request_of
 from jupyter_batch.realtime.litellm_call import Call, CallFailedError
-from jupyter_batch.realtime.pacing import retry_wait
+from jupyter_batch.realtime.pacing import NO_TIER, ServiceTier, retry_wait
 from jupyter_batch.telemetry.calls import realtime_call
 
 _PATIENCE = 6
@@ -60,7 +60,7 @@ class Run:
     """The processing of one shard in this process; it can be restarted after a stop.
 
     stopped: why it stopped before all rows had an outcome, for `poll` to raise once. again: its
-    next start follows such a stop.
+    next start follows such a stop. shed: the rows that wait for their service tier to have capacity.
     """
 
     def __init__(
@@ -71,12 +71,15 @@ class Run:
         call: Call,
         *,
         tries: Tries,
+        tier: ServiceTier = NO_TIER,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.book = book
         self.record = record
         self.stopped: JupyterBatchError | None = None
         self.again = False
+        self.shed = 0
+        self._tier = tier
         self._gate = gate
         self._call = call
         self._tries = tries
@@ -158,6 +161,8 @@ class Run:
                     told = {"message": "the request can't be read as JSON"}
                     self._write(number, failure_line(number, custom_id, 400, told), failed=True)
                     continue
+                if self._tier.sent:
+                    body["service_tier"] = self._tier.name
                 if not await self._admitted(len(line) / _BYTES_A_TOKEN):
                     break
                 row = self._row(number, custom_id, body, len(line), self._gate.clock())
@@ -235,7 +240,7 @@ class Run:
         began: when its first call was admitted.
         """
         tokens = size / _BYTES_A_TOKEN
-        before, failures, limited = self._gate.pacer.answers, 0, 0
+        before, failures, limited, sheds = self._gate.pacer.answers, 0, 0, 0
         admitted: float | None = began
         while admitted is not None or not self._stopping:
             try:
@@ -248,6 +253,10 @@ class Run:
             if is_ending(error):  # the next process retries the row
                 self.stop(error)
                 return None
+            if self._tier.refuses(error):
+                sheds += 1
+                await self._await_tier(sheds, error)
+                continue
             alone, before = self._gate.pacer.answers == before, self._gate.pacer.answers
             if isinstance(error, RateLimitError):
                 limited += 1
@@ -286,7 +295,7 @@ class Run:
                 answer = await self._call(self.record.endpoint, body)
                 answered(answer)
         except CallFailedError as e:
-            if e.error.status in _OVERLOADED:
+            if e.error.status in _OVERLOADED and not self._tier.refuses(e.error):
                 pacer.refused(gate.clock(), began, e.error.retry_after)
             else:
                 pacer.ended(tokens)
@@ -318,6 +327,15 @@ class Run:
             gate.look()
             raise asyncio.CancelledError
         return began
+
+    async def _await_tier(self, sheds: int, error: ProviderError) -> None:
+        """Pause a row, as long as it takes; the user or a deadline may end it at another price."""
+        self.shed += 1
+        try:
+            tries, dice = self._tries, self._dice()
+            await self._pause(retry_wait(tries.first, tries.last, sheds, dice, error.retry_after))
+        finally:
+            self.shed -= 1
 
     async def _pause(self, seconds: float) -> None:
         if self._stopping:

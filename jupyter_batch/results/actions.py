@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.providers.table import BATCH
+from jupyter_batch.providers.table import REALTIME
 
 
 def offers(
@@ -18,7 +18,7 @@ def offers(
     missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - job.unsendable
     able = {
         "retry": seen.is_complete and missed > 0 if again is None else "retry" in again.offers,
-        "finish": job.mode == BATCH and not seen.is_complete and not job.cancel_at,
+        "finish": job.mode != REALTIME and not seen.is_complete and not job.cancel_at,
         "merge": fillable,
     }
     return tuple(name for name, is_so in able.items() if is_so)

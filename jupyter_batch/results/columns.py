@@ -15,8 +15,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.request import position_of, positions_of
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.result import Status, Usage
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.row_files.checksums import sum_from
 
@@ -28,7 +27,7 @@ CODE = {status: code for code, status in enumerate(CODES)}
 ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
-_MAGIC = b"JBC3"
+_MAGIC = b"JBC4"
 _HEAD_BYTES, _ALIGN = 16, 8
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a job may have thousands of shards, and a process few maps."""
@@ -85,7 +84,8 @@ class Columns:
     """The lines of a result file, in their order.
 
     rows: each line's position in the job, -1 for none. status: an index into CODES. finish: an
-    index into `finishes`. usage: tokens by kind, without the kinds that are 0 in all lines; has_usage:
+    index into `finishes`. tier: an index into `tiers`, the service tiers that answers name. usage:
+    tokens by kind, without the kinds that are 0 in all lines; has_usage:
     whether a line reports its usage. unbilled: see Result. reasons, raws: of failures, by line.
     values: Texts, or a list of other values; parse: makes the answer of such a value.
     """
@@ -96,10 +96,12 @@ class Columns:
         self.rows: Array = np.full(lines, -1, dtype=np.int64)
         self.status: Array = np.zeros(lines, dtype=np.uint8)
         self.finish: Array = np.zeros(lines, dtype=np.uint8)
+        self.tier: Array = np.zeros(lines, dtype=np.uint8)
         self.has_usage: Array = np.zeros(lines, dtype=bool)
         self.unbilled: Array = np.zeros(lines, dtype=bool)
         self.usage: dict[str, Array] = {}
         self.finishes: list[str | None] = [None]
+        self.tiers: list[str | None] = [None]
         self.reasons: dict[int, str] = {}
         self.raws: dict[int, str] = {}
         self.values: Sequence[Any] = ()
@@ -127,6 +129,7 @@ class Columns:
             **{f"usage.{kind}": counts for kind, counts in self.usage.items()},
             "status": self.status,
             "finish": self.finish,
+            "tier": self.tier,
             "has_usage": self.has_usage,
             "unbilled": self.unbilled,
         }
@@ -136,6 +139,7 @@ class Columns:
                 len(self),
                 {name: array.dtype.str for name, array in arrays.items()},
                 self.finishes,
+                self.tiers,
                 self.reasons,
                 self.raws,
                 sorted(texts.empty),
@@ -171,6 +175,7 @@ class _Head(msgspec.Struct, array_like=True):
     lines: int
     dtypes: dict[str, str]
     finishes: list[str | None]
+    tiers: list[str | None]
     reasons: dict[int, str]
     raws: dict[int, str]
     empty: list[int]
@@ -184,11 +189,12 @@ class _Head(msgspec.Struct, array_like=True):
             start += arrays[name].nbytes
         found = Columns(0)
         found.rows, found.status, found.finish = arrays["rows"], arrays["status"], arrays["finish"]
+        found.tier = arrays["tier"]
         found.has_usage, found.unbilled = arrays["has_usage"], arrays["unbilled"]
         found.usage = {
             kind: arrays[f"usage.{kind}"] for kind in TOKENS if f"usage.{kind}" in arrays
         }
-        found.finishes = self.finishes
+        found.finishes, found.tiers = self.finishes, self.tiers
         # A secret may have become known since.
         found.reasons = {line: masked(reason) for line, reason in self.reasons.items()}
         found.raws = {line: masked(raw) for line, raw in self.raws.items()}
@@ -292,108 +298,3 @@ def _arrow(pa: Any, texts: Texts) -> Any:
     valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
     buffers = [valid, pa.py_buffer(texts.offsets), pa.py_buffer(texts.data)]
     return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
-
-
-class Builder:
-    """Collects lines, one by one or a block at a time."""
-
-    def __init__(self, job: str) -> None:
-        self._job = job
-        self._rows: list[int] = []
-        self._status = bytearray()
-        self._finish = bytearray()
-        self._finishes: dict[str | None, int] = {None: 0}
-        self._tokens: tuple[list[int], list[int]] = ([], [])
-        self._more: dict[int, Usage] = {}
-        self._has_usage = bytearray()
-        self._unbilled: list[int] = []
-        self._reasons: dict[int, str] = {}
-        self._raws: dict[int, str] = {}
-        self._values: list[Any] = []
-
-    def add(self, result: Result) -> None:
-        """Add a line."""
-        at = len(self._rows)
-        position = position_of(self._job, result.custom_id)
-        self._rows.append(-1 if position is None or position >> 62 else position)
-        self._status.append(CODE[result.status])
-        self._finish.append(self.code(result.finish))
-        self._values.append(result.value)
-        if result.status is not Status.SUCCEEDED:
-            self._reasons[at] = result.error or str(result.status)
-            if result.raw is not None:
-                self._raws[at] = result.raw
-        if result.unbilled:
-            self._unbilled.append(at)
-        usage = result.usage if result.usage is not None and is_sane(result.usage) else None
-        self._has_usage.append(usage is not None)
-        self._tokens[0].append(0 if usage is None else usage.input_tokens)
-        self._tokens[1].append(0 if usage is None else usage.output_tokens)
-        if usage is not None and any(msgspec.structs.astuple(usage)[2:]):
-            self._more[at] = usage
-
-    def add_answers(
-        self,
-        ids: list[str],
-        texts: list[str],
-        finishes: list[str | None],
-        inputs: list[int],
-        outputs: list[int],
-    ) -> None:
-        """Add answers that have no other tokens than those of their texts."""
-        sane = min(inputs) >= 0 <= min(outputs) and max(*inputs, *outputs) <= MOST_TOKENS
-        rows = positions_of(self._job, ids) if sane else None
-        if rows is None:
-            for name, text, finish, into, out in zip(
-                ids, texts, finishes, inputs, outputs, strict=True
-            ):
-                self.add(Result(name, Status.SUCCEEDED, text, None, Usage(into, out), finish))
-            return
-        code = {finish: self.code(finish) for finish in set(finishes)}
-        self._rows += rows
-        self._status += bytes([ANSWERED]) * len(rows)
-        self._finish += bytes(map(code.__getitem__, finishes))
-        self._values += texts
-        self._has_usage += b"\1" * len(rows)
-        self._tokens[0].extend(inputs)
-        self._tokens[1].extend(outputs)
-
-    def code(self, finish: str | None) -> int:
-        """The index of a finish reason, of which there are as many as a byte can number."""
-        found = self._finishes.get(finish)
-        if found is None:
-            if len(self._finishes) > _MOST_FINISHES:
-                return 0
-            found = self._finishes[finish] = len(self._finishes)
-        return found
-
-    def columns(self) -> Columns:
-        """All lines so far."""
-        lines = len(self._rows)
-        made = Columns(0)
-        made.rows = np.array(self._rows, dtype=np.int64)
-        made.status = np.frombuffer(self._status, dtype=np.uint8)
-        made.finish = np.frombuffer(self._finish, dtype=np.uint8)
-        made.has_usage = np.frombuffer(self._has_usage, dtype=bool)
-        made.unbilled = np.zeros(lines, dtype=bool)
-        made.unbilled[self._unbilled] = True
-        for kind, counts in zip(TOKENS, self._tokens, strict=False):
-            made.usage[kind] = np.array(counts, dtype=np.int32)
-        for kind in TOKENS[2:]:
-            held = {at: tokens for at, one in self._more.items() if (tokens := getattr(one, kind))}
-            if held:
-                made.usage[kind] = np.zeros(lines, dtype=np.int32)
-                made.usage[kind][list(held)] = list(held.values())
-        made.finishes = list(self._finishes)
-        made.reasons, made.raws = self._reasons, self._raws
-        made.values = self._values
-        if set(map(type, self._values)) <= {str, type(None)}:
-            with contextlib.suppress(UnicodeEncodeError):  # half a character: kept as it is
-                made.values = Texts.of(self._values)
-        return made
-
-
-def is_sane(usage: Usage) -> bool:
-    """Whether all counts of a usage can be those of one request."""
-    counts: tuple[int, ...] = msgspec.structs.astuple(usage)
-    return min(counts) >= 0 and max(counts) <= MOST_TOKENS

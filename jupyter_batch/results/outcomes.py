@@ -19,7 +19,8 @@ from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.core.status import Counts, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.columns import CODE, CODES, TOKENS, Builder, Columns, Values
+from jupyter_batch.results.builder import Builder
+from jupyter_batch.results.columns import CODE, CODES, TOKENS, Columns, Values
 from jupyter_batch.results.missing_lines import LOST, missing_line
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.results.row_costs import NEVER_ASKED, Costs, silence_is_free
@@ -171,7 +172,10 @@ class Outcomes:
             self.usage = total if self.usage is None else self.usage + total
         unbilled, codes = columns.unbilled[lines], columns.status[lines]
         self.billed += int((np.isin(codes, _BILLED) & ~unbilled).sum())
-        self.costs.take(at, counts, has_usage, unbilled | np.isin(codes, NEVER_ASKED))
+        tiers = [columns.tiers[code] for code in np.unique(columns.tier[from_lines]).tolist()]
+        by_tier = {tier: columns.tier[from_lines] == columns.tiers.index(tier) for tier in tiers}
+        free = unbilled | np.isin(codes, NEVER_ASKED)
+        self.costs.take(at, counts, by_tier, has_usage, free)
 
     def _finish_codes(self, finishes: list[str | None]) -> Array:
         return np.array([self._finish_code(finish) for finish in finishes], dtype=np.uint8)

@@ -24,7 +24,8 @@ from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.results.columns import Builder, Columns, Texts
+from jupyter_batch.results.builder import Builder
+from jupyter_batch.results.columns import Columns, Texts
 from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.models import mark_of, model_of
@@ -167,11 +168,12 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
 
 
 class Answers(NamedTuple):
-    """Plain chat answers, field by field: ids, texts, finish reasons, input and output tokens."""
+    """Plain chat answers, field by field: ids, texts, finish reasons, service tiers, tokens."""
 
     ids: list[str]
     texts: list[str]
     finishes: list[str | None]
+    tiers: list[str | None]
     inputs: list[int]
     outputs: list[int]
 
@@ -199,6 +201,7 @@ class _Choice(msgspec.Struct, gc=False):
 class _Body(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
     usage: _Used | None = None
+    service_tier: str | None = None
     error: Any = None
 
 
@@ -258,8 +261,8 @@ def _plain(lines: list[_Line]) -> Answers | None:
         return None
     if any(_each("refusal", messages)) or any(_each("tool_calls", messages)) or _has_others(usages):
         return None
-    ended = [finishes[word][1] for word in words]
-    return Answers(_each("custom_id", lines), texts, ended, inputs, outputs)
+    ended, tiers = [finishes[word][1] for word in words], _each("service_tier", bodies)
+    return Answers(_each("custom_id", lines), texts, ended, tiers, inputs, outputs)
 
 
 def _each(field: str, objects: Iterable[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ from jupyter_batch.core.result import Result, Status, ToolCalls
 from jupyter_batch.core.status import Answer, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.providers.table import BATCH
 from jupyter_batch.realtime.journal import Book
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.request_search import line_of
@@ -73,7 +73,7 @@ class ResultPreview:
                 self._job, self._of, self._seen = job.id, None, Seen()
             state = (
                 [shard.number for shard in shards if shard.step is Step.COLLECTED],
-                job.mode == REALTIME
+                job.mode != BATCH
                 and len(self._seen.answers) < ANSWERS
                 and [shard.completed for shard in shards],
             )
@@ -156,7 +156,7 @@ def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[
     """The files with a shard's answers: whole once it is collected; in realtime those so far."""
     if shard.step is Step.COLLECTED:
         yield folder.output(shard.number)
-    elif job.mode == REALTIME and shard.batch_id:
+    elif job.mode != BATCH and shard.batch_id:
         yield Book(folder.path / "realtime", shard.batch_id).output
 
 

@@ -38,20 +38,40 @@ class Costs:
         self.price = price = job.price if job is not None else None
         self.paid = array("d", [UNKNOWN]) * rows
         self.live = array("d", [UNKNOWN]) * rows if live else None
-        self._paid = price.paid(job.mode) if price is not None and job is not None else None
+        self._job = job
         self._live = price.standard if price is not None else None
 
-    def take(self, at: Array, counts: Mapping[str, Any], counted: Array, free: Array) -> None:
+    def take(
+        self,
+        at: Array,
+        counts: Mapping[str, Any],
+        by_tier: Mapping[str | None, Array],
+        counted: Array,
+        free: Array,
+    ) -> None:
         """Set the costs of rows that this job paid for.
 
-        counts: the tokens, by kind, of the rows that are `told`. free: nothing was billed, though
-        no tokens are reported.
+        counts: the tokens, by kind, of the rows that are `counted`. by_tier: the flags of those that
+        name a service tier. free: nothing was billed, though no tokens are reported.
         """
-        for held, tariff in ((self.paid, self._paid), (self.live, self._live)):
+        for held, tiers in ((self.paid, self._tariffs(by_tier)), (self.live, [(self._live, True)])):
             if held is not None:
+                known: Any = UNKNOWN
+                for tariff, flags in tiers:
+                    known = np.where(flags, _priced(tariff, counts), known)
                 costs = np.where(free, 0.0, UNKNOWN)
-                costs[counted] = _priced(tariff, counts)
+                costs[counted] = known
                 np.frombuffer(held, dtype=np.float64)[at] = costs
+
+    def _tariffs(self, by_tier: Mapping[str | None, Array]) -> list[tuple[Tariff | None, Any]]:
+        """The tariffs of the answers, each with the flags of its answers.
+
+        In a batch the tier that an answer names is not what is billed.
+        """
+        price, job = self.price, self._job
+        if price is None or job is None or job.mode == "batch":
+            return [(None if job is None else job.tariff, True)]
+        return [(price.served(tier, job.asked_tier), flags) for tier, flags in by_tier.items()]
 
     def free(self, at: Any) -> None:
         """Record that the row, or each of the rows, had no request in this job."""

@@ -12,7 +12,7 @@ from textwrap import wrap
 
 import msgspec
 
-from jupyter_batch.core.cost import Bill
+from jupyter_batch.core.cost import FLEX, Bill
 from jupyter_batch.core.history import Curve, Points, done_at, thinned
 from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import Snapshot, Step
@@ -42,6 +42,7 @@ BANDS = 20
 MOMENTS = 100
 BATCHES = 40
 """Above this many, only the slowest batches are drawn."""
+_AT_ONCE = {REALTIME: "in real time", FLEX: "on the flex tier"}
 NAME, WIDEST = 48, 90
 """Characters of a name, and of a line over the figure."""
 SLIVER = 0.004
@@ -189,7 +190,7 @@ def _link(job: JobRecord, parent: JobRecord | None) -> str:
         return ""
     if job.round > parent.round:
         return f"tool round {job.round}"
-    return "in real time" if job.mode == REALTIME and parent.mode != REALTIME else "sent again"
+    return _AT_ONCE.get(job.mode, "sent again") if job.mode != parent.mode else "sent again"
 
 
 # -- rows over time ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import KeyMissingError, ProviderDownError
 from jupyter_batch.http.address import check_base, is_address
 from jupyter_batch.ledger.folder import Folders, JobFolder
@@ -27,9 +28,10 @@ from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access, Provider
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded, load
-from jupyter_batch.providers.table import REALTIME, access_for, facts_of, realtime_key
+from jupyter_batch.providers.table import BATCH, access_for, facts_of, realtime_key
 from jupyter_batch.realtime.fast_path import call_to
-from jupyter_batch.realtime.litellm_call import Call
+from jupyter_batch.realtime.litellm_call import FLEX_SECONDS, SECONDS, Call
+from jupyter_batch.realtime.pacing import NO_TIER, ServiceTier
 from jupyter_batch.realtime.provider import Realtime, realtime_facts
 from jupyter_batch.realtime.responses_call import ResponsesCall
 from jupyter_batch.server import launch
@@ -70,7 +72,7 @@ async def _provider_of(
 ) -> Provider:
     _check_address(job)
     folder = Folders(home).of(job.id)
-    if job.mode == REALTIME:
+    if job.mode != BATCH:
         return await _realtime(job, folder, home, api_key, named)
     if is_embedded(job.provider):
         return Embedded(job.provider, home)
@@ -98,7 +100,7 @@ def check_key(job: JobRecord, *, api_key: str | None, named: Collection[str] | N
         return
     if is_cloud(job.provider):
         _cloud_base(job, api_key, named)
-    elif job.mode == REALTIME and not _is_straight(job):
+    elif job.mode != BATCH and not _is_straight(job):
         _realtime_key(job, api_key, named)
     else:
         _access(job, api_key, named)
@@ -172,12 +174,36 @@ async def _realtime(
     elif job.endpoint == RESPONSES:
         access = _access(job, api_key, named)
     if access is not None and job.endpoint == RESPONSES:
-        call = ResponsesCall(job.body_model, api_base=access.api_base, api_key=access.api_key)
+        call = ResponsesCall(
+            job.body_model, api_base=access.api_base, api_key=access.api_key, seconds=_seconds(job)
+        )
     elif access is not None:
-        call = call_to(f"openai/{job.body_model}", api_base=access.api_base, api_key=access.api_key)
+        call = call_to(
+            f"openai/{job.body_model}",
+            api_base=access.api_base,
+            api_key=access.api_key,
+            seconds=_seconds(job),
+        )
     else:
         call = _litellm_call(job, api_key, named)
-    return Realtime(facts, folder=folder.path / "realtime", call=call, **_pace(job.pace))
+    return Realtime(
+        facts, folder=folder.path / "realtime", call=call, tier=_tier(job), **_pace(job.pace)
+    )
+
+
+def _seconds(job: JobRecord) -> float:
+    """The timeout of an answer."""
+    return FLEX_SECONDS if job.asked_tier == FLEX else SECONDS
+
+
+def _tier(job: JobRecord) -> ServiceTier:
+    """The service tier whose capacity its requests wait for."""
+    if job.asked_tier != FLEX:
+        return NO_TIER
+    record = RECORDS.get(job.provider)
+    return ServiceTier(
+        name=FLEX, sent=job.mode == FLEX, sheds=() if record is None else record.sheds
+    )
 
 
 def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | None) -> Call:
@@ -192,11 +218,14 @@ def _litellm_call(job: JobRecord, api_key: str | None, named: Collection[str] | 
         _cloud_base(job, api_key, named)
         more: dict[str, Any] = arguments_of(job.cloud, api_key)
         key = secrets_in(api_key).get("api_key")
+        more["seconds"] = _seconds(job)
         return call_to(_litellm_name(job), api_base=job.api_base, api_key=key, **more)
     more = {} if job.api_version is None else {"api_version": job.api_version}
     straight = _is_straight(job)
     key = _access(job, api_key, named).api_key if straight else _realtime_key(job, api_key, named)
-    return call_to(_litellm_name(job), api_base=job.api_base, api_key=key, **more)
+    return call_to(
+        _litellm_name(job), api_base=job.api_base, api_key=key, seconds=_seconds(job), **more
+    )
 
 
 def _litellm_name(job: JobRecord) -> str:

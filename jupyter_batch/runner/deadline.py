@@ -23,12 +23,12 @@ def press(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], now: float)
     if now < job.deadline:
         return job.deadline - now
     try:
-        check_rest(ledger, job, shards)
+        check_rest(ledger, job, shards, mode=job.rush_to)
     except InputError as e:
         why = f"the deadline has passed, and the rest is not asked in real time: {e}"
         ledger.amend(job.id, deadline=0.0, overdue=why)
     else:
-        ledger.rush(job.id, now)
+        ledger.rush(job.id, now, to=job.rush_to)
     return 0.0
 
 
@@ -39,7 +39,7 @@ def plan_rest(
     from jupyter_batch.planning.retry import plan_again
 
     try:
-        return plan_again(ledger, job, shards, now=now, at_once=True)
+        return plan_again(ledger, job, shards, now=now, at_once=job.rush_to)
     except NothingToRetryError as e:
         _log.info("jupyter_batch: job %s is not finished in real time: %s", job.id, e)
     except (InputError, LedgerCorruptError) as e:  # it may cost more than max_cost, for one

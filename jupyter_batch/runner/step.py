@@ -154,6 +154,7 @@ class Mover(ShardContext):
             provider_status=view.status,
             completed=view.completed,
             failed=view.failed,
+            shed=view.shed,
             expires_at=view.expires_at or shard.expires_at,
             attempts=0,
             note=blocking.of_cancelling(self, shard),

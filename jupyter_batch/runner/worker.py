@@ -75,7 +75,8 @@ class Worker(Passes):
         with self._lock:
             self._mine.add(job)
             self._takes[job] = self._takes.get(job, 0) + 1
-            self._retire(job)  # a key may have been added
+            if not getattr(self._providers.get(job), "busy", False):
+                self._retire(job)  # a key may have been added
             self._barred.pop(job, None)
             self.refused.discard(job)
         if watcher is not None:

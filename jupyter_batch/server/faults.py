@@ -21,6 +21,8 @@
 | `enqueued_tokens` | tokens       | a batch that takes the open batches above it fails with `token_limit_exceeded`   |
 | `fail_fast`       | flag         | such a batch is refused with 429 when it is created, as at Azure                 |
 | `open_batches`    | whole number | a batch above so many that are open is refused with 429 when it is created       |
+| `flex_refuse`     | whole number | every n-th request to the flex tier is refused with 429 `resource_unavailable`    |
+| `flex_default`    | whole number | every n-th request to the flex tier is served in the default tier                |
 | `creates`         | whole number | so many batches are created in `retry_after` seconds; more are refused with 429  |
 
 Rows fall by seed and `custom_id`, so that a batch which is resumed meets the same faults again.
@@ -58,6 +60,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fail_fast: bool = False
     open_batches: int | None = None
     creates: int | None = None
+    flex_refuse: int = 0
+    flex_default: int = 0
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):
@@ -129,3 +133,10 @@ class FaultBox:
         """Whether a fault of that kind falls on the next request of this route."""
         number = self._seen[kind, route] = self._seen.get((kind, route), 0) + 1
         return self.now.falls(share, kind, route, number)
+
+    def turn(self, every: int, kind: str) -> bool:
+        """Whether it is the turn of a fault that falls on every n-th request."""
+        if not every:
+            return False
+        number = self._seen[kind, ""] = self._seen.get((kind, ""), 0) + 1
+        return number % every == 0

@@ -165,11 +165,11 @@ def plan_round(
     *,
     now: float,
     max_cost: float | None = None,
-    at_once: bool = False,
+    at_once: str = "",
 ) -> JobRecord:
     """The job that answers the calls, planned once. All calls must have an outcome.
 
-    at_once: in realtime, as the rounds after it. max_cost: US dollars that it may cost; else the
+    at_once: the mode, realtime or flex, also of the rounds after it. max_cost: US dollars that it may cost; else the
     rest of the job's own. Raises InputError for fewer requests than a batch must have, and
     OptionError where it may cost more.
     """
@@ -180,7 +180,7 @@ def plan_round(
     dialect = OPENAI if at_once else job.dialect
     with (
         job_draft(ledger) as draft,
-        _Following(waiting, draft, limits, dialect, at_once=at_once) as lines,
+        _Following(waiting, draft, limits, dialect, at_once=bool(at_once)) as lines,
     ):
         few = msgspec.structs.replace(limits, minimum=1)
         draft.shards = write_requests(draft.folder, draft.id, lines, few)
@@ -192,7 +192,7 @@ def plan_round(
             unsendable=job.unsendable + sum(len(one.positions) for one in left),
             max_cost=left_of(job, waiting.shards) if max_cost is None else max_cost,
         )
-        draft.record = live(record) if at_once else record
+        draft.record = live(record, at_once) if at_once else record
         draft.deduplicate(hash_array(lines.hashes), limits)
         carried = draft.carry_over(
             job,

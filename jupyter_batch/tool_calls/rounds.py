@@ -18,7 +18,6 @@ from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.planning.retry import limits_of
 from jupyter_batch.process.locks import FileLock
-from jupyter_batch.providers.table import BATCH
 from jupyter_batch.telemetry.spans import of_job, span, traced
 from jupyter_batch.tool_calls.execute import Runner
 from jupyter_batch.tool_calls.follow_up import Waiting, plan_round
@@ -34,7 +33,7 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     rerun: bool
     max_cost: float | None
-    at_once: bool
+    at_once: str
 
 
 class Gone(msgspec.Struct, frozen=True):
@@ -86,7 +85,7 @@ def step(ledger: Ledger, job: JobRecord, way: Way, *, now: Callable[[], float]) 
                 limits_of(job, at_once=way.at_once),
                 now=now(),
                 max_cost=way.max_cost,
-                at_once=way.at_once and job.mode == BATCH,
+                at_once="" if way.at_once == job.mode else way.at_once,
             )
             return Gone(planned.id, f"The follow-up {planned.id}: {_price(ledger, planned)}")
 

@@ -21,8 +21,8 @@ from jupyter_batch.monitor.phrases import price
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
 from jupyter_batch.planning.files.left_rows import rows_to_send
 from jupyter_batch.planning.resent_lines import changes_of
-from jupyter_batch.planning.retry import check_rest, last_retry, plan_again
-from jupyter_batch.providers.table import BATCH, check_live
+from jupyter_batch.planning.retry import check_finish, last_retry, plan_again
+from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.results.actions import offers
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.runner.process import session
@@ -177,13 +177,12 @@ class JobActions:
         rest = [
             (one, shards)
             for one, shards in self._standing()
-            if not one.finished_at and one.mode == BATCH
+            if not one.finished_at and one.mode != REALTIME
         ]
         if not rest:
-            raise InputError(f"nothing of {self._name} is open in a batch")
+            raise InputError(f"nothing of {self._name} is open in a batch or on the flex tier")
         for record, shards in rest:
-            check_live(record.model, record.provider, record.api_base, None)
-            check_rest(self._ledger, record, shards)
+            check_finish(self._ledger, record, shards, mode=REALTIME)
         for record, _ in rest:
             self._ledger.rush(record.id, time.time(), after_cancel=True)
             self._move(record.id)

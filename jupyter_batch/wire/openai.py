@@ -152,6 +152,7 @@ class _Choice(msgspec.Struct, gc=False):
 class _Chat(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
     usage: _Usage | None = None
+    service_tier: str | None = None
     error: Any = None
 
     def value(self) -> str | None:
@@ -184,6 +185,7 @@ class _Item(msgspec.Struct, gc=False):
 class _Response(msgspec.Struct, gc=False):
     output: list[_Item] = []
     usage: _ResponseUsage | None = None
+    service_tier: str | None = None
     error: Any = None
     incomplete_details: Any = None
     status: str | None = None
@@ -211,6 +213,7 @@ class _Vector(msgspec.Struct, gc=False):
 class _Vectors(msgspec.Struct, gc=False):
     data: list[_Vector] = []
     usage: _Usage | None = None
+    service_tier: str | None = None
     error: Any = None
 
     def value(self) -> list[float] | array[float] | None:
@@ -263,7 +266,8 @@ def typed(line: Any) -> Result | None:
     usage = _used(body.usage)  # None: not in this endpoint's format
     if usage is None:
         return None
-    return Result(line.custom_id, _SUCCEEDED, value, None, usage, body.finish())
+    tier = body.service_tier
+    return Result(line.custom_id, _SUCCEEDED, value, None, usage, body.finish(), tier=tier)
 
 
 _SUCCEEDED = Status.SUCCEEDED

@@ -109,12 +109,11 @@ def _response_in(data: Mapping[str, Any]) -> tuple[int, Any]:
 def _result_of(
     custom_id: str | None, answer: _Answer, body: Mapping[str, Any], usage: Usage | None
 ) -> Result:
-    word = finish_word(body)
-    stop = word if isinstance(word, str) else None
+    words = body.get("service_tier"), finish_word(body)
+    tier, stop = (word if isinstance(word, str) else None for word in words)
     finish = Finish.REFUSAL if answer.is_refusal else finish_of(stop)
     if answer.value is None:
-        reason = cut(answer.reason)
-        return Result(custom_id, Status.FAILED, error=reason, usage=usage, finish=finish)
+        return Result(custom_id, Status.FAILED, None, cut(answer.reason), usage, finish, tier=tier)
     calls = answer.value if isinstance(answer.value, ToolCalls) else None
     return Result(
         custom_id,
@@ -124,6 +123,7 @@ def _result_of(
         finish=finish,
         calls=calls,
         stop=None if is_whole(stop) or stop == finish else stop,
+        tier=tier,
     )
 
 

@@ -216,11 +216,17 @@ def test_what_the_cache_keeps_for_an_hour_has_its_own_rate(litellm):
 
 
 def test_real_time_in_another_tier_has_that_tier_s_price():
-    """`service_tier="flex"` at its own rates; where the list has none for it, unknown."""
-    assert actual(
-        price_of("openai/gpt-5-mini", service_tier="flex").standard, Usage(1000)
-    ) == pytest.approx(0.000125)
-    assert price_of("openai/gpt-4", service_tier="flex").standard is None
+    """Each tier in the list has its own rates; one that the list does not have is unknown."""
+    price = price_of("openai/gpt-5-mini")
+    assert actual(price.paid("realtime", "flex"), Usage(1000)) == pytest.approx(0.000125)
+    assert actual(price.paid("realtime", "fast"), Usage(1000)) == pytest.approx(0.00045)
+    assert actual(price.paid("realtime"), Usage(1000)) == pytest.approx(0.00025)
+    assert price.paid("batch", "flex") == price.batch
+    assert price_of("openai/gpt-4").paid("realtime", "flex") is None
+    own = {"": {"input": 1.0, "output": 1.0}}
+    flex = price_of("openai/gpt-5-mini", mode="flex", given=own)
+    assert actual(flex.paid("flex", "flex"), Usage(1000)) == pytest.approx(0.001)
+    assert actual(flex.standard, Usage(1000)) == pytest.approx(0.00025)
 
 
 def test_a_model_that_is_listed_at_nothing_is_unknown(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.planning.one_key import Member, keys_by_job
+from jupyter_batch.planning.target import Member, keys_by_job
 from jupyter_batch.runner.process import session
 from tests.keys.recorder import BATCH, recording
 from tests.keys.test_every_entry_point import blocked, foreign, frame

@@ -50,6 +50,19 @@ _IN_TIME = re.compile(
 """Rate limits, whose texts from OpenAI and Google also mention billing."""
 
 
+_CAPACITY = re.compile(
+    r"resource[ _]unavailable|capacity_exceeded|\b(?:no|insufficient|not enough) capacity\b"
+)
+"""A service tier without capacity: OpenAI (429 "Resource Unavailable"), Groq, Google."""
+_CAPACITY_STATUS = 498
+"""Groq's own, of its flex tier."""
+
+
+def is_capacity(status: int, said: str) -> bool:
+    """Whether a service tier has no capacity for the request now, which is not charged."""
+    return status == _CAPACITY_STATUS or (status == 429 and bool(_CAPACITY.search(said.lower())))  # noqa: PLR2004
+
+
 def is_spent(message: str) -> bool:
     """Whether a refusal (code and message) means a used-up quota, credit or budget."""
     text = message.lower()

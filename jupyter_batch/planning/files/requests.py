@@ -27,7 +27,7 @@ from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.planning.plan import check_folder
-from jupyter_batch.planning.resolve import target_of
+from jupyter_batch.planning.target import target_of
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.providers.endpoints import Spoken
 from jupyter_batch.providers.prices import price_of

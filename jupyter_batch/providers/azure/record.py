@@ -33,6 +33,7 @@ RECORDS = (
         keeps="until deleted",  # batch how-to: 500 input files, 10,000 where they expire
         discount="50% of global standard",
         price=0.5,  # batch how-to
+        flex=True,  # flex how-to (preview): Global Standard deployments
         cancel=True,
         listed=True,
         tagged=True,

@@ -16,6 +16,7 @@ RECORDS = (
         carried="httpx",
         pack=Limits(requests=50_000, bytes=200_000_000),
         files=2,
+        flex=True,
         cancel=True,
         listed=True,
         tagged=True,

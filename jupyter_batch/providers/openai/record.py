@@ -28,6 +28,7 @@ RECORDS = (
         keeps_days=30,  # API reference: batch files expire after 30 days by default
         discount="50%",
         price=0.5,  # batch guide: half of the synchronous price
+        flex=True,  # flex guide: chat and responses; 429 "Resource Unavailable" is not charged
         cancel=True,
         listed=True,
         tagged=True,  # API reference: metadata, 16 pairs of 64 and 512 characters

@@ -19,7 +19,7 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.providers.failures import WebPageError
-from jupyter_batch.providers.table import REALTIME
+from jupyter_batch.providers.table import BATCH
 
 if TYPE_CHECKING:
     from jupyter_batch.runner.context import ShardContext
@@ -184,7 +184,7 @@ def _late(context: ShardContext, after: float) -> bool:
     A realtime run ends by itself, its results on disk.
     """
     job = context.job
-    return job.mode != REALTIME and bool(job.cancel_at) and context.clock() - job.cancel_at >= after
+    return job.mode == BATCH and bool(job.cancel_at) and context.clock() - job.cancel_at >= after
 
 
 def _minutes(context: ShardContext) -> str:

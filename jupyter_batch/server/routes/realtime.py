@@ -18,6 +18,8 @@ from jupyter_batch.server.upstream import EMBEDDINGS
 STARTED = 1_735_689_600
 """`created` of the models: the first of January 2025; there is no better truth for them."""
 _PIECE = 16
+DEFAULT, FLEX, PRIORITY = "default", "flex", "priority"
+"""Service tiers (OpenAI's API reference)."""
 
 routes = web.RouteTableDef()
 
@@ -27,7 +29,26 @@ async def _answer(request: web.Request, endpoint: str, body: dict[str, Any]) -> 
     refusal = answers.refusal(endpoint, body)
     if refusal is not None:
         raise refusal
-    return await answers.later(endpoint, body, id_=uuid.uuid4().hex)
+    tier = _served(request, body.get("service_tier"))
+    answer = await answers.later(endpoint, body, id_=uuid.uuid4().hex)
+    if tier and answer.status == 200 and answers.at_once(body["model"], endpoint):  # noqa: PLR2004 - HTTP's OK
+        answer.body["service_tier"] = tier
+    return answer
+
+
+def _served(request: web.Request, asked: Any) -> str:
+    """The service tier that an answer of ours names; "" where it is the usual one.
+
+    An upstream model names its own.
+    """
+    box = service(request).faults
+    if asked != FLEX:
+        return asked if asked == PRIORITY else ""
+    if box.turn(box.now.flex_refuse, "flex_refuse"):
+        raise ApiError(
+            429, "Resource Unavailable", type_="resource_unavailable", code="resource_unavailable"
+        )
+    return DEFAULT if box.turn(box.now.flex_default, "flex_default") else FLEX
 
 
 @routes.post("/v1/chat/completions")

@@ -1,0 +1,188 @@
+"""mode="flex" as a user has it: refused where it saves nothing, waits, costs by tier, and goes on at the full price."""
+
+from __future__ import annotations
+
+import pytest
+
+import jupyter_batch
+from jupyter_batch.core.cost import actual
+from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.core.result import Usage
+from jupyter_batch.monitor.view import view
+from jupyter_batch.providers.prices import price_of
+from jupyter_batch.server.embedded import Embedded
+from tests.messages import messages
+
+from .conftest import numbered
+
+MODEL = "openai/gpt-5-mini"
+PRICE = price_of(MODEL)
+ROWS = 6
+SECONDS = 300
+"""Until a test gives up; the first job of a process imports litellm."""
+
+
+@pytest.fixture
+def tiered(tmp_path, monkeypatch):
+    """A server with a flex tier, that answers for any model's name; its batches take an hour."""
+    with Embedded(tmp_path / "tiered", pace=3600.0) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(tiered):
+    """The options that send a job there."""
+    half, full = {"input": 1.0, "output": 4.0}, {"input": 2.0, "output": 8.0}
+    own = {"openai/echo": {**half, "realtime": full, "flex": half}}
+    return {
+        "model": "openai/echo",
+        "api_base": tiered.base_url,
+        "api_key": tiered.token,
+        "prices": own,
+        "poll_interval": 0.05,
+    }
+
+
+def at(tier, usage):
+    """The cost of the answers at the prices of `ask`."""
+    rate = 1e-6 if tier == "flex" else 2e-6
+    return usage.input_tokens * rate + usage.output_tokens * 4 * rate
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (
+            "openai/gpt-4o-mini",
+            r'batch" costs \$0\.0. in, \$0\.30 out per million and mode="realtime" costs \$0\.15 in, \$0\.60 out',
+        ),
+        (
+            "anthropic/claude-haiku-4-5",
+            r"Anthropic is not known to have a flex tier.*mode=\"batch\" costs",
+        ),
+        ("groq/llama-3.1-8b-instant", r"Groq's flex tier costs the full price"),
+        ("cohere/command-r", r"Cohere is not known.*; mode=\"realtime\" costs an unknown price"),
+        ("openai/text-embedding-3-small", r"no flex price of text-embedding-3-small"),
+    ],
+)
+def test_flex_where_it_saves_nothing_is_refused(home, model, told):
+    """Before anything is stored, with the other modes and their prices."""
+    with pytest.raises(ModelError, match=told):
+        numbered(2).llm.batch("{text}", out="out", model=model, mode="flex", api_key="sk-x")
+    assert not (home / "jobs").exists()
+
+
+def test_options_that_contradict_flex(home, ask):
+    """A tier of one's own, and a deadline that has no batch."""
+    df = numbered(2)
+    with pytest.raises(OptionError, match="sets the service tier itself"):
+        df.llm.batch("{text}", out="o", mode="flex", service_tier="default", **ask)
+    with pytest.raises(OptionError, match="give deadline="):
+        df.llm.batch("{text}", out="o", deadline_mode="flex", **ask)
+    with pytest.raises(OptionError, match="for a batch with a deadline"):
+        df.llm.batch("{text}", out="o", mode="flex", deadline="1h", deadline_mode="flex", **ask)
+
+
+def test_a_job_on_flex(tiered, ask, home):
+    """Every third call is refused, each is slow, every second answer has the default tier: all are there, by tier."""
+    tiered.set_faults("flex_refuse=3,flex_default=2,latency=0.02")
+    df = numbered(ROWS)
+    job = df.llm.batch("{text}", out="out", mode="flex", **ask).wait(SECONDS)
+    assert (df["out"] == df["text"]).all()
+    assert (job.counts.succeeded, job.counts.failed) == (ROWS, 0)
+    rows = job.results()
+    flex = sum(
+        cost == pytest.approx(at("flex", Usage(into, out)))
+        for cost, into, out in zip(
+            rows["_cost"], rows["_input_tokens"], rows["_output_tokens"], strict=True
+        )
+    )
+    assert flex == ROWS / 2
+    assert job.cost == pytest.approx(sum(rows["_cost"]))
+    assert at("flex", job.usage) < job.cost < at("default", job.usage)
+    again = numbered(ROWS)
+    assert again.llm.batch("{text}", out="out", mode="flex", **ask).is_complete
+    assert (again["out"] == df["out"]).all()
+
+
+def test_from_flex_to_the_full_price(tiered, ask):
+    """The tier answers two rows and refuses the rest: finish() asks those in real time; counts and costs add up."""
+    df = numbered(2)
+    first = df.llm.batch("{text}", out="out", mode="flex", **ask).wait(SECONDS)
+    assert first.cost == pytest.approx(at("flex", first.usage))
+    tiered.set_faults("flex_refuse=1")
+    more = numbered(ROWS)
+    job = more.llm.batch("{text}!", out="out", mode="flex", max_cost=1.0, max_tokens=50, **ask)
+    while not any(shard.shed for shard in job.snapshot().shards):
+        job.wait(0.05)
+    shown = messages(job.snapshot())
+    assert "requests wait for the flex tier, which has no room now: nothing is billed" in shown
+    assert "job.finish() asks the rest in real time, at the full price" in shown
+    assert "finish" in job.snapshot().offers
+    assert not job.counts.failed
+    assert job.finish().wait(SECONDS).is_successful
+    assert (more["out"] == more["text"] + "!").all()
+    assert job.counts.succeeded == job.counts.total == ROWS
+    assert job.cost == pytest.approx(at("default", job.usage))
+
+
+def test_a_deadline_of_a_flex_job(tiered, ask):
+    """Half of the rows are answered on flex by the deadline, the rest at the full price: the sum of both."""
+    tiered.set_faults("flex_refuse=2,retry_after=1")
+    df = numbered(ROWS)
+    job = df.llm.batch("{text}", out="out", mode="flex", concurrency=1, **ask)
+    while job.counts.succeeded < 2:
+        job.wait(0.05)
+    tiered.set_faults("flex_refuse=1")
+    assert df.llm.batch("{text}", out="out", mode="flex", deadline=0.2, concurrency=1, **ask) is job
+    job.wait(SECONDS)
+    assert job.is_successful
+    assert (df["out"] == df["text"]).all()
+    assert job.counts.reused >= 2, "answered on flex"
+    assert job.counts.succeeded + job.counts.reused == job.counts.total == ROWS
+    assert at("flex", job.usage) < job.cost < at("default", job.usage)
+    assert job.snapshot().bill.standard == pytest.approx(at("default", job.usage))
+
+
+def test_a_batch_is_finished_on_flex(tiered, ask):
+    """finish(mode="flex") cancels it, and asks its rows at the batch price; the requests are the same."""
+    df = numbered(ROWS)
+    job = df.llm.batch("{text}", out="out", **ask)
+    assert job.finish(mode="flex").wait(SECONDS).is_successful
+    assert (df["out"] == df["text"]).all()
+    assert job._record().mode == "flex"
+    assert view(job.snapshot()).model.endswith("on the flex tier")
+    with pytest.raises(OptionError, match="mode"):
+        job.finish(mode="soon")
+
+
+def test_a_deadline_finishes_on_flex(tiered, ask):
+    """deadline_mode="flex": the batch's open rows are asked there."""
+    df = numbered(3)
+    job = df.llm.batch("{text}", out="out", deadline=0.2, deadline_mode="flex", **ask).wait(SECONDS)
+    assert job.is_successful
+    assert job._record().mode == "flex"
+
+
+def test_a_batch_without_a_flex_tier_goes_on(tiered, ask):
+    """finish(mode="flex") of a model without a flex price changes nothing."""
+    job = numbered(2).llm.batch("{text}", out="out", **{**ask, "prices": None})
+    with pytest.raises(ModelError, match="no flex price of echo is known"):
+        job.finish(mode="flex")
+    assert not job._record().cancel_at
+    job.cancel().wait(SECONDS)
+
+
+def test_local_models_have_a_flex_tier_for_trying(home):
+    """`local/echo`: no key, no cost."""
+    df = numbered(3)
+    job = df.llm.batch("{text}", out="out", model="local/echo", mode="flex").wait(SECONDS)
+    assert (df["out"] == df["text"]).all()
+    assert job.cost == 0
+    assert jupyter_batch.open(job.id).is_successful
+
+
+def test_the_list_price_of_flex_is_half():
+    """The prices that the tests above do not read: litellm's."""
+    usage = Usage(1_000_000, 1_000_000)
+    assert actual(PRICE.flex, usage) == pytest.approx(actual(PRICE.standard, usage) / 2)
