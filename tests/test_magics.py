@@ -244,7 +244,7 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
         ("%llm_batch lst", r"did you mean %llm_batch list\?"),
         (
             "%llm_batch df",
-            r"takes list, show, view, attach, cancel, retry, forget, errors, notify, adopt; .* %%llm_batch df",
+            r"takes list, show, view, attach, cancel, finish, retry, forget, errors, notify, adopt; .* %%llm_batch df",
         ),
         ("%llm_batch show", r"show ID"),
         ("%llm_batch show jb9", r"no job `jb9`"),

@@ -13,7 +13,8 @@ from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.results import result_files
-from jupyter_batch.results.columns import CODES, Builder, Columns, Texts
+from jupyter_batch.results.builder import Builder
+from jupyter_batch.results.columns import CODES, Columns, Texts
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
 from tests.example_snapshots import job as made_up
