@@ -181,9 +181,7 @@ def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
         return _of(token, sources.jobs(words[0]))
     if words[0] == "attach":
         return _of(token, frames(names) if len(words) == 2 else (BY_POSITION,))  # noqa: PLR2004  after verb and id
-    if words[0] == "finish" and before == "--mode":
-        return _of(token, ("flex", "realtime"))
-    return _of(token, ("--mode",) if words[0] == "finish" and len(words) == 2 else ())  # noqa: PLR2004
+    return _of(token, ())
 
 
 def _in_body(body: str, line: str, names: Mapping[str, Any]) -> Offer | None:

@@ -156,8 +156,8 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     given: dict[str, Any] = {}
     if verb == "retry":
         given, rest = read_retry(rest, names)
-    elif verb == "finish" and rest[1:2] == ["--mode"] and len(rest) == 3:  # noqa: PLR2004 - ID --mode MODE
-        given, rest = {"mode": rest[2]}, rest[:1]
+    elif verb == "finish":
+        given, rest = _finish_options(rest)
     elif verb == "attach" and BY_POSITION in rest:
         given, rest = {"by_position": True}, [word for word in rest if word != BY_POSITION]
     _check_words(verb, rest)
@@ -182,6 +182,13 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     if verb == "cancel":
         job.cancel()
     return job
+
+
+def _finish_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """(arguments of Job.finish, other words) of `finish ID --mode MODE`."""
+    if words[1:2] == ["--mode"] and len(words) == 3:  # noqa: PLR2004 - as above
+        return {"mode": words[2]}, words[:1]
+    return {}, words
 
 
 def _notify(words: list[str]) -> None:
