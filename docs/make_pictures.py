@@ -22,7 +22,7 @@ price = {"input": 0.2, "output": 0.8, "realtime": {"input": 0.4, "output": 1.6}}
 from jupyter_batch import demo
 df = demo.reviews()
 df.head(3)"""
-SUBMIT = """%%llm_batch df --out sentiment
+SUBMIT = """%%llm_batch df --out sentiment --max-tokens 5
 Classify the sentiment (positive/negative/neutral): {feedback}"""
 OTHERS = """summaries = df.head(120).llm.batch("Summarize: {feedback}", out="summary")
 summaries.wait()
