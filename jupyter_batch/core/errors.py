@@ -141,12 +141,14 @@ class ProviderError(JupyterBatchError):
     status: the HTTP status, if there was a response. retry_after: seconds. transient: a retry can
     help. bad_lines: the refused lines of the request file, counted from 1, each with the provider's
     reason. not_sent: there was no connection, so the request had no effect. input_file: the refusal
-    concerns the uploaded file, which is missing or not processed (yet). limit: the one that the
+    concerns the uploaded file, which is missing or not processed (yet). capacity: the service tier has
+    no room now. limit: the one that the
     refusal states, on a batch's size or on all that is enqueued.
     """
 
     transient = False
     not_sent = False
+    capacity = False
     input_file: InputFile | None = None
     limit: StatedLimit | None = None
     bad_lines: tuple[tuple[int, str], ...] = ()
@@ -167,14 +169,12 @@ class RateLimitError(ProviderError):
     """429: too many requests.
 
     queue: the limit is on open work (enqueued tokens, batches) and passes when batches end.
-    spent: the account's quota, credit or budget is used up, until the user acts. capacity: the
-    service tier has no room now.
+    spent: the account's quota, credit or budget is used up, until the user acts.
     """
 
     transient = True
     queue = False
     spent = False
-    capacity = False
 
 
 class NotFoundError(ProviderError):

@@ -246,8 +246,8 @@ def by_refusal(
     retry_after = seconds_to_wait({name.lower(): value for name, value in headers.items()})
     kind = _kind(status, refusal, text)
     error = kind(message, status=status, retry_after=retry_after)
+    error.capacity = is_capacity(status, text)
     if isinstance(error, RateLimitError):
-        error.capacity = is_capacity(status, text)
         error.spent = not error.capacity and _is_spent(status, text)
         error.queue = not error.spent and is_queue(text)
         error.limit = stated_limit(text) if error.queue else None
@@ -259,7 +259,8 @@ def by_refusal(
 
 def _kind(status: int, refusal: Refusal, text: str) -> type[ProviderError]:
     """The class of the error for a status; a quota error may have several."""
-    if status == 429 or is_capacity(status, text) or _is_spent(status, text):  # noqa: PLR2004 - HTTP's own
+    full = status < _SERVER and is_capacity(status, text)
+    if status == 429 or full or _is_spent(status, text):  # noqa: PLR2004 - HTTP's own
         return RateLimitError
     if status in _QUOTA_STATUSES and is_quota(text):
         return RateLimitError

@@ -54,12 +54,16 @@ _CAPACITY = re.compile(
     r"resource[ _]unavailable|capacity_exceeded|\b(?:no|insufficient|not enough) capacity\b"
 )
 """A service tier without capacity: OpenAI (429 "Resource Unavailable"), Groq, Google."""
+_OVERLOADED = re.compile(r"\boverloaded\b|\bunavailable\b|high demand")
+"""Google's 503 UNAVAILABLE of its flex tier."""
 _CAPACITY_STATUS = 498
 """Groq's own, of its flex tier."""
 
 
 def is_capacity(status: int, said: str) -> bool:
     """Whether a service tier has no capacity for the request now, which is not charged."""
+    if status >= 500:  # noqa: PLR2004 - litellm makes a 500 of Google's 503
+        return bool(_OVERLOADED.search(said.lower()))
     return status == _CAPACITY_STATUS or (status == 429 and bool(_CAPACITY.search(said.lower())))  # noqa: PLR2004
 
 
