@@ -70,8 +70,8 @@ def test_a_tier_without_capacity_is_a_limit_that_passes(status, body):
     assert (error.capacity, error.spent, error.transient) == (True, False, True)
     limit = refused(429, {"error": {"message": "Rate limit reached for requests"}}, "x")
     assert not limit.capacity
-    for status in (500, 503):  # litellm reports Google's 503 as a 500
-        error = refused(status, {"error": {"message": "The model is overloaded."}}, "x")
+    for server_error in (500, 503):  # litellm reports Google's 503 as a 500
+        error = refused(server_error, {"error": {"message": "The model is overloaded."}}, "x")
         assert error.capacity
         assert not isinstance(error, RateLimitError)
     assert not refused(500, {"error": {"message": "Internal error"}}, "x").capacity
