@@ -95,13 +95,11 @@ def _tariff_of(given: Mapping[str, Any]) -> Tariff:
 
 def _known(provider: str, name: str, api_base: str | None) -> Price:
     if is_embedded(provider):
-        upstream = _known(*_split(name), None) if "/" in name else None
+        if "/" not in name:
+            return _here()
         # The embedded server calls a model in real time, at that price: a batch saves nothing.
-        return (
-            _here()
-            if upstream is None
-            else msgspec.structs.replace(upstream, batch=upstream.standard)
-        )
+        upstream = _known(*_split(name), None)
+        return msgspec.structs.replace(upstream, batch=upstream.standard)
     if runs_here(provider, api_base):
         return _here()
     record = RECORDS.get(provider)
@@ -110,18 +108,20 @@ def _known(provider: str, name: str, api_base: str | None) -> Price:
         return _recorded(record, name) or Price(
             tiers={}, source=f"{provider}/{name} is in no price list"
         )
+    return _in_list(entry, record, api_base)
+
+
+def _in_list(entry: Mapping[str, Any], record: Record | None, api_base: str | None) -> Price:
+    """The price in an entry of litellm's list, with the batch discount of the provider's record."""
+    discount = None if record is None else record.price
     if record is not None and record.default_base and api_base not in (None, record.default_base):
         discount = None  # another server of the same API: its discount is unknown
-    else:
-        discount = record.price if record is not None else None
     inclusive = record is not None and record.long_inclusive
     cached_apart = record is not None and record.cached_apart
     longest = entry.get("max_output_tokens")
     live = functools.partial(_standard, entry, inclusive=inclusive, cached_apart=cached_apart)
-    batch, source = (
-        _batch(entry, discount, inclusive=inclusive),
-        f"litellm {_litellm()}'s price list",
-    )
+    batch = _batch(entry, discount, inclusive=inclusive)
+    source = f"litellm {_litellm()}'s price list"
     if batch is not None and _rate(entry, _KEYS["input"] + _BATCHES) is None and record is not None:
         source = f"{discount:g} of the real-time price in {source} ({record.source})"
     return Price(

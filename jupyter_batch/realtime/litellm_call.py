@@ -174,17 +174,9 @@ class LitellmCall:
             raise self._failure(e) from None  # the cause holds headers, and in them the key
 
     def _failure(self, error: Exception) -> CallFailedError:
+        if own := _own_error(error):
+            return CallFailedError(own)
         names = _kinds(error)
-        ours_below = next(
-            (one for one in chain(error) if isinstance(one, AuthenticationError)), None
-        )
-        if ours_below is not None:  # from one of our hooks
-            return CallFailedError(ours_below)
-        without_bound = next(
-            (one for one in chain(error) if isinstance(one, TooLargeError | RecursionError)), None
-        )
-        if without_bound is not None:  # it was answered and billed: it is not retried
-            return CallFailedError(BadRequestError(_without_bound(without_bound)))
         closed = any(isinstance(one, RuntimeError) and "closed" in str(one) for one in chain(error))
         if closed:  # other code in this process closed litellm's shared clients: they are recreated
             _forget_clients(self._litellm)
@@ -193,18 +185,16 @@ class LitellmCall:
             ours: ProviderError = no_connection(self._place, masked(innermost(error)))
             return CallFailedError(ours, {"message": str(ours)}, unreachable=unreachable)
         ours = normalise(error, self._place, self._key)
+        if isinstance(ours, WarningRaisedError):
+            return CallFailedError(ours, {"message": masked(str(ours))})
         answered = ours.status is not None and ours.status >= 400  # noqa: PLR2004 - HTTP's errors begin there
-        if not ours.transient and not answered and not isinstance(ours, WarningRaisedError):
+        if not ours.transient and not answered:
             ours = ProviderDownError(str(ours), status=ours.status)  # an unreadable answer
-        told = (
-            {"message": str(ours)}
-            if isinstance(ours, WarningRaisedError)
-            else _words(error, ours.status)
-        )
-        told = {
-            name: masked(value) if isinstance(value, str) else value for name, value in told.items()
+        body = {
+            name: masked(value) if isinstance(value, str) else value
+            for name, value in _words(error, ours.status).items()
         }
-        return CallFailedError(ours, told)
+        return CallFailedError(ours, body)
 
     async def aclose(self) -> None:
         """Close litellm's clients of this loop; the user's calls on another loop keep theirs."""
@@ -214,6 +204,17 @@ class LitellmCall:
             with contextlib.suppress(Exception):  # at exit a failure can't be handled
                 closing = getattr(client, "aclose", None) or client.close
                 await closing()
+
+
+def _own_error(error: BaseException) -> ProviderError | None:
+    """The error that our own code raised below litellm, or None."""
+    for one in chain(error):
+        if isinstance(one, AuthenticationError):  # from one of our hooks
+            return one
+    for one in chain(error):
+        if isinstance(one, TooLargeError | RecursionError):  # answered and billed: not retried
+            return BadRequestError(_without_bound(one))
+    return None
 
 
 def _forget_clients(litellm: Any) -> list[Any]:
