@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import jupyter_batch
 from jupyter_batch.core.cost import actual
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.core.result import Usage
@@ -171,15 +170,6 @@ def test_a_batch_without_a_flex_tier_goes_on(tiered, ask):
         job.finish(mode="flex")
     assert not job._record().cancel_at
     job.cancel().wait(SECONDS)
-
-
-def test_local_models_have_a_flex_tier_for_trying(home):
-    """`local/echo`: no key, no cost."""
-    df = numbered(3)
-    job = df.llm.batch("{text}", out="out", model="local/echo", mode="flex").wait(SECONDS)
-    assert (df["out"] == df["text"]).all()
-    assert job.cost == 0
-    assert jupyter_batch.open(job.id).is_successful
 
 
 def test_the_list_price_of_flex_is_half():
