@@ -126,9 +126,16 @@ def _prices(
         lost = sum(map(_lost, chosen))
         size = sum(shard.bytes * _lost(shard) / shard.requests for shard in chosen)
         return Prices(actions=(spend("retry", lost, size, paid, pattern, bound),))
-    left = [shard for shard in chosen if not shard.joins]
-    size = sum(shard.bytes * _open(shard) / shard.requests for shard in left)
-    rest = spend("", sum(map(_open, left)), size, paid, pattern, bound)
+    # Answers that the provider has and that are not collected are billed, and not in `bill` yet.
+    unbilled = [shard for shard in chosen if not shard.joins]
+    rest = spend(
+        "",
+        sum(shard.requests for shard in unbilled),
+        sum(shard.bytes for shard in unbilled),
+        paid,
+        pattern,
+        bound,
+    )
     finish = spend(
         "finish",
         sum(map(_open, chosen)),

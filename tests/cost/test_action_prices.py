@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from jupyter_batch.core.cost import Spend, added_spends
 from jupyter_batch.monitor.phrases import price
 from jupyter_batch.monitor.view import view
+from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.server.embedded import Embedded
 
 from .conftest import PRICES, numbered
@@ -47,6 +49,20 @@ def test_finish_is_priced_in_real_time_before_any_answer(server, home, priced, s
     assert dict(view(seen).prices)["finish"].startswith("20 rows, about $0.0")
     assert "about $" in view(seen).estimate
     assert "at most $" in view(seen).estimate
+    job.cancel()
+
+
+def test_answers_that_are_not_collected_are_in_the_cost_of_the_whole_job(home, slow, priced):
+    """The cost of the job stays as expected while the provider answers; Finish is for the open rows alone."""
+    there = {**priced, "api_base": slow.base_url, "api_key": slow.token}
+    job = numbered(20).llm.batch("{text}", out="out", max_tokens=50, **there)
+    ledger = job._here.ledger
+    record, shards = ledger.job(job.id), ledger.shards(job.id)
+    before = ActionPrices().look(ledger, record, shards)
+    answered = [msgspec.structs.replace(shard, completed=15) for shard in shards]
+    after = ActionPrices().look(ledger, record, answered)
+    assert before.most == after.most > 0
+    assert [one.rows for one in (*before.actions, *after.actions)] == [20, 5]
     job.cancel()
 
 
