@@ -146,11 +146,14 @@ def _prices(
     )
     bill = job.bill(shards)
     spent = bill.cost if bill is not None else 0.0
-    whole = [
-        None if spent is None or cost is None else spent + cost for cost in (rest.about, rest.most)
-    ]
-    most = job.most if job.most is not None or not rest.limited else whole[1]
-    return Prices(whole[0], most, (finish,) if job.mode != "realtime" else ())
+    expected, bound_of_all = _added(spent, rest.about), _added(spent, rest.most)
+    most = job.most if job.most is not None or not rest.limited else bound_of_all
+    return Prices(expected, most, (finish,) if job.mode != "realtime" else ())
+
+
+def _added(spent: float | None, more: float | None) -> float | None:
+    """A sum of US dollars; None where one of them is unknown."""
+    return None if spent is None or more is None else spent + more
 
 
 def spend(
