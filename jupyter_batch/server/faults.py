@@ -21,8 +21,8 @@
 | `enqueued_tokens` | tokens       | a batch that takes the open batches above it fails with `token_limit_exceeded`   |
 | `fail_fast`       | flag         | such a batch is refused with 429 when it is created, as at Azure                 |
 | `open_batches`    | whole number | a batch above so many that are open is refused with 429 when it is created       |
-| `flex_refuse`     | whole number | every n-th request to the flex tier is refused with 429 `resource_unavailable`    |
-| `flex_default`    | whole number | every n-th request to the flex tier is served in the default tier                |
+| `flex_refuse`     | whole number | each n-th request to the flex tier is refused: 429 `resource_unavailable`        |
+| `flex_default`    | whole number | each n-th request to the flex tier is served in the default tier                 |
 | `creates`         | whole number | so many batches are created in `retry_after` seconds; more are refused with 429  |
 
 Rows fall by seed and `custom_id`, so that a batch which is resumed meets the same faults again.
