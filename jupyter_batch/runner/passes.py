@@ -138,13 +138,17 @@ class Passes(LoopThread, ABC):
         now = self._clock()
         pause = min(IDLE_SECONDS, self._look_for_files(), self._renew(now))
         self._read_changes()
-        while len(self._tasks) < AT_ONCE and (waiting := self._agenda.next_seatless()):
+        while self._has_seat() and (waiting := self._agenda.next_seatless()):
             await self._visit(waiting, now)
         for job in self._agenda.due(now):
             await self._visit(job, now)
         if self._elsewhere:
             pause = min(pause, LOOK_SECONDS)
         return max(0.02, min(pause, self._agenda.pause(self._clock())))
+
+    def _has_seat(self) -> bool:
+        """Whether one more shard may run."""
+        return len(self._tasks) < AT_ONCE
 
     def _read_changes(self) -> None:
         """Put the jobs on the agenda that any process has changed since the last pass; at first, all."""

@@ -25,7 +25,7 @@ from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
 from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.loop_thread import IDLE_SECONDS
-from jupyter_batch.runner.passes import AT_ONCE, LEASE_SECONDS, RENEW_SECONDS, Passes
+from jupyter_batch.runner.passes import LEASE_SECONDS, RENEW_SECONDS, Passes
 from jupyter_batch.runner.watchers import Watcher
 from jupyter_batch.telemetry.job import job_ended
 from jupyter_batch.telemetry.spans import is_imported
@@ -250,7 +250,7 @@ class Worker(Passes):
                 continue
             if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
                 pause = min(pause, shard.due_at - now)
-            elif len(self._tasks) < AT_ONCE:
+            elif self._has_seat():
                 task = asyncio.create_task(self._advance(job, provider, shard))
                 self._tasks[key] = task
                 task.add_done_callback(functools.partial(self._done, key))

@@ -28,7 +28,7 @@ from jupyter_batch.monitor.view import view
 from jupyter_batch.planning.retry import plan_again
 from jupyter_batch.prompts.prompt import prompt_of
 from jupyter_batch.results.actions import offers
-from jupyter_batch.runner import worker
+from jupyter_batch.runner import passes
 from jupyter_batch.testing.scripted import Scripted
 
 from .test_quota import full
@@ -351,7 +351,7 @@ def reached(kind, home):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_states_counts_buttons_retries_and_the_worker_stay_the_same(kind, tmp_path, monkeypatch):
     """A ledger, and a copy of it with every note and reason replaced, are shown, moved and retried alike."""
-    monkeypatch.setattr(worker, "AT_ONCE", 1)  # the same order in both
+    monkeypatch.setattr(passes, "AT_ONCE", 1)  # the same order in both
     harness = reached(kind, tmp_path / "home")
     newest = harness.snapshot(harness.ledger.jobs()[0].id)
     assert (str(newest.state), newest.blocked, newest.is_complete) == KINDS[kind]
