@@ -145,7 +145,7 @@ def test_inputs_without_outputs(text):
     """What begins as a signature and is none is a mistake too, but where it names columns in braces."""
     df = pd.DataFrame({"q": ["x"], "c": ["y"]})
     with pytest.raises(
-        OptionError, match="begins as a signature, and what follows the -> are no names of fields"
+        OptionError, match="begins as a signature, but after the -> there must be names of fields"
     ):
         spelled_out(df, text, {})
     assert spelled_out(df, text + " {q}", {}) == (text + " {q}", {})

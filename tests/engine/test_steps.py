@@ -485,7 +485,7 @@ def test_a_page_that_stays_is_never_the_end(harness, page):
         for _ in range(100):
             await harness.step(900)
         assert harness.shard(job).step is Step.ENDED
-        assert "nothing is sent again meanwhile" in messages(harness.snapshot(job))
+        assert "until then nothing is sent again" in messages(harness.snapshot(job))
         assert page.decode().strip() in messages(harness.snapshot(job))
         harness.ledger.rush(job, harness.now)
         await harness.step(900)
