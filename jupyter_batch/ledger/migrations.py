@@ -73,20 +73,20 @@ WHERE finished_at = 0 AND message <> '' AND json_extract(facts, '$.blocked_by') 
 """A job whose provider can't be connected to, as a field; before, any message meant that."""
 
 M006_CHANGES = """
-CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL UNIQUE);
-INSERT INTO change (job) SELECT id FROM job;
-CREATE TRIGGER job_inserted AFTER INSERT ON job
+CREATE TABLE IF NOT EXISTS change (number INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL UNIQUE);
+INSERT OR REPLACE INTO change (job) SELECT id FROM job;
+CREATE TRIGGER IF NOT EXISTS job_inserted AFTER INSERT ON job
 BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.id); END;
-CREATE TRIGGER job_updated
+CREATE TRIGGER IF NOT EXISTS job_updated
 AFTER UPDATE OF fingerprint, cancel_at, rush_at, finished_at, message, holder, facts ON job
 BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.id); END;
-CREATE TRIGGER job_deleted AFTER DELETE ON job
+CREATE TRIGGER IF NOT EXISTS job_deleted AFTER DELETE ON job
 BEGIN INSERT OR REPLACE INTO change (job) VALUES (OLD.id); END;
-CREATE TRIGGER shard_inserted AFTER INSERT ON shard
+CREATE TRIGGER IF NOT EXISTS shard_inserted AFTER INSERT ON shard
 BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.job); END;
-CREATE TRIGGER shard_updated AFTER UPDATE ON shard
+CREATE TRIGGER IF NOT EXISTS shard_updated AFTER UPDATE ON shard
 BEGIN INSERT OR REPLACE INTO change (job) VALUES (NEW.job); END;
-CREATE TRIGGER shard_deleted AFTER DELETE ON shard
+CREATE TRIGGER IF NOT EXISTS shard_deleted AFTER DELETE ON shard
 BEGIN INSERT OR REPLACE INTO change (job) VALUES (OLD.job); END;
 """
 """The order in which jobs last changed, for readers that follow them; a renewed lease is no change.

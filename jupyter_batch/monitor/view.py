@@ -297,7 +297,8 @@ def _model(shot: Snapshot) -> str:
     name = clean(shot.called, 100) or name
     sent = [shard for shard in shot.shards if shard.batch_id]
     live = bool(sent) and all(shard.realtime for shard in sent)
-    return f"{name}, {WAYS.get(shot.mode, WAYS['realtime'])}" if live else name
+    way = WAYS["flex" if shot.mode == "flex" else "realtime"]
+    return f"{name}, {way}" if live else name
 
 
 def _tokens(shot: Snapshot) -> str:
