@@ -135,7 +135,7 @@ def test_equal_rows_in_another_dialect_are_sent_again_once(home):
         ).wait(60)
         assert job.counts.failed == 3
         record, ledger = job._record(), job._here.ledger
-        now = plan_again(ledger, record, ledger.shards(job.id), now=time.time(), at_once=True)
+        now = plan_again(ledger, record, ledger.shards(job.id), now=time.time(), at_once="realtime")
         (shard,) = ledger.shards(now.id)
         assert (shard.requests, shard.followers, now.reused) == (1, 2, 9)
         assert snapshot_of(now, [shard], 0.0).counts.total == 12

@@ -182,6 +182,7 @@ def test_an_interrupt_while_planning_leaves_nothing(notebook):
     """No job, no draft: the ledger is as before."""
     ident = notebook.send(
         """
+        frame = pd.DataFrame({"text": ["a"]})
         def slow(row):
             print("planning", flush=True)
             threading.Event().wait(60)

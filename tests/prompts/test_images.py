@@ -340,9 +340,9 @@ def test_a_list_of_messages_with_parts(call, home):
 def test_a_picture_that_no_file_holds(call, home, here, monkeypatch):
     """A request larger than a batch file is its row's reason; the others go, in shards that are cut by bytes."""
     from jupyter_batch.core.request import Limits
-    from jupyter_batch.planning import resolve
+    from jupyter_batch.planning import target
 
-    facts = resolve.facts_of
+    facts = target.facts_of
 
     def small(*given_facts):
         import msgspec
@@ -351,7 +351,7 @@ def test_a_picture_that_no_file_holds(call, home, here, monkeypatch):
             facts(*given_facts), limits=Limits(requests=1000, bytes=30_000)
         )
 
-    monkeypatch.setattr(resolve, "facts_of", small)
+    monkeypatch.setattr(target, "facts_of", small)
     noise = np.random.default_rng(0)
     df = pd.DataFrame(
         {"photo": [png(9, 9) + noise.bytes(size) for size in (100, 12_000, 40_000, 11_000, 200)]}
