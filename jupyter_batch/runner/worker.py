@@ -75,7 +75,7 @@ class Worker(Passes):
         with self._lock:
             self._mine.add(job)
             self._takes[job] = self._takes.get(job, 0) + 1
-            if not getattr(self._providers.get(job), "busy", False):
+            if not self._makes_calls(job):
                 self._retire(job)  # a key may have been added
             self._barred.pop(job, None)
             self.refused.discard(job)
@@ -93,6 +93,12 @@ class Worker(Passes):
         """Forget a refused or missing key: another was given, or the user wants it tried again."""
         self._keyless.discard(job)
         self._key_failed.discard(job)
+
+    def _makes_calls(self, job: str) -> bool:
+        """Whether its provider makes real-time calls, or starts to: another could not see or stop them."""
+        provider = self._providers.get(job)
+        busy: bool | None = getattr(provider, "busy", None)  # None: a provider of batches
+        return busy is not None and (busy or any(of == job for of, _ in list(self._tasks)))
 
     def _retire(self, job: str) -> None:
         """Drop a job's provider. It is closed with the loop: others may share its connections."""

@@ -79,7 +79,7 @@ def test_marked_requests_are_what_litellm_makes_of_them(litellm, shape, cache):
 def test_message_lists_of_the_rows_are_marked():
     """Prompts without a template: each row's own system message; a row without one is left as it is."""
     said = [turn("system", "s"), turn("user", "u")]
-    holes = marked_holes({"messages": [said, [turn("user", "u")]]})
+    holes = marked_holes({"messages": [said, [turn("user", "u")]]}, "system")
     assert holes["messages"] == [
         [turn("system", [{"type": "text", "text": "s", "cache_control": MARK}]), turn("user", "u")],
         [turn("user", "u")],

@@ -194,7 +194,9 @@ def test_a_batch_at_anthropic_goes_on_in_real_time(home):
                 at_once="realtime",
             )
             assert rounds._run(waiting, way)
-            record = plan_round(waiting, Limits(requests=100, bytes=10**6), now=1.0, at_once="realtime")
+            record = plan_round(
+                waiting, Limits(requests=100, bytes=10**6), now=1.0, at_once="realtime"
+            )
         made = requests_of(type(job)(job._here, record.id))
     assert record.mode == "realtime"
     assert record.dialect == "openai"
