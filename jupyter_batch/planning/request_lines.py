@@ -33,7 +33,7 @@ from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
 from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
 from jupyter_batch.prompts.row_params import OWN_TOOLS, RowParams, params_of
-from jupyter_batch.row_files.request_files import Lines, sent_hash
+from jupyter_batch.row_files.request_files import Blocks, Lines, sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
 from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash, space_of
 from jupyter_batch.row_files.text_lines import TextLines
@@ -59,7 +59,7 @@ LEAST_ROWS = 1000
 _ALL = {bytes}  # types of lines that can all be sent
 
 
-class RequestLines:
+class RequestLines(Blocks):
     """The request lines of a frame, block by block, and the row data to store with the job.
 
     digest: of the frame's rows in `columns`, set by the caller; "" where it is not known.
@@ -109,18 +109,16 @@ class RequestLines:
         self._broken: dict[str, list[int]] = {}
         self._texts = self._text_lines()
 
-    def __iter__(self) -> Iterator[tuple[int, bytes] | Lines]:
-        with contextlib.ExitStack() as stack:
-            asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
-            if self._texts is None:
-                yield from self._of_rows(None, asked)
-                return
-            for rows, block in text_blocks(self._frame, self.columns):
-                lines = None if block is None else self._of_texts(block)
-                if lines is None:  # a missing cell, another type of value, a rare character
-                    yield from self._of_rows(rows, asked)
-                else:
-                    yield lines
+    def __iter__(self) -> Iterator[Lines]:
+        return self._of_rows() if self._texts is None else self._of_blocks()
+
+    def _of_blocks(self) -> Iterator[Lines]:
+        for rows, block in text_blocks(self._frame, self.columns):
+            lines = None if block is None else self._of_texts(block)
+            if lines is None:  # a missing cell, another type of value, a rare character
+                yield from self._of_rows(rows)
+            else:
+                yield lines
 
     def _text_lines(self) -> TextLines | None:
         """The encoder of blocks of texts, of which a line is a join; None where a row may need more."""
@@ -147,21 +145,25 @@ class RequestLines:
         self._fingerprints += block.fingerprints
         return Lines(block.rows, data, offsets)
 
-    def _of_rows(self, span: range | None, asked: BinaryIO | None) -> Iterator[tuple[int, bytes]]:
+    def _of_rows(self, span: range | None = None) -> Iterator[Lines]:
         """The lines of these rows, or of all, made row by row."""
-        for block in frames.blocks(self._frame, self.columns, span=span):
-            report(block.start, frames.row_count(self._frame))
-            self._fingerprints += b"".join(block.fingerprints)
-            others = self._of_other_models(block)
-            left_out = {
-                block.start + offset for offset in {*others, *self._leave_out(block, others)}
-            }
-            for piece in in_pieces(self._prompt, self.columns, block):
-                ids, holes = self._holes(piece)
-                lines = self._encoder.encode(ids, self._sent_form(holes))
-                lines = within(self._prompt, lines, self._ask.limits.bytes)
-                hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
-                yield from self._kept(piece.start, lines, hashed, left_out, asked)
+        with contextlib.ExitStack() as stack:
+            asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
+            for block in frames.blocks(self._frame, self.columns, span=span):
+                report(block.start, frames.row_count(self._frame))
+                self._fingerprints += b"".join(block.fingerprints)
+                others = self._of_other_models(block)
+                left_out = {
+                    block.start + offset for offset in {*others, *self._leave_out(block, others)}
+                }
+                for piece in in_pieces(self._prompt, self.columns, block):
+                    ids, holes = self._holes(piece)
+                    lines = self._encoder.encode(ids, self._sent_form(holes))
+                    lines = within(self._prompt, lines, self._ask.limits.bytes)
+                    hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
+                    kept = self._kept(piece.start, lines, hashed, left_out, asked)
+                    if kept:
+                        yield Lines.of(*zip(*kept, strict=True))
 
     def _kept(
         self,

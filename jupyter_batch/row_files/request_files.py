@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
@@ -72,12 +73,19 @@ class Lines(NamedTuple):
         return cls(rows, b"".join(lines), offsets)
 
 
+class Blocks(ABC):
+    """An iterable of blocks of lines, in place of single ones."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Lines]: ...
+
+
 def pack(
-    lines: Iterable[tuple[int, bytes] | Lines], limits: Limits, *, part_bytes: int = PART_BYTES
+    lines: Iterable[tuple[int, bytes]] | Blocks, limits: Limits, *, part_bytes: int = PART_BYTES
 ) -> Iterator[Part]:
     """Pack lines into chunks of at most `part_bytes`.
 
-    lines: a row's position and its line with its newline, or several of them. A longer line is a
+    lines: a row's position and its line with its newline; or blocks of them. A longer line is a
     chunk by itself. Each shard is filled up to `limits`. Raises InputError for a line that fits no
     shard.
     """
@@ -88,7 +96,7 @@ def pack(
     shard = requests = size = 0  # of the current shard, with pending lines
     held: list[bytes] = []  # pending
     first = last = count = length = 0  # of the pending lines
-    for some in _joined(lines, part_bytes):
+    for some in lines if isinstance(lines, Blocks) else _joined(lines, part_bytes):
         start, rows = 0, len(some.rows)
         while start < rows:
             at = int(some.offsets[start])
@@ -124,19 +132,16 @@ def pack(
         yield Part(shard, b"".join(held), count, first, last)
 
 
-def _joined(lines: Iterable[tuple[int, bytes] | Lines], most: int) -> Iterator[Lines]:
-    """Join single lines, about `most` bytes of them."""
+def _joined(lines: Iterable[tuple[int, bytes]], most: int) -> Iterator[Lines]:
+    """Join lines to blocks of about `most` bytes."""
     rows, held, length = list[int](), list[bytes](), 0
-    for one in lines:
-        if rows and (isinstance(one, Lines) or length + len(one[1]) > most):
+    for row, line in lines:
+        if rows and length + len(line) > most:
             yield Lines.of(rows, held)
             rows, held, length = [], [], 0
-        if isinstance(one, Lines):
-            yield one
-            continue
-        rows.append(one[0])
-        held.append(one[1])
-        length += len(one[1])
+        rows.append(row)
+        held.append(line)
+        length += len(line)
     if rows:
         yield Lines.of(rows, held)
 
@@ -144,7 +149,7 @@ def _joined(lines: Iterable[tuple[int, bytes] | Lines], most: int) -> Iterator[L
 def write_requests(
     draft: JobFolder,
     job: str,
-    lines: Iterable[tuple[int, bytes] | Lines],
+    lines: Iterable[tuple[int, bytes]] | Blocks,
     limits: Limits,
     start: int = 0,
 ) -> list[ShardRecord]:

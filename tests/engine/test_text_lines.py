@@ -16,7 +16,6 @@ from jupyter_batch.planning import request_lines
 from jupyter_batch.planning.plan import plan_all
 from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.planning.resolve import order
-from jupyter_batch.row_files.request_files import Lines
 from jupyter_batch.runner.process import session
 
 ODD = [
@@ -54,16 +53,19 @@ def made(asked, least, monkeypatch):
     """(the request lines with their rows, the rows' keys, the blocks that came whole)."""
     monkeypatch.setattr(request_lines, "LEAST_ROWS", least)
     lines = RequestLines(asked.ask, asked.rows, "jbabc")
-    found, whole = [], 0
-    for one in lines:
-        if isinstance(one, Lines):
-            whole += 1
-            ends = one.offsets.tolist()
-            spans = itertools.pairwise(ends)
-            found += [(row, one.data[a:b]) for row, (a, b) in zip(one.rows, spans, strict=True)]
-        else:
-            found.append(one)
-    return found, lines.keys().to_bytes(), lines.unsent(), whole
+    found, whole, of_texts = [], [], lines._of_texts
+
+    def counted(block):
+        made = of_texts(block)
+        if made is not None:
+            whole.append(made)
+        return made
+
+    monkeypatch.setattr(lines, "_of_texts", counted)
+    for some in lines:
+        spans = itertools.pairwise(some.offsets.tolist())
+        found += [(row, some.data[a:b]) for row, (a, b) in zip(some.rows, spans, strict=True)]
+    return found, lines.keys().to_bytes(), lines.unsent(), len(whole)
 
 
 def words(rows, odd, seed=0):
