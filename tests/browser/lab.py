@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -70,6 +71,11 @@ def notebook_of(*cells: str) -> dict[str, Any]:
 
 class LabError(AssertionError):
     """What was waited for did not come."""
+
+
+def _named(label: str) -> re.Pattern[str]:
+    """The accessible name of a button: its label, with or without the price of its action."""
+    return re.compile(rf"^{re.escape(label)}( [\d,]+ rows?, .*)?$")
 
 
 class Lab:
@@ -251,16 +257,14 @@ class Lab:
         raise LabError(f"{command} does nothing")
 
     def click(self, label: str) -> None:
-        """Click the last enabled button in the outputs with exactly that name."""
+        """Click the last enabled button in the outputs with that name, which a price may follow."""
         outputs = self.page.locator(".jp-Cell-outputArea")
-        outputs.get_by_role("button", name=label, disabled=False, exact=True).last.click()
+        outputs.get_by_role("button", name=_named(label), disabled=False).last.click()
 
     def has_button(self, label: str) -> bool:
         """True where the outputs show a button of that name."""
-        buttons = self.page.locator(".jp-Cell-outputArea").get_by_role(
-            "button", name=label, exact=True
-        )
-        return bool(buttons.count())
+        outputs = self.page.locator(".jp-Cell-outputArea")
+        return bool(outputs.get_by_role("button", name=_named(label)).count())
 
     def visible(self, css: str) -> int:
         """How many such elements a reader sees."""
