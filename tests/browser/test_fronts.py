@@ -85,7 +85,6 @@ def test_a_kernel_that_is_gone_is_noticed(open_front, name):
         assert "As its kernel left it" in page.text()
 
 
-@pytest.mark.matrix
 def test_a_click_during_a_cell_of_marimo_is_heard_and_then_answered(open_front):
     """No message is read while a cell runs: the panel goes on moving, says so, and answers after it."""
     with open_front("marimo editor", START, f"job\n{BUSY}") as page:
@@ -99,7 +98,7 @@ def test_a_click_during_a_cell_of_marimo_is_heard_and_then_answered(open_front):
 
 
 @pytest.mark.parametrize("name", ["voila", "marimo"])
-@pytest.mark.parametrize("dark", [pytest.param(False, marks=pytest.mark.matrix), True])
+@pytest.mark.parametrize("dark", [False, True])
 def test_two_jobs_and_hostile_text_read_well(open_front, name, dark):
     """Markup is text, nothing runs; axe finds nothing; nothing is cut off at 400 to 1,600 pixels; light and dark."""
     cells = [f"__import__('still_panels').still({case!r})" for case in ("evil", "large")]
