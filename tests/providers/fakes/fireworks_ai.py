@@ -49,9 +49,9 @@ class Fireworks(Host):
             web.post(f"{root}/batchInferenceJobs", self.create),
             web.get(f"{root}/batchInferenceJobs", self.list),
             web.get(f"{root}/batchInferenceJobs/{{id}}", self.poll),
-            web.get("/signed/out-of-{id}", self.fetch),
-            web.get("/signed/err-of-{id}", self.errors),
-            web.get("/signed/{id}", self.given),
+            web.get("/signed/out/{id}", self.fetch),
+            web.get("/signed/err/{id}", self.errors),
+            web.get("/signed/given/{id}", self.given),
         ]
 
     def allowed(self, request):
@@ -166,14 +166,18 @@ class Fireworks(Host):
         name = request.match_info["id"]
         if name in self.files:
             return web.json_response(
-                {"filenameToSignedUrls": {f"dataset/{name}/a.jsonl": f"{self.url}/signed/{name}"}}
+                {
+                    "filenameToSignedUrls": {
+                        f"dataset/{name}/a.jsonl": f"{self.url}/signed/given/{name}"
+                    }
+                }
             )
         job = self.batches[f"{ACCOUNT}/batchInferenceJobs/{name.removeprefix('out-of-')}"]
         if job.ending is None:
             raise KeyError(name)
         there = {
-            f"dataset/{name}/BIJOutputSet.jsonl": f"{self.url}/signed/{name}",
-            f"dataset/{name}/error-data": f"{self.url}/signed/{name.replace('out-', 'err-')}",
+            f"dataset/{name}/BIJOutputSet.jsonl": f"{self.url}/signed/out/{name}",
+            f"dataset/{name}/error-data": f"{self.url}/signed/err/{name.replace('out-', 'err-')}",
         }
         return web.json_response({"filenameToSignedUrls": there})
 
@@ -199,7 +203,8 @@ class Fireworks(Host):
         return web.Response(body=jsonl(lines), content_type="application/octet-stream")
 
     def _job(self, request):
-        return self.batches[f"{ACCOUNT}/batchInferenceJobs/{request.match_info['id']}"]
+        name = request.match_info["id"].partition("-of-")[2]
+        return self.batches[f"{ACCOUNT}/batchInferenceJobs/{name}"]
 
     def _told(self, batch):
         done, failed = len(batch.answers), len(batch.errors)
