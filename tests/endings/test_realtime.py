@@ -53,6 +53,7 @@ def test_cancelled(harness):
         harness.until(lambda: endpoint.asked["c"])
         job.cancel()
         harness.until(lambda: job._shards()[0].step == "cancelling")
+        harness.until(lambda: list(harness.home.rglob("*.cancel")))
         endpoint.release()
         harness.until(lambda: job.is_complete)
         job.wait(60)
