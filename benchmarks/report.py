@@ -97,7 +97,7 @@ def write(path: Path, text: str) -> None:
 
 
 def profile(name: str, rows: int) -> str:
-    """Where the main thread's time goes on a hot path: the functions with the most time of their own."""
+    """A profile of the main thread on a hot path: the functions with the most time of their own."""
     profile = cProfile.Profile()
     public.clocked = functools.partial(_profiled, profile)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as home:

@@ -1,8 +1,8 @@
 """The row view of a job of a million rows: time until a page, and the memory of the server's process.
 
 `python benchmarks/row_view.py [ROWS]`: writes a finished job to a temporary ledger, serves it in a process of its own,
-as the Jupyter server does, and asks over HTTP. Needs psutil. Beside the time is the server's CPU time, which a busy
-machine changes little.
+as the Jupyter server does, and asks over HTTP. Needs psutil. Each wall time has the server's CPU
+time next to it, which a busy machine changes little.
 """
 
 from __future__ import annotations

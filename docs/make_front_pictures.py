@@ -12,7 +12,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / "tests" / "browser")]
 
-from chrome import browser  # noqa: E402  # the harness lies beside the browser tests
+from chrome import browser  # noqa: E402  # the harness is among the browser tests
 from fronts import Marimo, Voila  # noqa: E402
 from html_manager import ManagerPage, library  # noqa: E402
 from lab_server import Served  # noqa: E402

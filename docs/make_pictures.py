@@ -12,7 +12,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / "tests" / "browser")]
 
-from lab import Lab, notebook_of  # noqa: E402  # the harness lies beside the browser tests
+from lab import Lab, notebook_of  # noqa: E402  # the harness is among the browser tests
 
 from jupyter_batch.server.embedded import Embedded  # noqa: E402
 

@@ -10,7 +10,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / "tests" / "browser")]
 
-from lab import Lab, notebook_of  # noqa: E402  # the harness lies beside the browser tests
+from lab import Lab, notebook_of  # noqa: E402  # the harness is among the browser tests
 from still_panels import CASES  # noqa: E402
 
 WIDTHS = {1600: 2580, 400: 5080}

@@ -60,5 +60,7 @@ def _remember() -> None:
 
         context = get_context()
         _contexts[id(context)] = context
-    except Exception:  # a private name: without it a page is only not told that the kernel is busy
+    except (
+        Exception
+    ):  # a private name: without it the page only does not show that the kernel is busy
         _log.debug("no context of marimo", exc_info=True)

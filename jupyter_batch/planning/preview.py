@@ -134,20 +134,20 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
             if self.mode == BATCH
             else ""
         )
-        told = [
+        lines = [
             ("model", f"{self.model} ({WAYS[self.mode]})"),
             ("rows", ", ".join([f"{self.rows:,}: {sent} to be sent{batches}", *left])),
         ]
         if self.job is not None:
-            told.append(
+            lines.append(
                 ("job", f"{self.job} asked for just this: its answers are taken, nothing is sent")
             )
-        told += [("tokens", self._tokens()), *self._costs()]
+        lines += [("tokens", self._tokens()), *self._costs()]
         if self.reuse_saves.high != 0:
-            told.append(("reuse saves", screens.saved(self.reuse_saves, unlimited=self.unlimited)))
-        told += screens.max_cost(self.max_cost, self.fits)
+            lines.append(("reuse saves", screens.saved(self.reuse_saves, unlimited=self.unlimited)))
+        lines += screens.max_cost(self.max_cost, self.fits)
         return [
-            *told,
+            *lines,
             *screens.wait(self.wait),
             ("price", self.price.source or "unknown"),
             ("limits", "; ".join(self.limits)),
@@ -244,8 +244,8 @@ class Previews(list[Preview]):
         abouts = [one.about(one.price.paid(one.mode)) for one in self]
         about = None if None in abouts else math.fsum(filter(None, abouts))
         most = "" if self.cost.high is None else f"; at most {money(self.cost.high)}"
-        told = [("together", "unknown" if about is None else f"about {money(about)}{most}")]
-        return [*told, *screens.max_cost(self.max_cost, self.fits)]
+        lines = [("together", "unknown" if about is None else f"about {money(about)}{most}")]
+        return [*lines, *screens.max_cost(self.max_cost, self.fits)]
 
     def __repr__(self) -> str:
         return "\n\n".join([*map(repr, self), screens.text(self.facts(), [])])
@@ -266,11 +266,11 @@ def look(ledger: Ledger, order: Order, *, now: float) -> Preview:
         own = [] if made.existing is not None else [one for one in made.shards if not one.joins]
         usual = usual_answer(ledger, made.record)
         count = counter(made.record.body_model, load_litellm)
-        told = estimated(made.record, own, made.folder, count, usual=usual)
-        other = told
-        if not told.requests:
+        sent = estimated(made.record, own, made.folder, count, usual=usual)
+        other = sent
+        if not sent.requests:
             other = estimated(made.record, made.shards, made.folder, count, usual=usual)
-        return _preview(ledger, order, made, own, told, other)
+        return _preview(ledger, order, made, own, sent, other)
 
 
 def _preview(
@@ -278,7 +278,7 @@ def _preview(
     order: Order,
     made: JobDraft,
     own: list[ShardRecord],
-    told: Estimate,
+    sent: Estimate,
     other: Estimate,
 ) -> Preview:
     record, price = made.record, made.record.price or Price()
@@ -286,7 +286,7 @@ def _preview(
         sum(shard.requests for shard in made.shards if shard.joins) if made.existing is None else 0
     )
     same = sum(shard.followers for shard in made.shards) if made.existing is None else 0
-    reused = record.rows - told.requests - joined - same - record.skipped - record.unsendable
+    reused = record.rows - sent.requests - joined - same - record.skipped - record.unsendable
     prompts, body = _first(made)
     largest = max((shard.requests for shard in own), default=0)
     facts = RECORDS.get(order.ask.provider) if record.mode == BATCH else None
@@ -294,23 +294,23 @@ def _preview(
         model=record.model,
         mode=record.mode,
         rows=record.frame_rows,
-        requests=told.requests,
+        requests=sent.requests,
         reused=reused,
         joined=joined,
         same=same,
         skipped=record.skipped // record.samples,
         unsendable=record.unsendable // record.samples,
         shards=len(own),
-        tokens=told.tokens,
-        output=told.output,
-        usual=told.usual,
-        unlimited=told.unlimited,
-        assumed=told.assumed,
-        cost=told.cost,
-        likely=told.likely,
-        batch=told.batch,
-        flex=told.flex,
-        realtime=told.realtime,
+        tokens=sent.tokens,
+        output=sent.output,
+        usual=sent.usual,
+        unlimited=sent.unlimited,
+        assumed=sent.assumed,
+        cost=sent.cost,
+        likely=sent.likely,
+        batch=sent.batch,
+        flex=sent.flex,
+        realtime=sent.realtime,
         price=price,
         max_cost=order.ask.max_cost,
         reuse_saves=_spared(ledger, made, reused + joined + same, other),
@@ -382,13 +382,13 @@ def _limits(order: Order, own: list[ShardRecord]) -> tuple[str, ...]:
         return tuple(
             f"{value:g} {name.replace('_', ' ')}" for name, value in order.ask.pace.items()
         ) or ("none",)
-    told = [f"a batch has at most {limits.requests:,} requests and {limits.bytes / 1e6:,.0f} MB"]
+    notes = [f"a batch has at most {limits.requests:,} requests and {limits.bytes / 1e6:,.0f} MB"]
     if len(own) > 1:
         full = max(shard.requests for shard in own) >= limits.requests
-        told.append(f"it is split by {'the number of requests' if full else 'its size'}")
+        notes.append(f"it is split by {'the number of requests' if full else 'its size'}")
     if record is not None and record.note:
-        told.append(record.note)
-    return tuple(told)
+        notes.append(record.note)
+    return tuple(notes)
 
 
 def shown(prompt: Any) -> list[tuple[str, str]]:
