@@ -54,6 +54,7 @@ def test_no_option_is_there_twice():
         "api_version",
         "poll_interval",
         "completion_window",
+        "output_expires_after",
         "shard_size",
     } <= set(EVERY)
 

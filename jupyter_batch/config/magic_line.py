@@ -101,6 +101,7 @@ GROUPS = {
         "metadata",
         "shard_size",
         "completion_window",
+        "output_expires_after",
         "poll_interval",
     ),
 }

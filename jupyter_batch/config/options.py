@@ -248,6 +248,14 @@ class _JobOptions(TypedDict, total=False):
     completion_window: Annotated[
         str | None, t.WINDOW, Option("how long the provider may take", "24h")
     ]
+    output_expires_after: Annotated[
+        str | float | timedelta | None,
+        t.DEADLINE,
+        Option(
+            "how long the provider keeps a batch's result files once they are written, such as 7d: answers that were "
+            "not fetched by then are gone, and billed (default: the provider's own time)"
+        ),
+    ]
     shard_size: Annotated[
         Some, Option("the most requests in a batch (default: the provider's limit)")
     ]

@@ -232,6 +232,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     api_base: str | None = None
     keyless: bool = False
     completion_window: str = "24h"
+    output_expires_after: float | None = None
     poll_interval: float | None = None
     shard_size: int | None = None
     metadata: dict[str, str] = {}

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.cost import Price
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema
@@ -46,6 +47,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     keyless: bool = False
     place: str | None = None
     completion_window: str = "24h"
+    output_expires_after: float | None = None
     poll_interval: float | None = None
     shard_size: int | None = None
     metadata: dict[str, str] = {}
@@ -62,6 +64,23 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     rush_to: str = "realtime"
     versions: dict[str, str] = {}
+
+
+_OPTIONS = (
+    "model",
+    "out",
+    "completion_window",
+    "output_expires_after",
+    "deadline",
+    "poll_interval",
+    "shard_size",
+    "max_cost",
+)
+
+
+def taken_over(opts: Options) -> dict[str, Any]:
+    """The fields that are options of the same name."""
+    return {name: getattr(opts, name) for name in _OPTIONS}
 
 
 _SAME = sorted({*Ask.__struct_fields__} & {*JobRecord.__struct_fields__} - {"deadline"})

@@ -15,7 +15,7 @@ from jupyter_batch.core.schema import Schema, columns, listed
 from jupyter_batch.frames.frame import column_labels, has_column, is_frame
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.own_cells import ForeignCells
-from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.ask import Ask, taken_over
 from jupyter_batch.planning.parameters import params_for
 from jupyter_batch.planning.target import Target, price_for, target_of, tier_of
 from jupyter_batch.prompts.cache_control import marks
@@ -100,23 +100,17 @@ def order(
         keep=opts.keep or {},
         samples=opts.n,
         cache=marks(target.provider, target.endpoint, opts.cache),
-        model=opts.model,
-        out=opts.out,
         taken=taken,
         na=opts.na,
         pace=_pace(opts),
         name=opts.name,
-        completion_window=opts.completion_window,
-        deadline=opts.deadline,
-        poll_interval=opts.poll_interval,
-        shard_size=opts.shard_size,
         metadata=opts.metadata or {},
         notebook=notebook,
         framed=framed,
         price=price_for(opts, target, params),
         tier=tier_of(params),
-        max_cost=opts.max_cost,
         versions={**versions, "door": door},
+        **taken_over(opts),
         **target._asdict(),
     )
     return Order(ask, frame, opts.reuse, functions_of(opts.tools, frame))

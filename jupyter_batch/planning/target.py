@@ -32,6 +32,7 @@ from jupyter_batch.providers.table import (
     address_of,
     check_deadline,
     check_live,
+    check_output_life,
     check_window,
     facts_of,
     is_keyless,
@@ -158,6 +159,8 @@ def _place(provider: str, opts: Options) -> tuple[str, str | None, str | None]:
     if opts.api_base is not None:
         check_base(opts.api_base)
     mode = mode_of(opts.model, opts.mode, api_base=opts.api_base)
+    if mode == BATCH:
+        check_output_life(provider, opts.output_expires_after)
     if is_embedded(provider):
         return mode, None, None
     version = version_for(provider, opts.api_version, os.environ)

@@ -41,9 +41,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     file.
     checks_file: the state of an uploaded file is checked before its batch is created.
     keeps: how long results can be fetched, from the batch's "creation" or its "end"; None: unknown,
-    or without limit. settle: how long after a create with a lost response an empty search is not
-    yet conclusive. sure: after that time an empty search proves that no batch was or will be
-    created, as at our own server. idempotent: a repeated create returns the same batch.
+    or without limit. output_life: how long after its end the provider is asked to keep a batch's
+    result files, if the job has a time of its own. settle: how long after a create with a lost
+    response an empty search is not yet conclusive. sure: after that time an empty search proves
+    that no batch was or will be created, as at our own server. idempotent: a repeated create
+    returns the same batch.
     cancels: whether a batch can be cancelled.
     cancelling: how long to wait for a batch that is being cancelled: OpenAI documents 10 minutes.
     late_cancelled: how late the output file announced by a cancelled batch's counts may appear.
@@ -67,9 +69,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     checks_file: bool = False
     keeps: float | None = None
     keeps_from: str = "end"
+    output_life: float | None = None
 
     def keeps_until(self, created_at: float, ended_at: float) -> float | None:
         """When a batch's results are deleted, in seconds since the epoch; None if unknown."""
+        if self.output_life is not None:
+            return ended_at + self.output_life
         if self.keeps is None:
             return None
         return (created_at if self.keeps_from == "creation" else ended_at) + self.keeps

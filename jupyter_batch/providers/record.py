@@ -137,6 +137,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     keeps_days: int | None = None
     keeps_from: str = "end"
     """Where `keeps_days` begins: at the batch's "creation" or its "end"."""
+    output_life: tuple[int, int] | None = None
+    """The shortest and the longest time for which result files can be kept on request, in seconds."""
     cancel: bool | None = None
     listed: bool | None = None
     """Whether batches can be listed."""

@@ -206,6 +206,25 @@ def check_window(provider: str, window: str) -> None:
         )
 
 
+def check_output_life(provider: str, life: float | None) -> None:
+    """Check that the provider can keep result files for so long. Raises OptionError."""
+    record = RECORDS[provider]
+    if life is None or (
+        record.output_life and record.output_life[0] <= life <= record.output_life[1]
+    ):
+        return
+    if record.output_life is None:
+        raise OptionError(
+            f"output_expires_after: {record.title} is not known to keep result files for a time of "
+            "your choice; leave it out"
+        )
+    least, most = record.output_life
+    raise OptionError(
+        f"output_expires_after: {record.title} keeps result files from {least // 3600}h to "
+        f"{most // 86400}d, not for {life:,.0f} seconds"
+    )
+
+
 def is_keyless(
     provider: str, base: str | None, api_key: str | None, environ: Mapping[str, str]
 ) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import KeyMissingError, ProviderDownError
@@ -25,7 +27,7 @@ from jupyter_batch.providers.clouds import (
 )
 from jupyter_batch.providers.keys import NO_KEY, Key, Source, decide
 from jupyter_batch.providers.openai.batches import ViaOpenAI
-from jupyter_batch.providers.protocol import Access, Provider
+from jupyter_batch.providers.protocol import Access, Facts, Provider
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded, load
 from jupyter_batch.providers.table import BATCH, access_for, facts_of, realtime_key
@@ -74,13 +76,16 @@ async def _provider_of(
     folder = Folders(home).of(job.id)
     if job.mode != BATCH:
         return await _realtime(job, folder, home, api_key, named)
+    facts = msgspec.structs.replace(
+        facts_of(job.provider, job.api_base), output_life=job.output_expires_after
+    )
     if is_embedded(job.provider):
-        return Embedded(job.provider, home)
+        return Embedded(facts, home)
     cloud = is_cloud(job.provider)
     access = (_cloud if cloud else _access)(job, api_key, named)
     provider: Provider = load(RECORDS[job.provider].connect)(
         Connection(
-            facts=facts_of(job.provider, job.api_base),
+            facts=facts,
             access=access,
             model=job.body_model,
             headers=job.headers,
@@ -254,8 +259,8 @@ def _pace(pace: Mapping[str, float]) -> dict[str, Any]:
 class Embedded:
     """The embedded server of this ledger: started on demand, and restarted if it has ended."""
 
-    def __init__(self, provider: str, home: Path) -> None:
-        self.facts = facts_of(provider, None)
+    def __init__(self, facts: Facts, home: Path) -> None:
+        self.facts = facts
         self._home = home
         self._access: Access | None = None
         self._there: ViaOpenAI | None = None

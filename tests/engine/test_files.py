@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 
+import httpx
+import pytest
+
+from jupyter_batch.core.errors import OptionError
+
 from .conftest import numbered
 
 
@@ -48,3 +53,34 @@ def test_a_state_is_shown_as_its_word(call, home):
     job = numbered(1).llm.batch("{text}", out="out", **call).wait(60)
     assert repr(job.state) == "'completed'"
     assert repr(job.results()["_status"].iloc[0]) == "'succeeded'"
+
+
+@pytest.mark.parametrize("provider", ["openai", "deepinfra"])
+def test_result_files_are_kept_as_long_as_asked(server, call, home, provider):
+    """output_expires_after= is sent with the batch: its file and the job have the same last moment."""
+    call["model"] = f"{provider}/echo"
+    df = numbered(2)
+    job = df.llm.batch("{text}", out="out", output_expires_after="2h", **call).wait(60)
+    (batch,) = server.batches()
+    file = httpx.get(
+        f"{call['api_base']}/files/{batch['output_file_id']}",
+        headers={"authorization": f"Bearer {call['api_key']}"},
+    ).json()
+    assert file["expires_at"] == file["created_at"] + 7200
+    assert job.snapshot().keeps_until == pytest.approx(file["expires_at"], abs=5)
+    assert df.llm.batch("{text}", out="out", output_expires_after="3h", **call) is job
+
+
+@pytest.mark.parametrize(
+    ("model", "life", "told"),
+    [
+        ("openai/echo", "59m", "OpenAI keeps result files from 1h to 30d, not for 3,540 seconds"),
+        ("openai/echo", "31d", "from 1h to 30d"),
+        ("groq/llama-3", "7d", "Groq is not known to keep result files for a time of your choice"),
+    ],
+)
+def test_a_life_that_the_provider_has_not_is_refused(home, model, life, told):
+    """Before anything is stored."""
+    with pytest.raises(OptionError, match=told):
+        numbered(1).llm.batch("{text}", model=model, api_key="k", output_expires_after=life)
+    assert not home.exists()

@@ -23,7 +23,7 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.ask import Ask, record_of
+from jupyter_batch.planning.ask import Ask, record_of, taken_over
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.planning.plan import check_folder
@@ -158,20 +158,14 @@ def ask_of(
     return Ask(
         prompt=None,
         params={},
-        model=opts.model,
-        out=opts.out,
         keep=opts.keep or {},
         name=opts.name or file.path.name,
-        completion_window=opts.completion_window,
-        deadline=opts.deadline,
-        poll_interval=opts.poll_interval,
-        shard_size=opts.shard_size,
         metadata=opts.metadata or {},
         notebook=notebook,
         framed=False,
         price=price if opts.prices or url in _BY_TOKEN else None,
-        max_cost=opts.max_cost,
         versions={**versions, "door": "file"},
+        **taken_over(opts),
         **target._asdict(),
     )
 

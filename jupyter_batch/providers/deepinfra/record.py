@@ -17,6 +17,7 @@ RECORDS = (
         requests=50_000,
         bytes=200_000_000,
         windows=("24h",),
+        output_life=(3600, 2_592_000),  # it has the field; the bounds are OpenAI's
         discount="20%",
         price=0.8,
         cancel=True,

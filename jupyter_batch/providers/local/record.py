@@ -16,6 +16,7 @@ RECORDS = (
         carried="httpx",
         pack=Limits(requests=50_000, bytes=200_000_000),
         files=2,
+        output_life=(3600, 2_592_000),
         flex=True,
         cancel=True,
         listed=True,

@@ -57,7 +57,13 @@ class ViaOpenAI(TaggedList, Direct):
                 uploaded = await self._upload(file_name(tag, requests), file)
             await on_upload(uploaded)
         await self._before_create(uploaded, on_upload)
-        order = {"input_file_id": uploaded, "endpoint": endpoint, "completion_window": window}
+        order: dict[str, Any] = {
+            "input_file_id": uploaded,
+            "endpoint": endpoint,
+            "completion_window": window,
+        }
+        if (life := self.facts.output_life) is not None:
+            order["output_expires_after"] = {"anchor": "created_at", "seconds": int(life)}
         return await self._create(order, tag)
 
     async def _create(self, order: dict[str, Any], tag: Mapping[str, str]) -> BatchView:

@@ -26,6 +26,7 @@ RECORDS = (
         windows=("24h",),  # API reference: "currently only 24h is supported"
         keeps="30 days",
         keeps_days=30,  # API reference: batch files expire after 30 days by default
+        output_life=(3600, 2_592_000),  # API reference: create batch, output_expires_after
         discount="50%",
         price=0.5,  # batch guide: half of the synchronous price
         flex=True,  # flex guide: chat and responses; 429 "Resource Unavailable" is not charged
