@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -148,7 +149,9 @@ class Jobs(list[Any]):
         return lambda name: address_of(ledgers[name], name) if name in ledgers else ""
 
     def __repr__(self) -> str:
-        shown = table.text(self.snapshots(), max(table.WIDTH, shutil.get_terminal_size().columns))
+        columns = shutil.get_terminal_size().columns
+        room = columns if sys.stdout.isatty() else max(table.WIDTH, columns)
+        shown = table.text(self.snapshots(), room)
         return "\n".join([shown, *self.damaged()])
 
     def _repr_html_(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from jupyter_batch.monitor.text import BAR, WIDE, Progress, details
+from jupyter_batch.monitor.text import BAR, SHORT_TITLE, WIDE, Progress, details
 from jupyter_batch.monitor.view import View
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ class LiveTable:
         """Redraw the table where a job looks different."""
         if tuple(seen) != self._seen:
             self._seen = tuple(seen)
-            self._live.update(listing(seen, self._console), refresh=True)
+            shown = listing(seen, self._console, self._console.height - 1)
+            self._live.update(shown, refresh=True)
 
     def close(self) -> None:
-        """Leave the table as it stands."""
+        """Leave every job as it stands, whatever the terminal's height."""
+        self._live.update(listing(self._seen, self._console))
         self._live.stop()
 
 
@@ -89,60 +92,104 @@ def print_list(seen: Sequence[View], console: Console | None = None) -> None:
     console.print(listing(seen, console))
 
 
-def listing(seen: Sequence[View], console: Console) -> RenderableType:
-    """The table, and the messages of open jobs."""
+def listing(seen: Sequence[View], console: Console, lines: int | None = None) -> RenderableType:
+    """The jobs, and the messages of open ones; in at most so many lines, which open jobs get first."""
     from rich.console import Group
     from rich.text import Text
 
+    wide = console.width >= WIDE
     messages = [
         Text(f"{one.title} [{one.id}]: {line}", style=COLOURS[one.colour])
         for one in seen
         for line in (details(one) if not one.is_final else ())
     ]
-    return Group(table(seen, console), *messages)
+    each = 1 if wide else 2
+    if lines is not None:
+        room = lines - wide
+        height = sum(-(-text.cell_len // console.width) for text in messages)
+        each = each if len(seen) * each + height <= room else 1
+        if len(seen) + height > room:
+            messages = []
+        if len(seen) > room:
+            first = sorted(seen, key=lambda one: one.is_final)
+            seen = first[: room - 1]
+            messages = [Text(_and_more(first[room - 1 :]), "dim")]
+    jobs = [table(seen, console)] if wide else _narrow(seen, console, each)
+    return Group(*jobs, *messages)
+
+
+def _and_more(left: Sequence[View]) -> str:
+    """`and 12 more: 3 running, 9 completed`."""
+    counted = Counter(one.state for one in left)
+    states = ", ".join(f"{count:,} {state}" for state, count in counted.items())
+    return f"and {len(left):,} more: {states}"
 
 
 def table(seen: Sequence[View], console: Console) -> Table:
-    """The jobs, one line each on a wide terminal, two on a narrow one."""
+    """The jobs on a wide terminal, one line each."""
     from rich.table import Table
+    from rich.text import Text
 
-    wide = console.width >= WIDE
-    made = Table(box=None, pad_edge=False, show_header=wide, header_style="bold", expand=True)
-    if wide:
-        for name, room in (("job", 3), ("state", None), ("", None), ("rows", None)):
-            made.add_column(name, no_wrap=True, ratio=room, overflow="ellipsis")
-        for name, room in (("time", 3), ("cost", 2), ("model", 3), ("id", None)):
-            made.add_column(name, no_wrap=True, ratio=room, overflow="ellipsis")
-    else:
-        made.add_column(no_wrap=True, ratio=2, overflow="ellipsis")
-        made.add_column(no_wrap=True, min_width=BAR)
-        made.add_column(no_wrap=True, ratio=3, overflow="ellipsis")
+    made = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    for name, room in (("job", 3), ("state", None), ("", None), ("rows", None)):
+        made.add_column(name, no_wrap=True, ratio=room, overflow="ellipsis")
+    for name, room in (("time", 2), ("cost", 3), ("model", 2), ("id", None)):
+        made.add_column(name, no_wrap=True, ratio=room, overflow="ellipsis")
     for one in seen:
-        _add(made, one, console, wide=wide)
+        made.add_row(
+            Text(one.title),
+            Text(one.state, COLOURS[one.colour]),
+            bar(one, BAR, ascii_only=console.options.ascii_only),
+            _rows(one),
+            Text(_time(one)),
+            Text(_cost(one)),
+            Text(one.model),
+            Text(one.id, "dim"),
+        )
     return made
 
 
-def _add(made: Table, one: View, console: Console, *, wide: bool) -> None:
+def _narrow(seen: Sequence[View], console: Console, each: int) -> list[Text]:
+    """The jobs below WIDE columns, in one or two lines each."""
     from rich.text import Text
 
-    state = Text(one.state, style=COLOURS[one.colour])
+    made = []
+    ends = [Text.assemble((one.state, COLOURS[one.colour]), " ", _rows(one)) for one in seen]
+    room = console.width - BAR - 4
+    end_room = min(max((end.cell_len for end in ends), default=0), room - SHORT_TITLE)
+    for one, end in zip(seen, ends, strict=True):
+        title = Text(one.title, "bold")
+        title.truncate(room - end_room, overflow="ellipsis", pad=True)
+        end.truncate(end_room, overflow="ellipsis")
+        drawn = bar(one, BAR, ascii_only=console.options.ascii_only)
+        made.append(Text.assemble(title, "  ", drawn, "  ", end))
+        if each > 1:
+            facts = ", ".join(filter(None, (one.id, _time(one), _cost(one), one.model)))
+            made.append(Text(f"  {facts}", "dim"))
+            made[-1].truncate(console.width, overflow="ellipsis")
+    return made
+
+
+def _rows(one: View) -> Text:
+    from rich.text import Text
+
     rows = Text(f"{one.percent}% of {one.total:,}")
     if one.asides:
         rows.append(f", {', '.join(one.asides)}", style=COLOURS[one.colour])
-    time = Text(one.times[1] if len(one.times) > 1 and not one.is_final else one.times[0])
-    cost = Text(one.cost.removeprefix("cost ") or one.estimate)
-    drawn = bar(one, BAR, ascii_only=console.options.ascii_only)
-    if wide:
-        made.add_row(
-            Text(one.title), state, drawn, rows, time, cost, Text(one.model), Text(one.id, "dim")
-        )
-        return
-    made.add_row(Text(one.title, "bold"), drawn, Text.assemble(state, " ", rows))
-    made.add_row(
-        Text(one.id, "dim"),
-        Text(time.plain, "dim", overflow="ellipsis"),
-        Text(f"{one.model}{f', {cost.plain}' if cost.plain else ''}", "dim"),
-    )
+    return rows
+
+
+def _time(one: View) -> str:
+    left = one.eta.partition(" (")[0].removeprefix("about ")
+    return left or one.times[0]
+
+
+def _cost(one: View) -> str:
+    """So far, expected and at most; what was saved once it has ended."""
+    so_far = one.cost.removeprefix("cost ")
+    if one.is_final:
+        return so_far
+    return ", ".join(filter(None, (so_far.partition(",")[0], one.estimate)))
 
 
 def bar(one: View, columns: int, *, ascii_only: bool = False) -> Text:

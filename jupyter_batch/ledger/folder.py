@@ -140,6 +140,11 @@ class JobFolder:
         """The requests of unanswered rows that a retry of other rows has left."""
         return self.path / "left.jsonl"
 
+    def unsent_files(self) -> list[Path]:
+        """The files with requests that are in no batch of the job's own."""
+        left = [self.left] if self.left.exists() else []
+        return [*sorted(self.path.glob("all-*.jsonl")), *left]
+
     @property
     def calls(self) -> Path:
         """The log of tool calls (ledger/tool_log.py)."""

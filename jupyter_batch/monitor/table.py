@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.monitor import style
 from jupyter_batch.monitor.html import esc
+from jupyter_batch.monitor.text import WIDE
 from jupyter_batch.monitor.view import clean, span, view
 
 if TYPE_CHECKING:
@@ -38,10 +40,25 @@ def text(snapshots: Iterable[Snapshot], room: int = WIDTH) -> str:
     rows, blocked = [cells(shot) for shot in shots], _blocked(shots)
     if not rows:
         return "No jobs."
+    if room < WIDE:
+        return "\n".join([*chain.from_iterable(_two_lines(row, room) for row in rows), *blocked])
     everything = [HEADINGS, *rows]
     widths = _fitting([max(map(width, column)) for column in zip(*everything, strict=True)], room)
     lines = ["  ".join(map(_padded, HEADINGS, row, widths)).rstrip() for row in everything]
     return "\n".join([*lines, *blocked])
+
+
+def _two_lines(row: tuple[str, ...], room: int) -> list[str]:
+    """One job below WIDE columns: its name and state; its id, cost, age and model."""
+    cell = dict(zip(HEADINGS, row, strict=True))
+    lost = f"{cell['failed']} failed" if cell["failed"] else ""
+    first = ", ".join(filter(None, (cell["state"], cell["rows"], lost)))
+    name = _padded("name", cell["name"], max(LEAST, room - width(first) - 2))
+    second = ", ".join(filter(None, map(cell.__getitem__, ("id", "cost", "age", "model"))))
+    return [
+        f"{name}  {first}",
+        f"  {_cut(second, room - 2) if width(second) > room - 2 else second}",
+    ]
 
 
 def html(snapshots: Iterable[Snapshot], link: Callable[[str], str] = lambda _: "") -> str:
@@ -182,7 +199,7 @@ def _padded(heading: str, cell: str, room: int) -> str:
     return shown + " " * (room - width(shown))
 
 
-def _cut(cell: str, room: int, *, at_end: bool) -> str:
+def _cut(cell: str, room: int, *, at_end: bool = True) -> str:
     kept, left = "", room - 1
     for char in cell if at_end else reversed(cell):
         left -= width(char)

@@ -22,7 +22,7 @@ WIDE = 100
 def line(shown: View | Snapshot) -> str:
     """A job in one line: `sentiment: running, 412 of 1,000 rows (41%), 2 failed, 4 min since 12:03 [jb3f…]`."""
     seen = view(shown) if isinstance(shown, Snapshot) else shown
-    parts = [seen.state, seen.share, *seen.asides, *seen.times, seen.cost]
+    parts = [seen.state, seen.share, *seen.asides, *seen.times, seen.cost, seen.estimate]
     return f"{seen.title}: {', '.join(filter(None, parts))} [{seen.id}]"
 
 
@@ -156,7 +156,7 @@ def _fitting(seen: View, room: int) -> str:
     loud = [aside for aside in seen.asides if aside.split(" ")[1] not in quiet]
     first = [*loud, seen.eta.partition(" (")[0].removeprefix("about ")]
     chosen: list[str] = []
-    for phrase in dict.fromkeys((*first, *seen.times, *seen.asides, seen.cost)):
+    for phrase in dict.fromkeys((*first, *seen.times, *seen.asides, seen.cost, seen.estimate)):
         if phrase and len(phrase) + 2 <= room:
             room -= len(phrase) + 2
             chosen.append(phrase)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from jupyter_batch.core.cost import Pattern, Price, Range, Spend, Tariff, estimate
-from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.errors import LedgerError, NothingToRetryError
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.estimate import (
     Estimate,
+    assumed_pattern,
     at_most,
     earlier_pattern,
     estimated,
@@ -46,12 +47,15 @@ class ActionPrices:
         self._lock = threading.Lock()
         self._job = ""
         self._pattern: Pattern | None = None
-        self._of: tuple[int, ...] | None = None
+        self._of: tuple[object, ...] | None = None
         self._bound: Estimate | None = None
+        self._left: tuple[object, tuple[Spend, ...]] = (None, ())
 
     def look(self, ledger: Ledger, job: JobRecord, shards: list[ShardRecord]) -> Prices:
         """The prices now. Never raises for missing or damaged files: they are unknown then."""
         over = bool(job.finished_at)
+        if over and job.inherited:
+            return Prices(actions=self._of_left_rows(ledger, job, shards))
         chosen = [one for one in shards if (_lost(one) if over else one.step is not Step.COLLECTED)]
         if not chosen or not all(shard.requests for shard in chosen):
             return Prices()
@@ -59,6 +63,23 @@ class ActionPrices:
             pattern, bound = self._read(ledger, job, shards, chosen)
             return _prices(job, shards, chosen, pattern, bound)
         return Prices()
+
+    def _of_left_rows(
+        self, ledger: Ledger, job: JobRecord, shards: list[ShardRecord]
+    ) -> tuple[Spend, ...]:
+        """The retry of a job with rows whose requests are not in its batches; read once."""
+        from jupyter_batch.planning.files.left_rows import rows_to_send
+        from jupyter_batch.row_files.row_columns import places_of
+
+        key = (job.id, sum(map(_lost, shards)))
+        if self._left[0] != key:
+            spends: tuple[Spend, ...] = ()
+            with contextlib.suppress(LedgerError, NothingToRetryError, OSError, ValueError):
+                rows = rows_to_send(ledger, job, shards, None, cut_off=False)
+                places = places_of(job, shards, ledger.folders.of(job.id)).array[rows]
+                spends = (self.retry_of(ledger, job, shards, places),) if len(rows) else ()
+            self._left = (key, spends)
+        return self._left[1]
 
     def retry_of(
         self,
@@ -84,9 +105,9 @@ class ActionPrices:
         )
         pattern, bound = None, None
         with self._lock, contextlib.suppress(LedgerError, OSError, ValueError):
-            pattern, bound = self._read(ledger, job, shards, chosen)
-        if (places < 0).any():
-            bound = None  # their requests are in another file
+            pattern, bound = self._read(
+                ledger, job, shards, chosen, others=bool((places < 0).any())
+            )
         if max_tokens is not None:
             pattern = None
             if bound is not None:
@@ -100,17 +121,28 @@ class ActionPrices:
         job: JobRecord,
         shards: list[ShardRecord],
         chosen: list[ShardRecord],
+        *,
+        others: bool = False,
     ) -> tuple[Pattern | None, Estimate | None]:
-        """The answers to estimate by, and the bound of the chosen shards. Raises LedgerError."""
+        """The answers to estimate by, and the bound of the chosen shards. Raises LedgerError.
+
+        others: and of the requests that are not in the job's batches.
+        """
         if job.id != self._job:
             self._job, self._of = job.id, None
             self._pattern = earlier_pattern(ledger, job)
-        numbers = tuple(shard.number for shard in chosen)
-        if numbers != self._of:
-            self._of, self._bound = numbers, None
-            if chosen and sum(shard.bytes for shard in chosen) <= LARGEST:
-                self._bound = estimated(job, chosen, ledger.folders.of(job.id), at_most)
-        return pattern_of(shards) or self._pattern, self._bound
+        key = (others, *(shard.number for shard in chosen))
+        if key != self._of:
+            self._of, self._bound = key, None
+            folder = ledger.folders.of(job.id)
+            files = folder.unsent_files() if others else []
+            size = sum(shard.bytes for shard in chosen) + sum(path.stat().st_size for path in files)
+            if (chosen or files) and size <= LARGEST:
+                self._bound = estimated(job, chosen, folder, at_most, others=files)
+        pattern = pattern_of(shards) or self._pattern
+        if pattern is None and self._bound is not None:
+            pattern = assumed_pattern(self._bound)
+        return pattern, self._bound
 
 
 def _prices(

@@ -9,8 +9,9 @@ import contextlib
 import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,8 +31,11 @@ LARGEST = 200
 """The number of largest requests counted, as a sample may miss a few far larger ones."""
 LONGEST = 128_000
 """Most tokens of an answer of an unknown model: the maximum of OpenAI's and Anthropic's largest."""
+TYPICAL = 200
+"""Tokens of an answer that are assumed where no earlier answer is known."""
 EARLIER_JOBS = 50
 """The most earlier jobs read for the usual length of an answer, the newest first."""
+_BYTES_A_TOKEN = 4
 _PICTURE = 50_000
 """Above any provider's tokens for a picture (OpenAI's guide: gpt-4o-mini, 2,833 + 8 x 5,667)."""
 _HELD = frozenset({"url", "image_url", "file_data", "data", "bytes"})
@@ -137,9 +141,13 @@ def estimated(
     count: Count,
     *,
     usual: float | None = None,
+    others: Sequence[Path] = (),
 ) -> Estimate:
-    """Estimate a job's request files. usual: mean tokens of an earlier answer of such a job."""
-    seen = _sample(shards, folder)
+    """Estimate a job's request files. usual: mean tokens of an earlier answer of such a job.
+
+    others: files of requests that are in none of the shards.
+    """
+    seen = _sample([*(folder.requests(shard.number) for shard in shards), *others])
     tokens = _counted(seen, count)
     price = record.price or Price()
     requests = len(seen.largest) + seen.requests
@@ -196,10 +204,10 @@ def is_free(record: JobRecord) -> bool:
     return record.tariff == FREE
 
 
-def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
+def _sample(paths: list[Path]) -> _Sampled:
     import numpy as np  # imported here: `jupyter batch list` imports this module, too
 
-    ends = [_line_ends(folder, shard) for shard in shards]
+    ends = [_line_ends(path) for path in paths]
     each = [np.diff(held, prepend=0) for held in ends]
     sizes = np.concatenate(each) if each else np.zeros(0, dtype=np.int64)
     chosen, largest = np.ones(len(sizes), dtype=bool), np.zeros(len(sizes), dtype=bool)
@@ -209,9 +217,9 @@ def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
         chosen = largest.copy()
         chosen[others[random.Random(len(sizes)).sample(range(len(others)), EXACT - LARGEST)]] = True
     whole, lines, first = [], list[tuple[int, Mapping[str, Any]]](), 0
-    for shard, held in zip(shards, ends, strict=True):
+    for path, held in zip(paths, ends, strict=True):
         numbers = np.flatnonzero(chosen[first : first + len(held)])
-        with opened(folder.requests(shard.number)) as file:
+        with opened(path) as file:
             for number in numbers.tolist():
                 size = int(sizes[first + number])
                 file.seek(int(held[number]) - size)
@@ -227,12 +235,12 @@ def _sample(shards: list[ShardRecord], folder: JobFolder) -> _Sampled:
     return _Sampled(whole, int(rest.sum()), len(rest), int(rest.max(initial=0)), lines)
 
 
-def _line_ends(folder: JobFolder, shard: ShardRecord) -> Any:
+def _line_ends(path: Path) -> Any:
     """The offsets at which the lines of a request file end."""
     import numpy as np
 
     found, start = [], 0
-    with opened(folder.requests(shard.number)) as file:
+    with opened(path) as file:
         while block := file.read(_BLOCK):
             found.append(np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE) + start)
             start += len(block)
@@ -357,6 +365,14 @@ def pattern_of(shards: list[ShardRecord]) -> Pattern | None:
             answers += shard.counts.succeeded
             size += shard.bytes * min(1.0, shard.counts.succeeded / max(1, shard.requests))
     return Pattern(usage, answers, round(size)) if answers else None
+
+
+def assumed_pattern(bound: Estimate) -> Pattern:
+    """Requests like those of a bound by `at_most`, with answers of TYPICAL tokens, before any is known."""
+    answers = max(1, bound.requests)
+    read = bound.tokens.count // _BYTES_A_TOKEN
+    usage = Usage(input_tokens=read, output_tokens=min(TYPICAL, bound.longest) * answers)
+    return Pattern(usage, answers, 0)
 
 
 def usual_answer(ledger: Ledger, like: JobRecord) -> float | None:

@@ -36,6 +36,7 @@ from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (
     LONGEST,
+    TYPICAL,
     Estimate,
     Tokens,
     counter,
@@ -52,8 +53,6 @@ from jupyter_batch.results.copy_answers import answer_files
 from jupyter_batch.results.result_files import decoded
 from jupyter_batch.row_files.row_columns import places_of
 
-TYPICAL = 200
-"""Tokens of an answer that are assumed where no earlier answer is known."""
 PROMPTS = 3
 """The number of rendered prompts stored in a preview."""
 

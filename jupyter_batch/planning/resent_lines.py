@@ -126,10 +126,10 @@ def _mapped(
 
 def sources_of(shards: list[ShardRecord], folder: JobFolder) -> list[tuple[int, Path]]:
     """The files with the requests of a job's rows, each with the first row that it may have."""
-    left = [(0, folder.left)] if folder.left.exists() else []
-    if every := sorted(folder.path.glob("all-*.jsonl")):
-        return [*((0, path) for path in every), *left]
-    return [*((shard.first, folder.requests(shard.number)) for shard in shards), *left]
+    others = [(0, path) for path in folder.unsent_files()]
+    if any(path != folder.left for _, path in others):  # all requests are in these
+        return others
+    return [*((shard.first, folder.requests(shard.number)) for shard in shards), *others]
 
 
 def lines_again(

@@ -27,18 +27,33 @@ def test_a_retry_is_priced_before_it_is_sent(tmp_path, home):
         where = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
         job = numbered(40).llm.batch("{text}", out="out", max_tokens=50, prices=PRICES, **where)
         seen = job.wait(60).snapshot()
+        server.set_faults("")
+        one = int(job.results()["_status"].eq("failed").to_numpy().nonzero()[0][0])
+        (left,) = job._retried(None, rows=[one]).wait(60).snapshot().prices
     (retry,) = seen.prices
     assert (retry.action, retry.rows) == ("retry", seen.counts.failed)
     assert retry.about == pytest.approx(seen.cost / seen.counts.succeeded * retry.rows, rel=0.1)
     assert retry.about < retry.most
     assert f"retry: {retry.rows} rows, about $" in repr(job)
+    assert left.rows == retry.rows - 1, "those that the retry of a single row leaves"
+    assert retry.about / retry.rows == pytest.approx(left.about / left.rows, rel=0.3)
+    assert left.about < left.most <= retry.most
 
 
 def test_finish_is_priced_in_real_time_before_any_answer(server, home, priced, slow):
-    """An earlier job's answers give what is expected, at the real-time price; max_tokens gives the bound."""
+    """An earlier job's answers give what is expected, at the real-time price; max_tokens gives the bound.
+
+    Without any answer, one of 200 tokens is assumed, as in preview().
+    """
+    there = {**priced, "api_base": slow.base_url, "api_key": slow.token}
+    job = numbered(30).llm.batch("First {text}", out="out", **there)
+    look = numbered(30).llm.preview("Then {text}", out="out", **there)
+    (finish,) = job.snapshot().prices
+    assert finish.about == pytest.approx(2 * look.about(look.price.paid("batch")), rel=0.1)
+    assert finish.about < finish.most
+    job.cancel()
     first = numbered(10).llm.batch("{text}", out="out", max_tokens=50, **priced).wait(60)
     assert first.is_successful
-    there = {**priced, "api_base": slow.base_url, "api_key": slow.token}
     job = numbered(30).iloc[10:].llm.batch("Now {text}", out="out", max_tokens=50, **there)
     seen = job.snapshot()
     assert seen.offers == ("finish",)

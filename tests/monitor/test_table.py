@@ -25,6 +25,15 @@ def test_the_columns_are_aligned(shot, done):
     assert table.text([]) == "No jobs."
 
 
+def test_below_100_columns_a_job_has_two_lines(shot):
+    """Its name, state and rows on the first, its id, age and model on the second; none is wider than the terminal."""
+    lines = table.text([shot(id="jbone", name="名前" * 30), shot(model="m/" * 60)], 80).splitlines()
+    assert len(lines) == 4
+    assert all(table.width(line) <= 80 for line in lines)
+    assert lines[0].endswith("  running, 412 of 1,000, 2 failed")
+    assert lines[1].startswith("  jbone, 4 min")
+
+
 def test_a_line_has_notebook_age_state_counts_and_cost(shot, done):
     """Of one that runs also how long it may take yet."""
     over = shot(

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from jupyter_batch.cli.screen import Lines, LiveTable, bar, print_list
+from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.status import Counts, State
-from jupyter_batch.monitor.text import BAR, Progress
+from jupyter_batch.monitor.text import BAR, Progress, line
 from jupyter_batch.monitor.view import view
 
 
@@ -69,6 +70,34 @@ def test_the_live_table_shows_every_job_and_their_messages(jobs):
     screen.close()
     assert "first" in out.getvalue()
     assert "second" in out.getvalue()
+
+
+def test_more_jobs_than_lines(shot):
+    """On a low terminal open jobs have a line each, the others a count; at the end all are listed, in two lines."""
+    old = [
+        view(shot(id=f"jbo{n}", state=State.COMPLETED, collected=True, finished_at=1e9))
+        for n in range(5)
+    ]
+    open_now = [view(shot(id=f"jbr{n}", name=f"run {n}")) for n in range(12)]
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=14, force_terminal=True, color_system=None)
+    screen = LiveTable(console)
+    screen.update([*old, *open_now])
+    frame = out.getvalue()
+    assert [f"run {n}  " in frame for n in range(12)] == [True] * 12
+    assert "and 5 more: 5 completed" in frame
+    assert len(frame.splitlines()) < 14
+    screen.close()
+    assert [f"  jb{kind}4, " in out.getvalue() for kind in "or"] == [True, True]
+
+
+def test_a_running_job_shows_its_cost_so_far_expected_and_at_most(shot):
+    """Below 100 columns the second line has them, and a line of a script, too."""
+    bill = Bill(known=0.0123, standard=0.0246)
+    seen = view(shot(id="jbone", bill=bill, expected=0.12, most=0.4))
+    costs = "$0.0123 so far, about $0.1200, at most $0.4000 in all"
+    assert costs in shown([seen], 99, color_system=None)
+    assert "$0.0123 so far, saved $0.0123, about $0.1200, at most $0.4000 in all" in line(seen)
 
 
 def test_without_a_terminal_each_job_has_its_lines(jobs):
