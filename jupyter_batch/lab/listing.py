@@ -21,7 +21,7 @@ from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
 from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.linked_jobs import Lines
-from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
 from jupyter_batch.ledger.snapshots import History, snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import clean, view
@@ -32,6 +32,10 @@ BATCHES = 5
 """Ids of batches in a job's details."""
 FRESH_SECONDS, STALE_SECONDS = 5.0, 60.0
 """How long a list is good though nothing was written, with a job that is open, and without: it tells of durations."""
+
+
+Spent = tuple[str, str, str, float]
+"""Day, notebook, model, US dollars."""
 
 
 class Listing:
@@ -51,10 +55,13 @@ class Listing:
         self._stamp: object = None
         self._until = 0.0
         self._histories: dict[str, History] = {}
+        self._shards: dict[str, list[ShardRecord]] = {}
+        self._paid: dict[str, float] = {}
 
     def json(self) -> bytes:
-        """`{"jobs": [...], "older": n, "problem": "", "home": "~/..."}`; the same bytes as long as nothing is new.
+        """`{"jobs", "older", "spent", "problem", "home"}`; the same bytes as long as nothing is new.
 
+        older: the number of jobs that are not in the list. spent: [day, notebook, model, US dollars], of all jobs.
         Never raises: what is wrong with the ledger is the problem.
         """
         with self._lock:
@@ -66,9 +73,9 @@ class Listing:
                     or stamp != self._stamp
                     or not self._until - STALE_SECONDS <= now < self._until
                 ):
-                    jobs, older = self._jobs(now)
+                    jobs, older, spent = self._jobs(now)
                     damaged = " ".join(self.ledger.unreadable.values())
-                    self._made = self._encoded(jobs, older, clean(damaged, 1000))
+                    self._made = self._encoded(jobs, older, spent, clean(damaged, 1000))
                     self._stamp = stamp
                     self._until = now + (
                         STALE_SECONDS if all(job["final"] for job in jobs) else FRESH_SECONDS
@@ -100,7 +107,11 @@ class Listing:
         return [record.id for record in still_open if not followed(record, now)]
 
     def _encoded(
-        self, jobs: Sequence[dict[str, Any]] = (), older: int = 0, problem: str = ""
+        self,
+        jobs: Sequence[dict[str, Any]] = (),
+        older: int = 0,
+        spent: Sequence[Spent] = (),
+        problem: str = "",
     ) -> bytes:
         home = self.ledger.home
         with contextlib.suppress(
@@ -108,10 +119,17 @@ class Listing:
         ):  # a user without a folder, or a ledger elsewhere
             home = "~" / home.relative_to(Path.home())
         return msgspec.json.encode(
-            {"jobs": jobs, "older": older, "problem": problem, "home": clean(str(home), 1000)}
+            {
+                "jobs": jobs,
+                "older": older,
+                "spent": spent,
+                "problem": problem,
+                "home": clean(str(home), 1000),
+            }
         )
 
-    def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int]:
+    def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int, list[Spent]]:
+        """The jobs to show, the number of older ones, and the costs of all."""
         records = self.ledger.jobs()
         lines = Lines(records)
         found = self._found(records, lines)
@@ -132,7 +150,35 @@ class Listing:
         for name in [*still_open, *over[:FINISHED]]:
             with contextlib.suppress(LedgerCorruptError):  # a damaged job does not hide the others
                 shown.append(self._shown(name, found[name], now))
-        return shown, max(0, len(over) - FINISHED)
+        return shown, max(0, len(over) - FINISHED), self._spent(records)
+
+    def _spent(self, records: list[JobRecord]) -> list[Spent]:
+        """The cost of each record's own batches, which a group or a job that continues it shows, too, once."""
+        found: dict[tuple[str, str, str], float] = {}
+        named: dict[str | None, str] = {}
+        new = [one for one in records if one.id not in self._paid and one.id not in self._shards]
+        if new:
+            self._shards |= self.ledger.shards_of_all()
+        for record in records:
+            if record.id not in self._paid:
+                bill = bill_of(self._shards.get(record.id, []))
+                usd = bill.known if bill is not None else 0.0
+                if record.finished_at:
+                    self._paid[record.id] = usd
+            else:
+                usd = self._paid[record.id]
+            if usd:
+                if record.notebook not in named:
+                    named[record.notebook] = self._notebook(record.notebook)["notebook"]
+                day = time.strftime("%Y-%m-%d", time.localtime(record.created_at))
+                key = (day, named[record.notebook], clean(record.called or record.model, 100))
+                found[key] = found.get(key, 0.0) + usd
+        self._shards = {}
+        return [(*key, usd) for key, usd in found.items()]
+
+    def _shards_of(self, record: JobRecord) -> list[ShardRecord]:
+        self._shards[record.id] = self.ledger.shards(record.id)
+        return self._shards[record.id]
 
     def _found(self, records: list[JobRecord], lines: Lines) -> dict[str, list[JobRecord]]:
         """Return the jobs of each line or group by its id, in the order of their newest jobs."""
@@ -149,7 +195,7 @@ class Listing:
         shots = [
             snapshot_of(
                 record,
-                self.ledger.shards(record.id),
+                self._shards_of(record),
                 now,
                 attach=reopen(record.id),
                 history=self._progress(record),
@@ -162,7 +208,6 @@ class Listing:
             **self._notebook(
                 next((record.notebook for record in records if record.notebook), None)
             ),
-            "started": shot.created_at,
             "page": "compare.html" if len(records) > 1 and not records[0].model_column else "",
             "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
         }
@@ -213,8 +258,8 @@ def _words(shot: Snapshot) -> dict[str, Any]:
         "lines": seen.lines,
         "reasons": [f"{count:,} x {why}" for why, count in seen.reasons],
         "attach": f'df.llm.attach("{seen.id}")',
+        "estimate": seen.estimate,
         "usd": shot.bill.known if shot.bill is not None else 0.0,
-        "saved": (shot.bill.saved or 0.0) if shot.bill is not None else 0.0,
         "lost": shot.counts.failed + shot.counts.expired + shot.counts.cancelled,
         "blocked": str(shot.blocked or ""),
         "batches": seen.batches[:BATCHES],

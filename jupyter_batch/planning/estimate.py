@@ -171,18 +171,6 @@ def estimated(
         )
         for tariff in (record.tariff, price.batch, price.flex, price.standard)
     )
-    answers = None if usual is None else usual * requests
-    likely = (
-        None
-        if answers is None
-        else estimate(
-            record.tariff,
-            requests,
-            input_tokens=Range(tokens.count, tokens.count),
-            longest_input=0,
-            output_tokens=Range(answers, answers),
-        ).high
-    )
     return Estimate(
         requests=requests,
         tokens=tokens,
@@ -192,11 +180,23 @@ def estimated(
         batch=batch,
         flex=flex,
         realtime=live,
-        likely=likely,
+        likely=_likely(record, requests, tokens, usual),
         longest=max(each, default=0) if most else 0,
         unlimited=None in limits,
         assumed=price.longest is None and None in limits,
     )
+
+
+def _likely(record: JobRecord, requests: int, tokens: Tokens, usual: float | None) -> float | None:
+    if usual is None:
+        return None
+    return estimate(
+        record.tariff,
+        requests,
+        input_tokens=Range(tokens.count, tokens.count),
+        longest_input=0,
+        output_tokens=Range(usual * requests, usual * requests),
+    ).high
 
 
 def is_free(record: JobRecord) -> bool:

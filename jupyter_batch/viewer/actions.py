@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from jupyter_batch.core.cost import added_spends
 from jupyter_batch.core.errors import InputError, JobNotFoundError, NothingToRetryError
 from jupyter_batch.ledger.linked_jobs import Lines, whole
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -81,12 +82,10 @@ class JobActions:
             for name in names:
                 found.setdefault(name, []).extend(one for one in seen.prices if one.action == name)
         made = [
-            {"name": name, "price": "; ".join(map(price, found[name]))}
+            {"name": name, "price": price(added_spends(found[name])) if found[name] else ""}
             for name in ("retry", "finish")
             if name in found
         ]
-        if made and made[0] == {"name": "retry", "price": ""}:  # of rows that an earlier retry left
-            made[0]["price"] = self.chosen(None, None, cut=False).price
         if open_now:
             made.append({"name": "cancel", "price": ""})
         if over and not open_now:

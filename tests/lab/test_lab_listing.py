@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.errors import JobNotFoundError
 from jupyter_batch.core.status import Step
 from jupyter_batch.lab.listing import FINISHED, FRESH_SECONDS, Listing
@@ -31,6 +32,7 @@ def test_an_absent_ledger_has_no_jobs_and_none_is_made(ledger):
     assert told(Listing(ledger)) == {
         "jobs": [],
         "older": 0,
+        "spent": [],
         "problem": "",
         "home": str(ledger.home),
     }
@@ -103,9 +105,14 @@ def test_old_jobs_that_are_over_are_counted_and_open_ones_all_are_there(ledger):
     """The hundred that ended last, however many there are, and an open one that is older than all of them."""
     planned(ledger, "jbopen", created_at=1.0)
     for n in range(FINISHED + 3):
-        planned(ledger, f"jb{n:03}", over=True, created_at=100.0 + n)
+        paid = {"bill": Bill(known=0.5)}
+        planned(ledger, f"jb{n:03}", over=True, created_at=100.0 + n, shard=paid)
     found = told(Listing(ledger))
     assert found["older"] == 3
+    day = time.strftime("%Y-%m-%d", time.localtime(100.0))
+    [[paid_on, notebook, model, usd]] = found["spent"]
+    assert (paid_on, notebook, model) == (day, "", "openai/x")
+    assert usd == pytest.approx(0.5 * (FINISHED + 3)), "of the older ones, too"
     newest = [f"jb{n:03}" for n in range(FINISHED + 2, 2, -1)]
     assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest]
     with ledger._transaction() as db:

@@ -17,6 +17,7 @@ export class Jobs {
     Object.assign(this, { request, watched, awaited, memory });
     this.place = `jupyter_batch:open:${place}`;
     this.jobs = [];
+    this.spent = [];
     this.older = 0;
     this.problem = this.home = "";
     this.lively = 0; // until when (performance.now())
@@ -62,7 +63,7 @@ export class Jobs {
 
   take(listing) {
     this.listing = listing;
-    Object.assign(this, { jobs: listing.jobs, older: listing.older, problem: listing.problem, home: listing.home, asked: true });
+    Object.assign(this, { jobs: listing.jobs, older: listing.older, spent: listing.spent ?? [], problem: listing.problem, home: listing.home, asked: true });
     if (!listing.problem || listing.jobs.length) {  // one damaged job does not hide the others
       const ended = listing.jobs.filter(job => job.final && this.open.has(job.id));
       if (ended.length) this.emit("end", ended);

@@ -3,7 +3,7 @@
  * `lab` holds JupyterLab's own parts. It knows the list (jobs.js) and the rows (row.js), and no kernel: all comes from
  * the server, which reads the ledger.
  */
-import { chosen, ORDERS, totals } from "./selection.js";
+import { chosen, money, ORDERS, totals } from "./selection.js";
 import { fill, Row } from "./row.js";
 
 export function panelClass(lab) {
@@ -57,7 +57,7 @@ export function panelClass(lab) {
     }
 
     drawSums() {
-      const { whole, parts } = totals(this.jobs.jobs);
+      const { whole, parts } = totals(this.jobs.spent);
       this.sums.hidden = !whole;
       this.sums.firstChild.textContent = whole;
       this.sums.lastChild.replaceChildren(...parts.map(([title, lines]) => {
@@ -88,12 +88,11 @@ export function panelClass(lab) {
       const widget = new lab.Widget();
       const list = text("ul", "jb-side-list"), empty = text("p", "jb-side-empty"), more = text("p", "jb-side-empty");
       list.setAttribute("aria-label", `${label} LLM batches`);
-      empty.textContent = nothing;
       widget.addClass("jb-side-section");
       widget.node.append(empty, list, more);
       widget.title.label = label;
       this.addWidget(widget);
-      return { label, mine, widget, list, empty, more, rows: new Map() };
+      return { label, mine, nothing, widget, list, empty, more, rows: new Map() };
     }
 
     onAfterShow(message) {
@@ -107,10 +106,11 @@ export function panelClass(lab) {
       this.share();
       this.drawSums();
       const listed = chosen(this.jobs.jobs, this.wanted);
-      for (const { label, mine, widget, list, empty, more, rows } of this.sections) {
+      for (const { label, mine, nothing, widget, list, empty, more, rows } of this.sections) {
         const here = listed.filter(mine);
         fill(list, rows, here, job => new Row(job, this, lab.rowIcons));
         list.hidden = here.length === 0;
+        empty.textContent = this.jobs.jobs.some(mine) ? "No job fits the search." : nothing;
         empty.hidden = here.length > 0 || !this.jobs.asked || Boolean(this.jobs.problem);
         widget.title.label = here.length ? `${label} (${here.length})` : label;
         more.textContent = label === "Ended" && this.jobs.older
@@ -168,7 +168,7 @@ export function panelClass(lab) {
     async act(job, name, price) {
       if (name === "cancel") return this.cancel(job);
       const asks = name !== "retry" || !price; // the price is on its button, as in the live panel
-      if (asks && !await this.sure(job, QUESTIONS[name], price)) return undefined;
+      if (asks && !await this.sure(job, QUESTIONS[name], name === "forget" && job.usd ? `They cost ${money(job.usd)}.` : price)) return undefined;
       this.say("…");
       try {
         const answer = await this.request(`rows/${encodeURIComponent(job.id)}/action`,

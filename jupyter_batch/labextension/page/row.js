@@ -50,6 +50,7 @@ export class Row {
     const drawn = JSON.stringify(job);
     if (drawn === this.drawn) return;
     this.drawn = drawn;
+    const changed = this.job?.state !== job.state;
     this.job = job;
     this.node.dataset.id = job.id;
     this.title.textContent = job.title;
@@ -59,13 +60,13 @@ export class Row {
     this.draw(job);
     line(this.counts, job.final ? job.share : `${job.share}${lost(job)}`, job.counts);
     line(this.times, job.times.slice(0, 2).reverse().join(" · "), job.times.join("\n"));
-    line(this.model, [job.model, cost(job)].filter(Boolean).join(" · "));
+    line(this.model, [job.model, cost(job), job.estimate].filter(Boolean).join(" · "));
     const said = [...(job.blocked === "key" ? ["Waits for a key; Cancel gives it up at once."] : []), ...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
     if (!job.followed) said.push("No kernel follows it. Open its notebook, or run: jupyter batch watch");
     this.say.replaceChildren(...said.map(sentence));
     this.lost.hidden = !job.lost;
     this.lost.textContent = `Look at ${job.lost === 1 ? "the failed row" : `${job.lost.toLocaleString("en")} failed rows`}`;
-    if (!this.details.hidden) this.drawDetails();
+    if (!this.details.hidden) changed ? this.ask() : this.drawDetails();
     this.where.textContent = job.notebook || "no notebook";
     this.notebook.disabled = !job.path;
     this.notebook.title = job.path ? `Open ${job.path}` : job.notebook ? `${job.notebook} is not on this server` : "";
@@ -80,21 +81,28 @@ export class Row {
     this.details.hidden = !this.details.hidden;
     this.title.setAttribute("aria-expanded", String(!this.details.hidden));
     this.offered = [];
-    if (this.details.hidden) return;
+    if (!this.details.hidden) await this.ask();
+  }
+
+  /** The actions that are possible now. */
+  async ask() {
+    this.asking = true; // the first answer takes seconds: a process for the rows is started
     this.drawDetails();
     this.offered = await this.does.offered(this.job);
+    this.asking = false;
     if (!this.details.hidden) this.drawDetails();
   }
 
   drawDetails() {
     const { job, does } = this, held = this.details.contains(document.activeElement) && document.activeElement.textContent;
-    const facts = [job.counts, ...job.times, job.cost], ids = job.batches;
+    const facts = [job.counts, ...job.times, [job.cost, job.estimate].filter(Boolean).join(", ")], ids = job.batches;
     const actions = this.offered.map(({ name, price }) => act(`${LABELS[name]}${price ? `: ${price}` : ""}`,
-      () => does.act(job, name, price)));
+      async () => { await does.act(job, name, price); if (!this.details.hidden) this.ask(); }));
     const exports = ["csv", "jsonl", "parquet"].map(form => act(`Export ${form.toUpperCase()}`, () => does.exported(job, form)));
     this.details.replaceChildren(
       ...facts.filter(Boolean).map(fact => make("div", "", { textContent: fact })),
-      group(...actions), group(act("Rows", () => does.look(job)), ...exports),
+      group(...(this.asking ? [make("span", "jb-job-dim", { textContent: "Actions and prices …" })] : actions)),
+      group(act("Rows", () => does.look(job)), ...exports),
       group(copy("job id", job.id, does), ...(ids.length ? [copy(ids.length > 1 ? "batch ids" : "batch id", ids.join(" "), does)] : [])));
     if (held) [...this.details.querySelectorAll("button")].find(one => one.textContent === held)?.focus();
   }

@@ -16,27 +16,30 @@ export function chosen(jobs, { text, only, order }) {
   return by ? kept.sort(by) : kept;
 }
 
-/** {whole: "$1.23 in all, $0.20 today", parts: [["By day", [["2026-11-29", "$0.20"], ...]], ...]}. */
-export function totals(jobs) {
-  const paid = jobs.filter(job => job.usd > 0);
-  const all = sum(paid), now = day(Date.now() / 1000);
-  if (!paid.length) return { whole: "", parts: [] };
-  const keys = { "By day": job => day(job.started), "By notebook": job => job.notebook || "no notebook", "By model": job => job.model };
-  const parts = Object.entries(keys).map(([title, key]) => [title, table(paid, key)]);
-  return { whole: `${money(all)} in all, ${money(sum(paid.filter(job => day(job.started) === now)))} today`, parts };
+/** spent: [day, notebook, model, US dollars], of all jobs, listed or not.
+ * {whole: "$1.23 in all, $0.20 today", parts: [["By day", [["2026-11-29", "$0.20"], ...]], ...]}. */
+export function totals(spent) {
+  if (!spent.length) return { whole: "", parts: [] };
+  const now = day(Date.now() / 1000);
+  const parts = ["By day", "By notebook", "By model"].map((title, at) => [title, table(spent, at)]);
+  return { whole: `${money(sum(spent))} in all, ${money(sum(spent.filter(([date]) => date === now)))} today`, parts };
 }
 
-function table(jobs, key) {
+/** The newest days, the most expensive notebooks and models; the rest as one line. */
+function table(spent, at) {
   const found = new Map();
-  for (const job of jobs) found.set(key(job), (found.get(key(job)) ?? 0) + job.usd);
-  return [...found].sort(([, one], [, other]) => other - one).slice(0, LINES).map(([name, usd]) => [name, money(usd)]);
+  for (const line of spent) found.set(line[at], (found.get(line[at]) ?? 0) + line[3]);
+  const sorted = [...found].sort(([one, usd], [other, more]) => (at === 0 ? other.localeCompare(one) : more - usd));
+  const shown = sorted.slice(0, LINES).map(([name, usd]) => [name || "no notebook", money(usd)]);
+  const rest = sorted.slice(LINES).reduce((usd, [, more]) => usd + more, 0);
+  return rest ? [...shown, [`${sorted.length - LINES} more`, money(rest)]] : shown;
 }
 
-const sum = jobs => jobs.reduce((usd, job) => usd + job.usd, 0);
+const sum = spent => spent.reduce((usd, line) => usd + line[3], 0);
 
 function day(seconds) {
   const at = new Date(seconds * 1000);
   return [at.getFullYear(), at.getMonth() + 1, at.getDate()].map(part => String(part).padStart(2, "0")).join("-");
 }
 
-const money = usd => (usd === 0 ? "$0" : usd >= 1 ? `$${usd.toFixed(2)}` : `$${usd.toPrecision(2)}`);
+export const money = usd => (usd === 0 ? "$0" : usd >= 1 ? `$${usd.toFixed(2)}` : `$${usd.toPrecision(2)}`);
