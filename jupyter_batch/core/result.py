@@ -83,6 +83,7 @@ class Result(msgspec.Struct, frozen=True):
     finish: why the model stopped (core/finish.py), also for a failure; None where not reported.
     stop: the provider's own finish reason, if the answer is not plain.
     tier: the service tier that the answer names.
+    cost: the cost that the answer names, in the provider's currency.
     calls: the tool calls of the answer; `value` is then `ToolCalls.as_text`.
     """
 
@@ -97,6 +98,7 @@ class Result(msgspec.Struct, frozen=True):
     calls: ToolCalls | None = None
     stop: str | None = None
     tier: str | None = None
+    cost: float | None = None
 
     def __post_init__(self) -> None:
         """Mask keys repeated in a reason; stored answers hold none (http/masked_stream.py)."""

@@ -168,6 +168,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """By model: US dollars per million tokens in real time, where litellm's list has none."""
     long_inclusive: bool = False
     """Whether long requests are billed from the threshold on, not above it."""
+    names_cost: bool = False
+    """Whether an answer names its own cost (`usage.cost`), in US dollars."""
     cached_apart: bool = False
     """Whether cached tokens have a price of their own, even where litellm's list has none."""
 

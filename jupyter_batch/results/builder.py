@@ -31,6 +31,7 @@ class Builder:
         self._more: dict[int, Usage] = {}
         self._has_usage = bytearray()
         self._unbilled: list[int] = []
+        self._costs: dict[int, float] = {}
         self._reasons: dict[int, str] = {}
         self._raws: dict[int, str] = {}
         self._values: list[Any] = []
@@ -50,6 +51,8 @@ class Builder:
                 self._raws[at] = result.raw
         if result.unbilled:
             self._unbilled.append(at)
+        if result.cost is not None:
+            self._costs[at] = result.cost
         usage = result.usage if result.usage is not None and is_sane(result.usage) else None
         self._has_usage.append(usage is not None)
         self._tokens[0].append(0 if usage is None else usage.input_tokens)
@@ -96,6 +99,9 @@ class Builder:
         made.has_usage = np.frombuffer(self._has_usage, dtype=bool)
         made.unbilled = np.zeros(lines, dtype=bool)
         made.unbilled[self._unbilled] = True
+        if self._costs:
+            made.cost = np.full(lines, np.nan)
+            made.cost[list(self._costs)] = list(self._costs.values())
         for kind, counts in zip(TOKENS, self._tokens, strict=False):
             made.usage[kind] = np.array(counts, dtype=np.int32)
         for kind in TOKENS[2:]:

@@ -86,7 +86,8 @@ class Columns:
     rows: each line's position in the job, -1 for none. status: an index into CODES. finish: an
     index into `finishes`. tier: an index into `tiers`, the service tiers that answers name. usage:
     tokens by kind, without the kinds that are 0 in all lines; has_usage:
-    whether a line reports its usage. unbilled: see Result. reasons, raws: of failures, by line.
+    whether a line reports its usage. unbilled: see Result. cost: those that answers name, NaN where
+    one names none; None without any. reasons, raws: of failures, by line.
     values: Texts, or a list of other values; parse: makes the answer of such a value.
     """
 
@@ -99,6 +100,7 @@ class Columns:
         self.tier: Array = np.zeros(lines, dtype=np.uint8)
         self.has_usage: Array = np.zeros(lines, dtype=bool)
         self.unbilled: Array = np.zeros(lines, dtype=bool)
+        self.cost: Array | None = None
         self.usage: dict[str, Array] = {}
         self.finishes: list[str | None] = [None]
         self.tiers: list[str | None] = [None]
@@ -126,6 +128,7 @@ class Columns:
         arrays = {
             "rows": self.rows,
             "offsets": texts.offsets,
+            **({} if self.cost is None else {"cost": self.cost}),
             **{f"usage.{kind}": counts for kind, counts in self.usage.items()},
             "status": self.status,
             "finish": self.finish,
@@ -189,7 +192,7 @@ class _Head(msgspec.Struct, array_like=True):
             start += arrays[name].nbytes
         found = Columns(0)
         found.rows, found.status, found.finish = arrays["rows"], arrays["status"], arrays["finish"]
-        found.tier = arrays["tier"]
+        found.tier, found.cost = arrays["tier"], arrays.get("cost")
         found.has_usage, found.unbilled = arrays["has_usage"], arrays["unbilled"]
         found.usage = {
             kind: arrays[f"usage.{kind}"] for kind in TOKENS if f"usage.{kind}" in arrays

@@ -175,7 +175,8 @@ class Outcomes:
         tiers = [columns.tiers[code] for code in np.unique(columns.tier[from_lines]).tolist()]
         by_tier = {tier: columns.tier[from_lines] == columns.tiers.index(tier) for tier in tiers}
         free = unbilled | np.isin(codes, NEVER_ASKED)
-        self.costs.take(at, counts, by_tier, has_usage, free)
+        named = None if columns.cost is None else columns.cost[from_lines]
+        self.costs.take(at, counts, by_tier, has_usage, free, named)
 
     def _finish_codes(self, finishes: list[str | None]) -> Array:
         return np.array([self._finish_code(finish) for finish in finishes], dtype=np.uint8)

@@ -182,6 +182,7 @@ class _Used(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_cache_hit_tokens: int | None = None
+    cost: Any = None
     prompt_tokens_details: msgspec.Raw = msgspec.Raw()
     completion_tokens_details: msgspec.Raw = msgspec.Raw()
 
@@ -271,10 +272,11 @@ def _each(field: str, objects: Iterable[Any]) -> list[Any]:
 
 
 def _has_others(usages: list[_Used]) -> bool:
-    """Whether a usage has tokens of other kinds."""
+    """Whether a usage has tokens of other kinds, or names a cost."""
     details = {bytes(usage.prompt_tokens_details) for usage in usages}
     details |= {bytes(usage.completion_tokens_details) for usage in usages}
-    return any(_each("prompt_cache_hit_tokens", usages)) or any(map(_has_tokens, details))
+    hits, costs = _each("prompt_cache_hit_tokens", usages), _each("cost", usages)
+    return any(hits) or costs.count(None) < len(costs) or any(map(_has_tokens, details))
 
 
 @lru_cache(maxsize=256)

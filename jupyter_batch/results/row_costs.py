@@ -14,6 +14,8 @@ from jupyter_batch.core.cost import UNKNOWN, Bill, Tariff, bill, linear
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.providers.prices import OWN
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.results.columns import CODE
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ class Costs:
         self.live = array("d", [UNKNOWN]) * rows if live else None
         self._job = job
         self._live = price.standard if price is not None else None
+        record = None if job is None else RECORDS.get(job.provider)
+        own = price is not None and price.source == OWN
+        self._names = record is not None and record.names_cost and not own
 
     def take(
         self,
@@ -48,17 +53,21 @@ class Costs:
         by_tier: Mapping[str | None, Array],
         counted: Array,
         free: Array,
+        named: Array | None,
     ) -> None:
         """Set the costs of rows that this job paid for.
 
         counts: the tokens, by kind, of the rows that are `counted`. by_tier: the flags of those that
         name a service tier. free: nothing was billed, though no tokens are reported.
+        named: the costs that the answers of `counted` name, NaN where there is none.
         """
         for held, tiers in ((self.paid, self._tariffs(by_tier)), (self.live, [(self._live, True)])):
             if held is not None:
                 known: Any = UNKNOWN
                 for tariff, flags in tiers:
                     known = np.where(flags, _priced(tariff, counts), known)
+                if named is not None and held is self.paid and self._names:
+                    known = np.where(np.isnan(named), known, named)
                 costs = np.where(free, 0.0, UNKNOWN)
                 costs[counted] = known
                 np.frombuffer(held, dtype=np.float64)[at] = costs

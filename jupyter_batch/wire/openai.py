@@ -127,6 +127,7 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens_details: Details | None = None
     prompt_cache_hit_tokens: int | None = None
     total_tokens: int | None = None
+    cost: Any = None
 
 
 class _ResponseUsage(msgspec.Struct, gc=False):
@@ -135,6 +136,7 @@ class _ResponseUsage(msgspec.Struct, gc=False):
     input_tokens_details: Details | None = None
     output_tokens_details: Details | None = None
     total_tokens: int | None = None
+    cost: Any = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -286,7 +288,7 @@ def _used(usage: _Usage | _ResponseUsage) -> Usage | None:
     else:
         into, out, hits = usage.input_tokens, usage.output_tokens, None
         details = usage.input_tokens_details, usage.output_tokens_details
-    if into is None and out is None:
+    if usage.cost is not None or (into is None and out is None):
         return None
     read, written = (each or _NO_DETAILS for each in details)
     return _with_details(into or 0, out or 0, hits, read, written, usage.total_tokens)

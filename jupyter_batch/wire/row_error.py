@@ -1,4 +1,4 @@
-"""Reason of a row without an answer, from its error in any server's shape. Pure.
+"""Status and reason of a row without an answer, from its error in any server's shape. Pure.
 
 The sentence is from core/refusals/sentence.py, as for every call; this adds the dialect's code.
 """
@@ -6,18 +6,48 @@ The sentence is from core/refusals/sentence.py, as for every call; this adds the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from jupyter_batch.core.refusals.sentence import decoded, read_refusal
+from jupyter_batch.core.result import Status
 
 REASON_CHARS = 500
 """The most characters of a reason, which is shown in a table cell; some servers send pages."""
 NO_REASON = "no reason was given"
 
+_ENDINGS = {
+    "batch_expired": Status.EXPIRED,
+    "batch_cancelled": Status.CANCELLED,
+    "batch_canceled": Status.CANCELLED,
+}
 _CODES = ("code", "type", "__type", "Code", "error_code", "errorCode", "err_code")
 _INNER = ("error", "detail", "Error", "errors")
 _CODE_CHARS = 80
 _DEEP = 4
+
+
+def failure_of(error: Any, http: int) -> tuple[Status, str]:
+    """The status and the reason of an error of any shape; http: the row's HTTP status, 0 for OK."""
+    try:
+        written = orjson.dumps(error)
+    except TypeError:  # a number of more than 64 bits
+        return _read_failure(error, http)
+    return _same_failure(written, http)
+
+
+@lru_cache(maxsize=256)
+def _same_failure(written: bytes, http: int) -> tuple[Status, str]:
+    """The rows of a batch fail for a few reasons, and an error takes long to read."""
+    return _read_failure(orjson.loads(written), http)
+
+
+def _read_failure(error: Any, http: int) -> tuple[Status, str]:
+    code = code_of(error)
+    shown = f"HTTP {http}" if http and code in ("", str(http)) else code
+    return _ENDINGS.get(code, Status.FAILED), reason_of(error, shown)
 
 
 def reason_of(error: Any, code: str = "") -> str:

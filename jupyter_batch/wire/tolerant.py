@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from array import array
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 
 from jupyter_batch.core.finish import Finish, finish_of, is_whole
 from jupyter_batch.core.media import text_in
 from jupyter_batch.core.refusals.sentence import is_error, read_refusal, sentence_of
 from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
-from jupyter_batch.wire.row_error import code_of, cut, reason_of
-
-_ENDINGS = {
-    "batch_expired": Status.EXPIRED,
-    "batch_cancelled": Status.CANCELLED,
-    "batch_canceled": Status.CANCELLED,
-}
-
+from jupyter_batch.wire.row_error import cut, failure_of
 
 _ERRORS = 400
 """HTTP's errors begin at this status."""
@@ -89,12 +83,13 @@ def _outcome(custom_id: str | None, data: dict[str, Any]) -> Result:
     usage = usage_of(mapping.get("usage"))
     error = _error_in(data, body, failed=code >= _ERRORS)
     if error is not None:
-        status, reason = _failure(error, code if code >= _ERRORS else 0)
+        status, reason = failure_of(error, code if code >= _ERRORS else 0)
         return Result(custom_id, status, error=reason, usage=usage, unbilled=usage is None)
     answer = _answer(mapping)
     if answer.value is None and not mapping and isinstance(body, str) and body:
         answer = _Answer(reason=f"no answer but: {read_refusal(body).message}")
-    return _result_of(custom_id, answer, mapping, usage)
+    made = _result_of(custom_id, answer, mapping, usage)
+    return msgspec.structs.replace(made, cost=_cost_of(mapping.get("usage")))
 
 
 def _response_in(data: Mapping[str, Any]) -> tuple[int, Any]:
@@ -163,27 +158,6 @@ def _error_in(line: Mapping[str, Any], body: Any, *, failed: bool) -> Any:
     if is_error(body) or (isinstance(body, dict) and body.get("errors")):
         return body
     return (body or {}) if failed else None
-
-
-def _failure(error: Any, http: int) -> tuple[Status, str]:
-    """The status and the reason of an error of any shape; http: the row's HTTP status, 0 for OK."""
-    try:
-        written = orjson.dumps(error)
-    except TypeError:  # a number of more than 64 bits
-        return _failure_of(error, http)
-    return _same_failure(written, http)
-
-
-@lru_cache(maxsize=256)
-def _same_failure(written: bytes, http: int) -> tuple[Status, str]:
-    """The rows of a batch fail for a few reasons, and an error takes long to read."""
-    return _failure_of(orjson.loads(written), http)
-
-
-def _failure_of(error: Any, http: int) -> tuple[Status, str]:
-    code = code_of(error)
-    shown = f"HTTP {http}" if http and code in ("", str(http)) else code
-    return _ENDINGS.get(code, Status.FAILED), reason_of(error, shown)
 
 
 def _answer(body: Mapping[str, Any]) -> _Answer:
@@ -367,12 +341,8 @@ def usage_of(usage: Any) -> Usage | None:
     out = whole_output(into, of("completion_tokens", "output_tokens"), thought, of("total_tokens"))
     put = inside("cache_write_tokens", *_IN) or inside("cache_creation_tokens", *_IN)
     details = [detail for key in _IN if isinstance(detail := usage.get(key), Mapping)]
-    ages = [
-        by_age
-        for detail in details
-        if isinstance(by_age := detail.get("cache_creation_token_details"), Mapping)
-    ]
-    longer = sum(count(by_age.get("ephemeral_1h_input_tokens")) for by_age in ages)
+    ages = [detail.get("cache_creation_token_details") for detail in details]
+    held = [age.get("ephemeral_1h_input_tokens") for age in ages if isinstance(age, Mapping)]
     return Usage(
         into,
         out,
@@ -383,8 +353,19 @@ def usage_of(usage: Any) -> Usage | None:
         inside("image_tokens", *_IN),
         inside("audio_tokens", *_OUT),
         inside("image_tokens", *_OUT),
-        longer,
+        sum(map(count, held)),
     )
+
+
+def _cost_of(usage: Any) -> float | None:
+    """The cost that a `usage` names (OpenRouter), with the upstream's where that has its own bill."""
+    if not isinstance(usage, Mapping) or usage.get("cost") is None:
+        return None
+    costs = [usage["cost"]]
+    if usage.get("is_byok"):
+        costs.append((usage.get("cost_details") or {}).get("upstream_inference_cost"))
+    known = all(type(cost) in (int, float) and 0 <= cost < math.inf for cost in costs)
+    return math.fsum(costs) if known else None
 
 
 def whole_output(into: int, out: int, thought: int, total: int | None) -> int:

@@ -132,14 +132,27 @@ def test_a_job_of_before_has_its_one_price(tmp_path):
     assert list(paid) == [pytest.approx(at("default"))] * len(TIERS)
 
 
-def test_kept_columns_know_the_tiers(tmp_path):
+def priced(tier):
+    """An answer that names its cost."""
+    return {**(body := chat(tier)), "usage": {**body["usage"], "cost": 0.25}}
+
+
+@pytest.mark.parametrize(
+    ("record", "answer", "cost"),
+    [
+        (job(mode="flex"), chat, at("flex")),
+        (job(provider="openrouter", price=None), priced, 0.25),
+        (job(mode="flex"), priced, at("flex")),
+    ],
+)
+def test_kept_columns_know_tiers_and_costs(tmp_path, record, answer, cost):
     """Decoded, and read again from the columns on disk: the same costs."""
     many = 400
-    first = list(costs(tmp_path, job(mode="flex"), chat, times=many).paid)
+    first = list(costs(tmp_path, record, answer, times=many).paid)
     assert list(tmp_path.glob("*.columns"))
-    again = list(costs(tmp_path, job(mode="flex"), chat, times=many).paid)
+    again = list(costs(tmp_path, record, answer, times=many).paid)
     assert str(first) == str(again)
-    assert first[0] == pytest.approx(at("flex"))
+    assert first[0] == pytest.approx(cost)
 
 
 def test_a_long_request_without_a_price_in_its_tier_is_unknown():

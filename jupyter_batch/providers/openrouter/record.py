@@ -28,6 +28,7 @@ RECORDS = (
         windows=("24h",),
         keeps="30 days",
         keeps_days=30,
+        names_cost=True,  # its SDK: the cost of the completion, in credits; a credit is a US dollar
         discount="50%, typically",  # each model has its own batch price, so that it is not certain
         cancel=False,
         listed=True,
