@@ -109,17 +109,24 @@ def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterat
         if file is None:
             return
     dialect = dialect or job.dialect
-    is_kept = path.stat().st_size >= LEAST_BYTES
-    mark = _mark(path, job, dialect) if is_kept else b""
-    found = Columns.read(kept_at(path), mark) if is_kept else None
+    found = kept_columns(path, job, dialect)
     if found is None:
         found = _decode(path, job, dialect)
-        if is_kept and isinstance(found.values, Texts):
+        if path.stat().st_size >= LEAST_BYTES and isinstance(found.values, Texts):
             with contextlib.suppress(LedgerError), written(kept_at(path)) as target:  # a full disk
-                target.writelines(found.to_bytes(mark))
+                target.writelines(found.to_bytes(_mark(path, job, dialect)))
     if (parser := _parser_of(job)) is not None:
         found.parse = parser.values
     yield found
+
+
+def kept_columns(path: Path, job: JobRecord, dialect: str) -> Columns | None:
+    """The columns that are kept of a file, without `parse`; None without them."""
+    if job.tools or job.endpoint == EMBEDDINGS or not path.exists():
+        return None
+    if path.stat().st_size < LEAST_BYTES:
+        return None
+    return Columns.read(kept_at(path), _mark(path, job, dialect))
 
 
 def kept_at(path: Path) -> Path:

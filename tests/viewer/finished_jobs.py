@@ -12,6 +12,7 @@ from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.frames.labels import index_to_bytes
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.results.result_files import columns_of
 
 START = 1_790_121_600.0
 PROMPT = "Classify the sentiment (positive/negative/neutral): "
@@ -126,7 +127,10 @@ def million(home, job="jbmillion", rows=1_000_000, shard=50_000):
     import pandas as pd
 
     folder.index.write_bytes(index_to_bytes(pd.RangeIndex(rows)))
-    ledger.plan(_job(job, rows), records, lambda: None)
+    record = _job(job, rows)
+    ledger.plan(record, records, lambda: None)
+    for made in records:  # decoded, as the worker leaves them
+        list(columns_of(folder.output(made.number), record))
     return ledger
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pandas as pd
 import psutil
 import pytest
@@ -167,9 +170,20 @@ def test_an_open_job_shows_what_has_come(home):
     assert [str(row.status) for row in whole(rows).rows] == ["succeeded"] * 4
 
 
+@contextlib.contextmanager
+def within(seconds):
+    """The CPU time of all threads is below this."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < seconds
+
+
 @pytest.mark.heavy
 def test_a_million_rows(tmp_path):
-    """The first page reads under 1 % of the files, filters and orders their page alone; memory is below 100 MB."""
+    """The first page reads under 1 % of the files, filters and orders their page alone; memory is below 100 MB.
+
+    A first page takes under 0.3 s of CPU time, filters, orders and a search under 1 s.
+    """
     rows = Rows(million(tmp_path / "home"), "jbmillion")
     me = psutil.Process()
 
@@ -177,15 +191,20 @@ def test_a_million_rows(tmp_path):
         return me.io_counters().read_chars
 
     memory, start = me.memory_info().rss, read()
-    first = views(rows.contents(), list(range(100)))
+    with within(0.3):
+        first = views(rows.contents(), list(range(100)))
     assert read() - start < 6_000_000
     assert [row.status != "" for row in first] == [True] * 100
     whole(rows, seconds=300)
     start = read()
-    assert whole(rows, Query("failed")).found == 1000
-    assert whole(rows, Query("cut off")).found == 1002
-    assert whole(rows, Query(sort="cost", descending=True)).rows[0].output_tokens == 501
+    with within(1.0):
+        assert whole(rows, Query("failed")).found == 1000
+    with within(1.0):
+        assert whole(rows, Query("cut off")).found == 1002
+    with within(1.0):
+        assert whole(rows, Query(sort="cost", descending=True)).rows[0].output_tokens == 501
     assert read() - start < 40_000_000
-    assert whole(rows, Query(text="zebra")).found == 1002
-    assert read() - start < 700_000_000, "each file was read once"
+    with within(1.0):
+        assert whole(rows, Query(text="zebra")).found == 1002
+    assert read() - start < 400_000_000, "of answers their texts alone"
     assert me.memory_info().rss - memory < 100_000_000

@@ -17,9 +17,9 @@ from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.results.columns import CODES
+from jupyter_batch.results.columns import CODES, Columns
 from jupyter_batch.results.outcomes import Outcomes, of_job
-from jupyter_batch.results.result_files import results_in
+from jupyter_batch.results.result_files import kept_columns, results_in
 from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block, shown_text
 from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
@@ -70,17 +70,23 @@ class Contents:
 
     def _read(self) -> None:
         try:
+            found = of_job(self.job, self.shards, self.folder, values=False)
             lines = ResultLines(self.job.id, self.job.rows)
-            lines.read(result_files(self.job, self.shards, self.folder), self._check)
+            files = result_files(self.job, self.shards, self.folder)
+            lines.read(files, self._known_rows, self._check)
             self.lines = lines
             self._elsewhere = self._index_elsewhere()
-            self.found = of_job(self.job, self.shards, self.folder, values=False)
+            self.found = found
         except Stopped:
             pass
         except Exception as error:  # shown in the page
             self.error = error
         finally:
             self.ready.set()
+
+    def _known_rows(self, dialect: str, path: Path) -> Array | None:
+        columns = kept_columns(path, self.job, dialect)
+        return None if columns is None else columns.rows
 
     def _index_elsewhere(self) -> Held | None:
         """The requests of rows that other jobs sent, or a retry left; None without any."""
@@ -274,11 +280,15 @@ class Contents:
         same = self._beginning(of)
         path = of if isinstance(of, Path) else self.folder.requests(of)
 
+        around = _around(path)
+
         def read(line: bytes) -> Iterator[tuple[int, str]]:
             found = REQUEST_ID.match(line)
             own = position_of(self.job.id, found[1].decode()) if found else None
-            if own is not None or row_at is not None:
-                yield own or 0, shown_text(line).removeprefix(same)
+            if found is None or (own is None and row_at is None):
+                return
+            text = _between(line, found.end(), around)
+            yield own or 0, (shown_text(line) if text is None else text).removeprefix(same)
 
         return File(path, read, _constant(path, same), row_at)
 
@@ -292,7 +302,11 @@ class Contents:
                         result.error or "" if result.value is None else plain(result.value),
                     )
 
-        return File(path, read)
+        def columns() -> Columns | None:
+            found = kept_columns(path, self.job, dialect)
+            return found if self.job.schema is None else None
+
+        return File(path, read, columns=columns)
 
 
 def plain(value: Any) -> str:
@@ -301,6 +315,34 @@ def plain(value: Any) -> str:
         return value
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(value, option=option, default=str).decode()
+
+
+def _around(path: Path) -> tuple[bytes, bytes] | None:
+    """The bytes before, from the id on, and after the text in the first lines, if they are the same in each."""
+    found = set()
+    for line in first_block(path).splitlines()[:SAMPLE]:
+        begin, text = REQUEST_ID.match(line), orjson.dumps(shown_text(line))
+        at = line.rfind(text)
+        if begin is None or at < begin.end():
+            return None
+        found.add((line[begin.end() : at + 1], line[at + len(text) - 1 :]))
+    return found.pop() if len(found) == 1 else None
+
+
+def _between(line: bytes, start: int, around: tuple[bytes, bytes] | None) -> str | None:
+    """The text of a line that is like the first ones; None where it has to be decoded."""
+    if around is None:
+        return None
+    before, after = around
+    line = line.rstrip(b"\n")
+    text = line[start + len(before) : len(line) - len(after)]
+    if (
+        not (line.startswith(before, start) and line.endswith(after))
+        or b"\\" in text
+        or b'"' in text
+    ):
+        return None
+    return text.decode("utf-8", "replace")
 
 
 def _constant(path: Path, same: str) -> tuple[bytes, ...]:

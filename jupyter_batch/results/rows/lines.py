@@ -48,15 +48,29 @@ class ResultLines:
         self._surplus = 0
         self._id = ids_of(job)
 
-    def read(self, files: Iterable[tuple[str, Path]], check: Callable[[], None]) -> None:
-        """Index the (dialect, file) pairs, in order of precedence. check: called for each block."""
+    def read(
+        self,
+        files: Iterable[tuple[str, Path]],
+        known: Callable[[str, Path], Array | None],
+        check: Callable[[], None],
+    ) -> None:
+        """Index the (dialect, file) pairs, in order of precedence.
+
+        known: the row of each line of a file, -1 for none; None where ids have to be looked for.
+        check: called for each block.
+        """
         for dialect, path in files:
             self.files.append((dialect, path))
+            rows = known(dialect, path)
             with opened_if_there(path) as file:
-                if file is not None:
-                    for start, block in blocks(file):
-                        check()
-                        self._add(start, block)
+                if file is None:
+                    continue
+                if rows is not None and self._add_known(file, rows, check):
+                    continue
+                file.seek(0)
+                for start, block in blocks(file):
+                    check()
+                    self._find(start, block)
 
     def lines(self, row: int) -> list[Line]:
         """The result lines of a row, in order of precedence."""
@@ -72,8 +86,22 @@ class ResultLines:
                     found.append(Line(dialect, path, file.read(size)))
         return found
 
-    def _add(self, start: int, block: memoryview) -> None:
-        """Index the whole lines of a block that begins at an offset of the last file."""
+    def _add_known(self, file: BinaryIO, rows: Array, check: Callable[[], None]) -> bool:
+        """Index a file's lines, whose rows are known; False where it has not that many."""
+        begins, ends = [], []
+        for start, block in blocks(file):
+            check()
+            first, last = spans(block)
+            begins.append(first + start)
+            ends.append(last + start)
+        if sum(map(len, begins)) != len(rows):
+            return False
+        if len(rows):
+            self._add(rows, np.concatenate(begins), np.concatenate(ends))
+        return True
+
+    def _find(self, start: int, block: memoryview) -> None:
+        """Index the whole lines of a block that begins at an offset of the last file, by the ids in them."""
         found = list(self._id.finditer(block))
         if not found:
             return
@@ -81,22 +109,25 @@ class ResultLines:
         rows = np.array([match[1] for match in found]).astype(np.int64)
         line = np.searchsorted(ends, [match.start() for match in found])
         line, first = np.unique(line, return_index=True)  # an id within an answer comes later
-        rows = rows[first]
-        mine = rows < len(self.which)
-        rows, begins, ends = rows[mine], begins[line[mine]], ends[line[mine]]
+        self._add(rows[first], begins[line] + start, ends[line] + start)
+
+    def _add(self, rows: Array, begins: Array, ends: Array) -> None:
+        """Index lines of the last file by their rows and offsets."""
+        mine = (rows >= 0) & (rows < len(self.which))
+        rows, begins, ends = rows[mine], begins[mine], ends[mine]
         which = len(self.files) - 1
         fresh = self.which[rows] < 0
         once = np.zeros(len(rows), dtype=bool)
         once[np.unique(rows, return_index=True)[1]] = True
         new = fresh & once
         self.which[rows[new]] = which
-        self.start[rows[new]] = start + begins[new]
+        self.start[rows[new]] = begins[new]
         self.size[rows[new]] = (ends - begins)[new]
         for at in np.flatnonzero(~new).tolist():
             if self._surplus >= _MOST_SURPLUS:
                 return
             self._surplus += 1
-            more = (which, start + int(begins[at]), int(ends[at] - begins[at]))
+            more = (which, int(begins[at]), int(ends[at] - begins[at]))
             self.surplus.setdefault(int(rows[at]), []).append(more)
 
 
