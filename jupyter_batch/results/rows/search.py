@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Search:
                 if columns is not None and isinstance(columns.values, Texts):
                     self._scan_texts(columns.values, columns.rows)
                 else:
-                    self._scan_lines(file, lambda at, before=before: (before + at) / whole)
+                    self._scan_lines(file, before, whole)
                 if self.stopped:
                     return
                 before += size
@@ -74,9 +74,10 @@ class Search:
         """Whether a text contains the one that is searched for."""
         return self._wanted in text.casefold()
 
-    def _scan_lines(self, file: File, share: Callable[[int], float]) -> None:
+    def _scan_lines(self, file: File, before: int, whole: int) -> None:
+        """Search a file; before, whole: the bytes before it, and of all files."""
         for offset, line in self._lines(file):
-            self.done = share(offset)
+            self.done = (before + offset) / whole
             for own, text in file.read(line):
                 position = own if file.row_at is None else file.row_at(offset)
                 if 0 <= position < len(self.hits) and self.matches(text):
@@ -116,7 +117,7 @@ class Search:
                 text: bytes | bytearray = buffer
                 for one in same:
                     text = text.replace(one, bytes(len(one)))
-                data, whole, seen = block.obj, len(block), set()
+                data, whole, seen = cast("bytearray", block.obj), len(block), set()
                 for form in self._patterns:
                     at = text.find(form, 0, whole)
                     while at >= 0:
