@@ -77,7 +77,8 @@ def orders_of(
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)
     names = _names(given.get("model"), called)
-    split, key = isinstance(given.get("model"), Col), given.get("api_key")
+    given, split = _with_endpoint(given)
+    key = given.get("api_key")
     parts = _by_row(source, prompt, given) if split else _by_model(given)
     here = session(configured.home)
     asks = []
@@ -208,28 +209,32 @@ def _for_rows(rows: ModelRows | None, make: Callable[[Any], Order], source: Any)
         made = make(taken(source, rows.rows))
     except ModelError as e:
         raise ModelError(f"{rows.labels}: {e}") from None
-    ask = msgspec.structs.replace(made.ask, models_from=rows.column, model_names=rows.names)
-    if str(rows.column) in all_columns(ask.out, ask.schema, ask.keep):
+    ask = msgspec.structs.replace(made.ask, models_from=rows.columns, model_names=rows.values)
+    filled = all_columns(ask.out, ask.schema, ask.keep)
+    if own := [column for column in rows.columns if str(column) in filled]:
         raise ColumnError(
-            f"the column {rows.column!r} names the rows' models, and the answers would replace it: give "
-            "out= another name"
+            f"the column {own[0]!r} names the rows' models or endpoints, and the answers would replace "
+            "it: give out= another name"
         )
     return made._replace(ask=ask)
 
 
 def _by_row(source: Any, prompt: Any, given: dict[str, Any]) -> list[_Part]:
-    """The options and the rows of each model that a column names.
+    """The options and the rows of each model and endpoint that columns name.
 
-    Where some of the models make vectors and some texts, the options of texts are for the latter.
+    Where some of the rows are asked for vectors and some for texts, the options of texts are for the latter.
     """
-    from jupyter_batch.prompts.embeddings import OUT, Embed, without_text_options
+    from jupyter_batch.prompts.embeddings import OUT, is_for_vectors, without_text_options
     from jupyter_batch.prompts.rows_by_model import rows_by_model
-    from jupyter_batch.providers.endpoints import makes_vectors
 
     found = rows_by_model(
-        source, given["model"].name, api_base=given.get("api_base"), environ=os.environ
+        source,
+        given["model"],
+        given.get("endpoint"),
+        api_base=given.get("api_base"),
+        environ=os.environ,
     )
-    vectors = [isinstance(prompt, Embed) or makes_vectors(rows.model) for rows in found]
+    vectors = [is_for_vectors(prompt, rows.model, rows.endpoint) for rows in found]
     if all(vectors):
         given = {**given, "out": given.get("out") or OUT}
     elif any(vectors) and given.get("schema") is not None and given.get("out") is None:
@@ -244,11 +249,29 @@ def _by_row(source: Any, prompt: Any, given: dict[str, Any]) -> list[_Part]:
             {
                 **(without_text_options(given) if is_vector and not all(vectors) else given),
                 "model": rows.model,
+                "endpoint": rows.endpoint,
             },
             rows,
         )
         for rows, is_vector in zip(found, vectors, strict=True)
     ]
+
+
+def _with_endpoint(given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """(the options with the endpoint's name, whether columns name the rows' models or endpoints).
+
+    Raises OptionError.
+    """
+    model, endpoint = given.get("model"), given.get("endpoint")
+    if isinstance(endpoint, Col):
+        if isinstance(model, list | tuple):
+            raise OptionError(
+                "`endpoint` of a column is for one model, or for a column of them, not for a list of models"
+            )
+        return given, model is not None  # without one, `resolve` refuses
+    if endpoint is not None:
+        given = {**given, "endpoint": checked(EVERY["endpoint"], endpoint)}
+    return given, isinstance(model, Col)
 
 
 def _numbers(parts: list[ModelRows | None]) -> np.ndarray[Any, Any] | None:

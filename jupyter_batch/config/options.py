@@ -119,6 +119,15 @@ class _TextOptions(TypedDict, total=False):
             suggested=("auto", "none", "required"),
         ),
     ]
+    endpoint: Annotated[
+        str | Col | None,
+        t.ENDPOINT,
+        Option(
+            "what is asked: chat, responses, or embeddings for vectors (default: as litellm knows the model); "
+            'col("name") takes each row\'s own from that column',
+            suggested=("chat", "responses", "embeddings"),
+        ),
+    ]
     cache: Annotated[
         Cache | None,
         t.choice(Cache),

@@ -6,7 +6,7 @@ import json
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
@@ -207,6 +207,23 @@ def choice(words: Any) -> Kind:
     return Kind(says, of(words), metavar=f"{{{','.join(names)}}}")
 
 
+_PATHS = {
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "embeddings": "/v1/embeddings",
+}
+
+
+def _endpoint(value: Any) -> str:
+    """Return the name of an endpoint, which may be given by its path."""
+    return next(name for name, path in _PATHS.items() if value in (name, path))
+
+
+ENDPOINT = Kind(
+    f"one of {', '.join(_PATHS)}, or its path, such as {_PATHS['embeddings']}",
+    of(Literal[tuple(word for item in _PATHS.items() for word in item)], _endpoint),
+    metavar=f"{{{','.join(_PATHS)}}}",
+)
 KEY = Kind(
     "a key: a text without white space, quotes or characters outside ASCII", _key, metavar="TEXT"
 )

@@ -19,9 +19,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     samples: requests for each row. cache: the part to mark for the provider's cache
     (prompts/cache_control.py). taken: the columns to fill that the frame has already, in which only
-    cells written by this package may be replaced. models_from: the column that names each row's
-    model; then only rows with one of model_names there belong to this job. called: the model's name
-    as the user gave it.
+    cells written by this package may be replaced. models_from: the columns that name each
+    row's model or endpoint; then only rows with one of model_names there belong to this job.
+    called: the model's name as the user gave it.
     """
 
     prompt: Any
@@ -32,8 +32,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     body_model: str
     limits: Limits
     out: str
-    models_from: Any = None
-    model_names: tuple[str, ...] = ()
+    models_from: tuple[Any, ...] = ()
+    model_names: tuple[tuple[Any, ...], ...] = ()
     called: str = ""
     taken: tuple[str, ...] = ()
     schema: Schema | None = None

@@ -75,9 +75,8 @@ class RequestLines(Blocks):
         self._ask, self._frame, self._job, self._prompt = ask, frame, job, prompt
         self._needed = set(prompt.needed)  # a parameter without a value in a row is left out for it
         needed = [*prompt.needed, *self._of_params.values()]  # first: reported if missing
-        own = [] if ask.models_from is None else [ask.models_from]
-        self._reads = {*needed, *own}
-        self.columns = tuple(dict.fromkeys([*needed, *prompt.columns, *own]))
+        self._reads = {*needed, *ask.models_from}
+        self.columns = tuple(dict.fromkeys([*needed, *prompt.columns, *ask.models_from]))
         frames.used(frame, self.columns)
         asked = "input" if ask.endpoint == EMBEDDINGS else "messages"
         body = {"model": ask.body_model, asked: prompt.messages(), **params.body}
@@ -125,7 +124,7 @@ class RequestLines(Blocks):
         ask, plain = self._ask, self._encoder.plain
         if type(ask.prompt) is not Written or frames.row_count(self._frame) < LEAST_ROWS:
             return None
-        is_one = ask.samples == 1 and ask.cache is None and ask.models_from is None
+        is_one = ask.samples == 1 and ask.cache is None and not ask.models_from
         texts = ask.prompt.pieces() if is_one and not self._of_params else None
         if plain is None or texts is None or self._hashed is not None or self._asked_in is not None:
             return None
@@ -234,11 +233,12 @@ class RequestLines(Blocks):
         )
 
     def _of_other_models(self, block: frames.Block) -> set[int]:
-        """The rows that other jobs of the call have, where a column names the models."""
-        if self._ask.models_from is None:
+        """The rows that other jobs of the call have, where columns name the models or endpoints."""
+        if not self._ask.models_from:
             return set()
-        cells = dict(zip(self.columns, block.values, strict=True))[self._ask.models_from]
-        return {offset for offset, cell in enumerate(cells) if cell not in self._ask.model_names}
+        at = dict(zip(self.columns, block.values, strict=True))
+        named = zip(*(at[label] for label in self._ask.models_from), strict=True)
+        return {offset for offset, cells in enumerate(named) if cells not in self._ask.model_names}
 
     def _leave_out(self, block: frames.Block, others: set[int]) -> dict[int, Any]:
         missing = {
@@ -324,7 +324,7 @@ class RequestLines(Blocks):
             fingerprint=digest.hexdigest(),
             space=self._space,
             columns=[str(label) for label in self._read_columns()],
-            model_column="" if ask.models_from is None else str(ask.models_from),
+            model_column=str(ask.models_from[0]) if ask.models_from else "",
             rows=frames.row_count(self._frame) * ask.samples,
             skipped=sum(map(len, self._skipped.values())),
             unsendable=sum(map(len, self._broken.values())),

@@ -86,6 +86,16 @@ def _only_responses(entry: _Entry) -> bool:
     return entry.mode == "responses" or ways == {RESPONSES}
 
 
+def for_responses(model: str) -> str:
+    """Return the model's id for /v1/responses. Raises OptionError for a provider that has no such ids."""
+    provider, name = split_model(model)
+    record = RECORDS.get(provider)
+    if record is None or not record.responses_names:
+        title = record.title if record is not None else repr(provider)
+        raise OptionError(f"`endpoint`: {title} is not known to have /v1/responses: take chat")
+    return f"{provider}/{PREFIX}{name.removeprefix(PREFIX)}"
+
+
 def _responses(model: str, provider: str, name: str, mode: str) -> Spoken:
     record = RECORDS.get(provider)
     if record is not None and record.responses:

@@ -75,7 +75,7 @@ def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
     ],
 )
 def test_rows_of_several_models_killed_there_and_gone_on(point, host, server, tmp_path):
-    """With `model=col(...)`: every row is answered in its place, each model's shards were created once."""
+    """Models and endpoints by row: a text or a vector in each row's place, each part's shards were created once."""
     order = {
         "home": str(tmp_path / "home"),
         "base_url": server.base_url,
@@ -85,8 +85,8 @@ def test_rows_of_several_models_killed_there_and_gone_on(point, host, server, tm
     }
     told = killed_and_gone_on(host, point, order)
     assert told["complete"]
-    assert told["out"] == [f"row number {n}" for n in range(ROWS)]
+    assert told["out"] == ["1 axis" if n % 6 == 1 else f"row number {n}" for n in range(ROWS)]
     tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
-    assert sorted(tag.partition("/")[2] for tag in tags) == ["0", "0", "1"]
-    assert len(set(tags)) == server.stats()["batches_created"] == 3
+    assert sorted(tag.partition("/")[2] for tag in tags) == ["0", "0", "0", "1"]
+    assert len(set(tags)) == server.stats()["batches_created"] == 4
     assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS

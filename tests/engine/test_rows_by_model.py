@@ -196,6 +196,60 @@ def test_chat_and_vectors_in_one_call(any_model):
         df.llm.batch("{text}", schema={"a": int}, **any_model)
 
 
+def test_the_endpoint_of_each_row(call, server, home):
+    """A column names it: texts and vectors of one model, found again after a restart and on an attached frame."""
+
+    def ask(**more):
+        ways = ["/v1/chat/completions", "embeddings", None, "  "]
+        df = pd.DataFrame({"text": list("abcd"), "way": ways}, index=list("wxyz"))
+        df = df.iloc[more.pop("order", slice(None))]
+        return df, {**call, "endpoint": col("way"), "out": "out", "system": "Be brief.", **more}
+
+    df, given = ask()
+    looks = df.llm.preview("{text}", **given)
+    assert sorted(one.rows for one in looks) == [1, 3]
+    assert server.stats()["batches_created"] == 0
+    server.set_faults("row_errors=0.9,seed=1")
+    first = df.llm.batch("{text}", **given).wait(60)
+    assert first.counts.failed > 0
+    server.set_faults("")
+    job = first.retry().wait(60)
+    assert job.is_successful
+    assert df["out"].drop("x").tolist() == ["a", "c", "d"]
+    assert df["out"]["x"].ndim == 1
+    sent = server.stats()["batches_created"]
+    forget(home)
+    df, given = ask(order=slice(None, None, -1))
+    again = df.llm.batch("{text}", **given).wait(60)
+    assert df["out"].drop("x").tolist() == ["d", "c", "a"]
+    assert df["out"]["x"].ndim == 1
+    assert server.stats()["batches_created"] == sent
+    other, _ = ask()
+    other.llm.attach(again.id)
+    assert other["out"].drop("x").tolist() == ["a", "c", "d"]
+    for endpoint, kind, said in (
+        ("speech", OptionError, "one of chat, responses, embeddings"),
+        (col("text"), OptionError, r"row 'w': .*embeddings, not 'a'"),
+        (col("ways"), ColumnError, "did you mean 'way'"),
+    ):
+        with pytest.raises(kind, match=said):
+            other.llm.batch("{text}", **{**given, "endpoint": endpoint, "out": "two"})
+    with pytest.raises(OptionError, match="not for a list of models"):
+        other.llm.batch("{text}", **{**given, "model": ["openai/a", "openai/b"], "out": "two"})
+    with pytest.raises(ColumnError, match="'way' names the rows' models or endpoints"):
+        other.llm.batch("{text}", **{**given, "out": "way", "overwrite": True})
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "embeddings", "responses"])
+def test_the_endpoint_of_all_rows(endpoint, call):
+    """A name in place of the one by which litellm knows the model."""
+    df = frame(["a", "b"])
+    job = df.llm.batch("{text}", out="out", endpoint=endpoint, **call).wait(60)
+    assert job.is_successful, job
+    assert job._record().endpoint.rpartition("/v1/")[2].startswith(endpoint)
+    assert isinstance(df["out"].iloc[0], str) == (endpoint != "embeddings")
+
+
 def test_vectors_of_several_models(any_model):
     """`embed` by row: one array in the frame's order."""
     df = frame(
