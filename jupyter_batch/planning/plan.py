@@ -38,7 +38,7 @@ from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of
-from jupyter_batch.telemetry.spans import attributes_of, here, span
+from jupyter_batch.telemetry.spans import attributes_of, beyond_calls, here, span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
         drafts = []
         for one in orders:
             draft = stack.enter_context(job_draft(ledger))
-            with span("jupyter_batch.plan", attributes_of(one.ask, draft.id)):
+            with span("jupyter_batch.plan", beyond_calls(attributes_of(one.ask, draft.id))):
                 draft_rows(draft, one.ask, one.rows, now=now, reuse=one.reuse, attach=True)
                 if draft.existing is None:
                     draft.record = msgspec.structs.replace(draft.record, trace=here())

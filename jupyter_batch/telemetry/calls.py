@@ -38,9 +38,11 @@ def realtime_call(
 @contextlib.contextmanager
 def _traced_call(body: Mapping[str, Any], clock: Callable[[], float]) -> Iterator[Answered]:
     began, tokens, failed = clock(), dict[str, int](), ""
-    about = {name: body[key] for key, name in _REQUEST.items() if _is_number(body.get(key))}
+    asked = {name: body[key] for key, name in _REQUEST.items() if _is_number(body.get(key))}
     with spans.span(
-        f"{spans.operation_of_job()} {spans.model_of_job()}", about, client=True
+        f"{spans.operation_of_job()} {spans.model_of_job()}",
+        {**spans.of_call(), **asked},
+        client=True,
     ) as made:
         if made is not None and spans.is_captured():
             given = body.get("messages", body.get("input"))

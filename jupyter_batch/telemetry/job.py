@@ -11,6 +11,9 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.telemetry import meters, spans
 from jupyter_batch.telemetry.spans import of_shard, traced
 
+_COST = ("jupyter_batch.cost", "gen_ai.usage.cost", "operation.cost")
+"""The cost of a batch, also as Langfuse and Logfire name it; they would infer the price of real time."""
+
 
 def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
     """Record the life of a batch whose results were counted for the first time, and count its rows.
@@ -24,12 +27,14 @@ def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
     meters.count(rows=rows, tokens=tokens, dollars=cost)
     if not shard.batch_id:
         return
-    realtime = job.mode == "realtime"
+    realtime = job.mode != "batch"
     about: dict[str, Any] = {
         **of_shard(shard),
         "jupyter_batch.ending": str(shard.ending),
         **{f"jupyter_batch.rows.{status}": number for status, number in rows.items() if number},
     }
+    if not realtime:
+        about |= spans.of_call()
     if usage is not None and not realtime:
         about |= {
             "gen_ai.usage.input_tokens": usage.input_tokens,
@@ -37,7 +42,7 @@ def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
             "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
         }
     if cost is not None:
-        about["jupyter_batch.cost"] = cost
+        about |= dict.fromkeys(("jupyter_batch.cost",) if realtime else _COST, cost)
     spans.past_span(
         "jupyter_batch.run" if realtime else f"{spans.operation_of_job()} {job.body_model}",
         shard.sent_at or job.created_at,

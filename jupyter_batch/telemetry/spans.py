@@ -23,6 +23,8 @@ from jupyter_batch.providers.registry import record_of
 NAME = "jupyter_batch"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The conventions' variable for prompts and answers in spans; off unless it is set."""
+_OF_A_CALL = ("gen_ai.operation.name", "gen_ai.request.model")
+"""Of spans of calls and batches alone: backends take every span that has them for a call to the model."""
 _CAPTURED = frozenset({"true", "span_only", "span_and_event"})
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
@@ -52,7 +54,7 @@ class _Asked(Protocol):
 
 
 def attributes_of(asked: _Asked, job: str) -> dict[str, Any]:
-    """The attributes of each span of a job."""
+    """The attributes of a job's calls and batches."""
     record = record_of(asked.provider)
     return {
         "gen_ai.operation.name": "embeddings" if asked.endpoint.endswith("embeddings") else "chat",
@@ -65,6 +67,17 @@ def attributes_of(asked: _Asked, job: str) -> dict[str, Any]:
 def traced(job: JobRecord) -> Traced:
     """The job's trace, for `of_job`."""
     return Traced(job.id, job.trace, attributes_of(job, job.id))
+
+
+def beyond_calls(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the attributes that a job's other spans have, too."""
+    return {name: value for name, value in attributes.items() if name not in _OF_A_CALL}
+
+
+def of_call() -> dict[str, Any]:
+    """The attributes that only calls and batches have, of the job that the present code works for."""
+    about = attributes_of_job()
+    return {name: about[name] for name in _OF_A_CALL if name in about}
 
 
 def of_shard(shard: ShardRecord) -> dict[str, Any]:
@@ -151,7 +164,7 @@ def span(
     with tracer.start_as_current_span(
         name,
         kind=kind,
-        attributes={**attributes_of_job(), **(attributes or {})},
+        attributes={**beyond_calls(attributes_of_job()), **(attributes or {})},
         record_exception=False,  # its message may quote a row
         set_status_on_exception=False,
     ) as made:
@@ -179,7 +192,7 @@ def past_span(
     made = trace.get_tracer(NAME, VERSION).start_span(
         name,
         kind=trace.SpanKind.CLIENT if client else trace.SpanKind.INTERNAL,
-        attributes={**attributes_of_job(), **attributes},
+        attributes={**beyond_calls(attributes_of_job()), **attributes},
         start_time=int(start * 1e9),
     )
     if failed:
@@ -198,7 +211,7 @@ def here() -> str:
 
 
 def attributes_of_job() -> Mapping[str, Any]:
-    """The attributes of each span of the job that the present code works for; empty outside of one."""
+    """The attributes of the job that the present code works for; empty outside of one."""
     traced = _job.get()
     return {} if traced is None else traced.attributes
 
