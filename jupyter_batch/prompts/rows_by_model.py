@@ -86,7 +86,11 @@ def rows_by_model(
         )
 
     def asked(*names: str) -> tuple[Any, Any]:
-        found = {"model": model, "endpoint": endpoint, **dict(zip(columns, names, strict=True))}
+        found: dict[str, Any] = {
+            "model": model,
+            "endpoint": endpoint,
+            **dict(zip(columns, names, strict=True)),
+        }
         if found["endpoint"] == "":
             found["endpoint"] = "embeddings" if makes_vectors(found["model"]) else "chat"
         return found["model"], found["endpoint"]
@@ -137,12 +141,12 @@ def _groups(
     for at, cells in enumerate(codes):
         names = (one.names[code] for one, code in zip(named, cells, strict=True))
         members.setdefault(asked(*names), []).append(at)
-    for key, at in sorted(members.items()):
+    for key, own in sorted(members.items()):
         cells = zip(
-            *([one.cells[code] for code in codes[at, n]] for n, one in enumerate(named)),
+            *([one.cells[code] for code in codes[own, n]] for n, one in enumerate(named)),
             strict=True,
         )
-        yield key, tuple(cells), np.flatnonzero(np.isin(places.ravel(), at))
+        yield key, tuple(cells), np.flatnonzero(np.isin(places.ravel(), own))
 
 
 def rows_named(labels: Any, rows: Sequence[int] | Array) -> str:
