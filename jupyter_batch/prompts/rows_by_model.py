@@ -51,11 +51,8 @@ def rows_by_model(
     Raises ColumnError without a column; ModelError, which names the rows, where a row names no
     model, or one whose provider is not clear; and OptionError for an unknown endpoint.
     """
-    by_row = {
-        name: value.name
-        for name, value in (("model", model), ("endpoint", endpoint))
-        if isinstance(value, Col)
-    }
+    given = {"model": model, "endpoint": endpoint}
+    by_row = {name: value.name for name, value in given.items() if isinstance(value, Col)}
     _check_frame(frame, next(iter(by_row)))
     present = list(frames.column_labels(frame))
     columns = {name: label_of(column, present) for name, column in by_row.items()}
@@ -63,19 +60,12 @@ def rows_by_model(
     labels = frames.row_labels(frame)
     if not len(labels):
         raise InputError("the frame has no rows: there is nothing to send")
-
-    def full(name: Any) -> str:
-        if not isinstance(name, str):
-            raise ModelError(f"a model is a text such as 'gpt-4.1-mini', not {name!r}")
-        return full_name(name, api_base=api_base, environ=environ).strip()
-
-    def known(name: Any) -> str:
-        value: str = checked(EVERY["endpoint"], name)
-        return value
-
+    read: dict[str, Callable[[Any], str]] = {
+        "model": lambda name: _full_name(name, api_base, environ),
+        "endpoint": lambda name: str(checked(EVERY["endpoint"], name)),
+    }
     named = [
-        _Named(frames.column(frame, label), labels, full if name == "model" else known)
-        for name, label in columns.items()
+        _Named(frames.column(frame, label), labels, read[name]) for name, label in columns.items()
     ]
     missing = named[0].blank() if "model" in columns else ()
     if len(missing):
@@ -86,11 +76,7 @@ def rows_by_model(
         )
 
     def asked(*names: str) -> tuple[Any, Any]:
-        found: dict[str, Any] = {
-            "model": model,
-            "endpoint": endpoint,
-            **dict(zip(columns, names, strict=True)),
-        }
+        found: dict[str, Any] = {**given, **dict(zip(columns, names, strict=True))}
         if found["endpoint"] == "":
             found["endpoint"] = "embeddings" if makes_vectors(found["model"]) else "chat"
         return found["model"], found["endpoint"]
@@ -99,6 +85,12 @@ def rows_by_model(
         ModelRows(*key, tuple(columns.values()), cells, rows, rows_named(labels, rows))
         for key, cells, rows in _groups(named, asked)
     ]
+
+
+def _full_name(name: Any, api_base: str | None, environ: Mapping[str, str]) -> str:
+    if not isinstance(name, str):
+        raise ModelError(f"a model is a text such as 'gpt-4.1-mini', not {name!r}")
+    return full_name(name, api_base=api_base, environ=environ).strip()
 
 
 def _check_frame(frame: Any, name: str) -> None:

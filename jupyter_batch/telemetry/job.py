@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from jupyter_batch.core.result import Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.telemetry import meters, spans
@@ -34,15 +35,9 @@ def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
         **{f"jupyter_batch.rows.{status}": number for status, number in rows.items() if number},
     }
     if not realtime:
-        about |= spans.of_call()
-    if usage is not None and not realtime:
-        about |= {
-            "gen_ai.usage.input_tokens": usage.input_tokens,
-            "gen_ai.usage.output_tokens": usage.output_tokens,
-            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
-        }
-    if cost is not None:
-        about |= dict.fromkeys(("jupyter_batch.cost",) if realtime else _COST, cost)
+        about |= _of_batch(usage, cost)
+    elif cost is not None:
+        about["jupyter_batch.cost"] = cost
     spans.past_span(
         "jupyter_batch.run" if realtime else f"{spans.operation_of_job()} {job.body_model}",
         shard.sent_at or job.created_at,
@@ -51,6 +46,18 @@ def batch_ended(job: JobRecord, shard: ShardRecord) -> None:
         client=not realtime,
         failed="" if shard.ending is State.COMPLETED else str(shard.ending),
     )
+
+
+def _of_batch(usage: Usage | None, cost: float | None) -> dict[str, Any]:
+    """The attributes of a batch as a call to its model."""
+    about = spans.of_call()
+    if usage is not None:
+        about |= {
+            "gen_ai.usage.input_tokens": usage.input_tokens,
+            "gen_ai.usage.output_tokens": usage.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        }
+    return about if cost is None else {**about, **dict.fromkeys(_COST, cost)}
 
 
 def job_ended(job: JobRecord) -> None:
