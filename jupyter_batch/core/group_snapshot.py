@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
@@ -58,7 +59,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "merged": "; ".join(filter(None, each("merged"))),
         "unbound": _unbound(group, seen),
         "again": every("again"),
-        "reasons": tuple(sorted(every("reasons"), key=lambda pair: -pair[1])[:5]),
+        "reasons": _reasons(every("reasons")),
         "cuts": cuts_of_all(each("cuts")),
         "deadline": _first(each("deadline")),
         "equal": sum(each("equal")),
@@ -73,6 +74,14 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "attach": reopen(group),
     }
     return msgspec.structs.replace(seen[0], **fields)
+
+
+def _reasons(every: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Return the most common reasons of all jobs, each once, with their rows."""
+    counted: Counter[str] = Counter()
+    for reason, rows in every:
+        counted[reason] += rows
+    return tuple(counted.most_common(5))
 
 
 def _base(one: Snapshot) -> str:

@@ -101,13 +101,15 @@ class Group(Handle):
         return pd.concat([job.errors.assign(model=model) for job, model in jobs])
 
     def compare(self) -> pd.DataFrame:
-        """A row for each model: rows answered and failed, agreement, cost, seconds, tokens.
+        """A row for each model: rows answered and failed, agreement, cost, seconds, tokens; shown with rows below it.
 
         agreement: the share of equal answers among the rows that this model and another one answered, over all others.
         cost: US dollars, NA where unknown. seconds: from the submission to the end, or to now.
         """
-        seen = [job.snapshot() for job in self.jobs]
-        return comparison(seen, self._compared())
+        from jupyter_batch.results.rows.comparison import with_rows
+
+        table = comparison([job.snapshot() for job in self.jobs], self._compared())
+        return with_rows(table, self._here.ledger, [job.id for job in self.jobs])
 
     def labels(self) -> dict[str, pd.DataFrame]:
         """The labelled rows, by model; see Job.labels."""
@@ -359,10 +361,8 @@ class Group(Handle):
             self._idle.set()
 
     def _blocked_here(self, seen: Snapshot) -> Block | None:
-        waiting = [job for job in self.jobs if not job.is_complete]
-        if any(job._blocked_here(job.snapshot()) is None for job in waiting):
-            return None
-        return seen.blocked
+        causes = [job._blocked_here(job.snapshot()) for job in self.jobs if not job.is_complete]
+        return None if None in causes else seen.blocked
 
     def _merge_complete(self) -> None:
         for job in self.jobs:

@@ -6,7 +6,7 @@ Text and HTML have the same cells, cleaned as on every screen; the frame has the
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,10 @@ WIDTH = 120
 """Columns of a terminal that a line of the table is cut to, where cutting long names is enough for that."""
 LEAST = 12
 """So many of a long name's columns are shown in any case."""
+
+CELL = 300
+"""Characters of an answer in a table."""
+_BOLD = ' style="font-weight:600"'
 
 _LONG = ("name", "model", "notebook")
 """The columns that may be cut: at their end, but a path, whose end tells more, at its beginning."""
@@ -73,6 +77,22 @@ def html(snapshots: Iterable[Snapshot], link: Callable[[str], str] = lambda _: "
     # A region that scrolls has to be reached by Tab, and so to have a name.
     region = 'role="region" aria-label="LLM batches" tabindex="0"'
     return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div>{blocked}'
+
+
+def beside(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], marked: Sequence[bool], below: str
+) -> str:
+    """Rows of texts in an HTML table, with a sentence below. marked: rows in bold."""
+    head = "".join(f'<th scope="col">{esc(clean(name, 100))}</th>' for name in headings)
+    body = "".join(
+        f"<tr{_BOLD if is_marked else ''}>"
+        + "".join(f'<td class="jb-long" dir="auto">{esc(clean(cell, CELL))}</td>' for cell in row)
+        + "</tr>"
+        for row, is_marked in zip(rows, marked, strict=True)
+    )
+    table = f'<table class="jb-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    region = 'role="region" aria-label="Rows of each model" tabindex="0"'
+    return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div><p class="jb">{esc(below)}</p>'
 
 
 def _blocked(shots: list[Snapshot]) -> list[str]:

@@ -57,6 +57,11 @@ def test_the_comparison(several):
     assert table["answered"].tolist() == [4, 4]
     assert table["agreement"].tolist() == [1.0, 1.0]
     assert table["failed"].tolist() == [0, 0]
+    shown = table._repr_html_()
+    assert "row number 3" in shown
+    assert "0 of 4 rows have different answers" in shown
+    assert "<script>" not in shown
+    assert type(table.sort_values("cost")) is pd.DataFrame
 
 
 def test_agreement_is_a_share_of_what_both_answered():

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
 from jupyter_batch.monitor.view import clean, clock, roughly, span, view
 
@@ -293,3 +294,9 @@ def test_answers_and_examples_are_cut_and_clean(shot):
     assert seen.answers[0].answer == "red gnp"
     assert seen.examples[0].words.startswith("row 7: “the screen")
     assert seen.examples[1] is None
+
+
+def test_a_reason_of_several_models_is_shown_once(shot):
+    """The rows of equal reasons are added up over a group's jobs."""
+    shots = [shot(reasons=(("busy", 2),)), shot(reasons=(("long", 4), ("busy", 3)))]
+    assert view(group_snapshot("jg1", shots)).reasons == (("busy", 5), ("long", 4))

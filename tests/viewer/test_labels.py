@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import httpx
 import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import ColumnError, InputError
 from jupyter_batch.results.rows import Rows
-from jupyter_batch.results.rows.comparison import Comparison
+from jupyter_batch.results.rows.comparison import Comparison, rows_html
 from jupyter_batch.results.rows.labels import agreement
 from jupyter_batch.viewer.actions import Held
 from jupyter_batch.viewer.server import Viewer
+from tests.viewer.conftest import EVIL
 from tests.viewer.finished_jobs import answer, failure, request, written
 
 
@@ -123,6 +126,12 @@ def test_disagreements_come_first(group):
     assert first.agreement == second.agreement == pytest.approx(2 / 3)
     assert (first.answered, second.answered) == (4, 3)
     assert first.cost > 0
+    shown = rows_html(page, ["openai/one", EVIL])
+    assert shown.index("Row 2") < shown.index("Row 0")
+    assert "1 of 4 rows have different answers" in shown
+    assert "refused" in shown
+    assert escape(EVIL) in shown
+    assert EVIL not in shown
 
 
 def test_the_page_of_a_group_asks_for_its_models(group):

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
+from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.monitor.table import beside
 from jupyter_batch.results.agreement import plain as comparable
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.rows import Rows, views
 from jupyter_batch.results.rows.lines import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+FIRST = 10
+"""Rows that a notebook shows below the table of a comparison."""
 
 
 class Compared(msgspec.Struct, kw_only=True):
@@ -159,3 +169,44 @@ def _key(answer: Any) -> int:
 
 def _stamp(shard: ShardRecord) -> tuple[object, ...]:
     return shard.number, shard.step, shard.kept
+
+
+def with_rows(table: pd.DataFrame, ledger: Ledger, jobs: Sequence[str]) -> pd.DataFrame:
+    """The same frame, whose display in a notebook has the first rows of these jobs below it.
+
+    The jobs of `model=col(...)` ask different rows: their frame is returned as it is.
+    """
+    import pandas as pd
+
+    if ledger.job(jobs[0]).model_column:
+        return table
+
+    class ComparedModels(pd.DataFrame):
+        """The table of models; what is made from it is a plain frame."""
+
+        _constructor = pd.DataFrame
+
+        def _repr_html_(self) -> str | None:
+            shown = super()._repr_html_()
+            page = Comparison([Rows(ledger, job) for job in jobs]).page(0, FIRST)
+            return f"{shown or ''}{rows_html(page, [str(model) for model in table.index])}"
+
+    return ComparedModels(table)
+
+
+def rows_html(page: ComparedPage, models: Sequence[str]) -> str:
+    """The rows of a page as a table, and a sentence about the others."""
+    rows = [
+        (
+            row.label,
+            row.prompt or "",
+            *(side.answer if side.answer is not None else side.error or "" for side in row.sides),
+        )
+        for row in page.rows
+    ]
+    differ = f"{page.differing:,} of {page.total:,} rows have different answers"
+    more = (
+        "group.view() shows every row; group.choose(model) copies a model's answers into the column"
+    )
+    marked = [row.differs for row in page.rows]
+    return beside(("row", "prompt", *models), rows, marked, f"{differ}; {more}.")
