@@ -33,7 +33,8 @@ from jupyter_batch.config.magic_line import (
 from jupyter_batch.config.options import EVERY
 from jupyter_batch.core.errors import InputError, JupyterBatchError, OptionError
 
-HTML = "text/html"
+MARKDOWN = "text/markdown"
+"""Notebooks show HTML in it; the text/html of `?` is dropped by IPython unless its `enable_html_pager` is set."""
 MATCHER = "jupyter_batch"
 """Our name among the completer's matchers."""
 
@@ -227,9 +228,10 @@ def _adopt(words: list[str], names: Mapping[str, Any]) -> Any:
     )
 
 
-def help_page(data: Any) -> list[tuple[str, str]] | None:
-    """The HTML of `%%llm_batch?`: the options in groups; None for other objects (IPython's mime hook)."""
-    if getattr(data.obj, "__func__", data.obj) is not LLMBatch.llm_batch:
+def help_page(data: Any, _info: Any = None) -> str | None:
+    """The page of `%%llm_batch?`: HTML, the options in groups; None for other objects (IPython's mime hook)."""
+    about = getattr(data, "obj", data)  # before IPython 8.22, the object itself
+    if getattr(about, "__func__", about) is not LLMBatch.llm_batch:
         return None
     from jupyter_batch.monitor.html import esc
 
@@ -242,7 +244,9 @@ def help_page(data: Any) -> list[tuple[str, str]] | None:
         )
         parts.append(f"<details open><summary><b>{esc(title.capitalize())}</b></summary>")
         parts.append(f"<table>{rows}</table></details>")
-    return [(f"%%{NAME}", "".join(parts))]
+    return "".join(parts).replace(
+        "$", "&#36;"
+    )  # else JupyterLab sets what is between two as a formula
 
 
 LLMBatch.llm_batch.__doc__ = parser().format_help()
@@ -284,8 +288,8 @@ def load(shell: Any) -> None:
     shell.events.register("pre_run_cell", magics.before_cell)
     shell.events.register("post_run_cell", magics.after_cell)
     shell.Completer.custom_matchers.append(matcher(shell))
-    if HTML not in getattr(shell.inspector, "mime_hooks", {HTML: None}):  # IPython 8.15 and later
-        shell.inspector.mime_hooks[HTML] = help_page
+    if MARKDOWN not in getattr(shell.inspector, "mime_hooks", {MARKDOWN: None}):  # IPython 8.15
+        shell.inspector.mime_hooks[MARKDOWN] = help_page
     _take_up_open_jobs()
 
 
@@ -330,8 +334,8 @@ def unload(shell: Any) -> None:
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop(NAME, None)
     hooks = getattr(shell.inspector, "mime_hooks", {})
-    if hooks.get(HTML) is help_page:
-        del hooks[HTML]
+    if hooks.get(MARKDOWN) is help_page:
+        del hooks[MARKDOWN]
     matchers = shell.Completer.custom_matchers
     matchers[:] = [one for one in matchers if getattr(one, "matcher_identifier", "") != MATCHER]
 

@@ -519,8 +519,13 @@ def test_bad_input_is_one_sentence_at_both_doors_and_leaves_nothing(
 
 def test_the_help_of_the_magic_is_html_in_groups(shell):
     """`%%llm_batch?` in a notebook: a table for each group of options, escaped; other objects keep their own help."""
-    page = shell.object_inspect_mime("%%llm_batch")["text/html"]
+    shown = []
+    shell.set_hook("show_in_pager", lambda _shell, data, **_size: shown.append(data))
+    shell.run_line_magic("pinfo", "%%llm_batch")
+    shell.run_line_magic("pinfo", "%%time")
+    page = shown[0]["text/markdown"]
     for title in ("The cell", "What is asked", "Cost and time", "Chat parameters"):
         assert f"<b>{title}</b>" in page
     assert page.index("--out") < page.index("--max-cost") < page.index("--temperature")
-    assert "<b>" not in shell.object_inspect_mime("%%time")["text/html"]
+    assert "$" not in page
+    assert "text/markdown" not in shown[1]

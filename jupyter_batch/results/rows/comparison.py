@@ -186,8 +186,8 @@ def with_rows(table: pd.DataFrame, ledger: Ledger, jobs: Sequence[str]) -> pd.Da
 
         _constructor = pd.DataFrame
 
-        def _repr_html_(self) -> str | None:
-            shown = super()._repr_html_()
+        def _repr_html_(self) -> str:
+            shown = pd.DataFrame(self)._repr_html_()  # type: ignore[operator]  # not in the stubs
             page = Comparison([Rows(ledger, job) for job in jobs]).page(0, FIRST)
             return f"{shown or ''}{rows_html(page, [str(model) for model in table.index])}"
 
