@@ -67,15 +67,23 @@ def body(seen: View) -> list[Node]:
     return [el("div", "jb", _bar(seen), *words)]
 
 
-def facts(seen: View) -> list[Node]:
-    """The cost and the ids."""
+def facts(seen: View, *, live: bool = False) -> list[Node]:
+    """The cost and the ids. live: each id is a button that copies it, which needs the panel's script."""
     parts = [el("span", "", phrase) for phrase in (seen.cost, seen.estimate, seen.tokens) if phrase]
-    if seen.batches:
+    many = len(seen.batches) > 1
+    if seen.batches and live:
+        word, what = (
+            (f"{len(seen.batches):,} batches", "batch ids") if many else ("batch", "batch id")
+        )
+        parts.append(el("span", "", word, _copier(what, " ".join(seen.batches))))
+    elif seen.batches:
         shown = _joined([_code(batch) for batch in seen.batches[:FEW_PARTS]], ", ")
         more = len(seen.batches) - FEW_PARTS
-        word = "batch " if len(seen.batches) == 1 else "batches "
+        word = "batches " if many else "batch "
         parts.append(el("span", "", word, *shown, f" and {more} more" if more > 0 else ""))
-    parts.append(el("span", "", "job ", _code(seen.id)))
+    parts.append(
+        el("span", "", *(["job", _copier("job id", seen.id)] if live else ["job ", _code(seen.id)]))
+    )
     return [el("div", "jb jb-foot", *_joined(parts, _separator(",")))]
 
 
@@ -86,8 +94,8 @@ def peek(seen: View) -> list[Node]:
 
 
 def parts(seen: View) -> list[Node]:
-    """All batches: their states, counts, what they wait for, and their ids, which a click selects."""
-    return _listed(seen.parts, seen.more_parts)
+    """All batches of the panel: their states, counts, what they wait for, and their ids, which a click copies."""
+    return _listed(seen.parts, seen.more_parts, live=True)
 
 
 def messages(lines: Iterable[str]) -> list[Node]:
@@ -134,6 +142,16 @@ def card(seen: View, *, panel: str = "") -> dict[str, str]:
 
 def _code(value: str) -> list[Any]:
     return el("code", "jb-id", value)
+
+
+def _copier(what: str, value: str) -> list[Any]:
+    """A button with an icon, which copies a value (panel.js)."""
+    sheets = el("path", "", d="M5.5 5.5h8v8h-8zM3.5 10.5h-1v-8h8v1")
+    done = el("path", "jb-done", d="M3 8.5l3.5 3.5L13 4.5")
+    icon = el("svg", "", sheets, done, viewBox="0 0 16 16", aria_hidden="true")
+    return el(
+        "button", "jb-copy", icon, data_copy=value, aria_label=f"Copy the {what}", title=value
+    )
 
 
 def _separator(word: str) -> list[Any]:
@@ -228,9 +246,10 @@ def _answers(answers: tuple[Sight, ...]) -> list[Node]:
     return [el("div", "jb-peek", *rows, role="list", aria_label="First answers")]
 
 
-def _part(part: Part) -> list[Node]:
+def _part(part: Part, *, live: bool) -> list[Node]:
     rows = part.progress + (f", {part.failed:,} failed" if part.failed else "")
-    batch = [_code(part.batch)] if part.batch else []
+    ident = _copier("batch id", part.batch) if live else _code(part.batch)
+    batch = [ident] if part.batch else []
     note = [el("div", "jb-dim", part.note)] if part.note else []
     return [
         el("span", "", str(part.number + 1)),
@@ -257,8 +276,8 @@ def _folded(seen: View) -> list[Node]:
     return [el("details", "jb-fold", summary, *_listed(listed, more))]
 
 
-def _listed(some: Sequence[Part], more: int) -> list[Node]:
-    rows = [el("div", "", *_part(part), role="listitem") for part in some]
+def _listed(some: Sequence[Part], more: int, *, live: bool = False) -> list[Node]:
+    rows = [el("div", "", *_part(part, live=live), role="listitem") for part in some]
     listed = el("div", "jb jb-parts", *rows, role="list", aria_label="Batches")
     if not more:
         return [listed]

@@ -4,13 +4,14 @@
  * that what the panels of a page share is kept in `hub`: the kernels, by the id of their process, and the views.
  */
 
-const TAGS = new Set(["b", "code", "div", "li", "span", "ul"]);
+const TAGS = new Set(["b", "button", "code", "div", "li", "span", "ul"]);
 const DRAWINGS = new Set(["path", "svg", "title"]);
-const ATTRIBUTES = /^(aria-[a-z]+|class|d|data-c|dir|preserveAspectRatio|role|viewBox)$/;
+const ATTRIBUTES = /^(aria-[a-z]+|class|d|data-c|data-copy|dir|preserveAspectRatio|role|title|viewBox)$/;
 const SECTIONS = ["top", "body", "facts", "peek", "parts", "say"];
 const TICK = 1000;
 const ASK_EVERY = 15000; // the kernel beats for 45 s after each question
 const ASK_AGAIN = 3000;
+const COPIED = 1500; // milliseconds for which a button shows that it has copied
 const PATIENCE = 400; // milliseconds until a click that nothing has answered is noted as heard
 const DISCONNECTED = "jupyter-widgets-disconnected"; // set by ipywidgets where a kernel was restarted
 
@@ -24,6 +25,7 @@ function make(node) {
   const made = DRAWINGS.has(tag)
     ? document.createElementNS("http://www.w3.org/2000/svg", tag)
     : document.createElement(TAGS.has(tag) ? tag : "span");
+  if (tag === "button") made.type = "button";
   dress(made, attributes);
   made.append(...inner.map(make));
   return made;
@@ -251,8 +253,34 @@ function layOut(el) {
     add("gone", "jb-line jb-below jb-say jb-dim"),
   );
   boxes.unfold.hidden = true;
-  for (const name of ["say", "heard", "gone"]) boxes[name].setAttribute("role", "status");
+  boxes.panel.append(add("copied", "jb-unseen"));
+  boxes.panel.addEventListener("click", event => {
+    const button = event.target.closest("[data-copy]");
+    if (button) copy(button, boxes.copied);
+  });
+  for (const name of ["say", "heard", "gone", "copied"]) boxes[name].setAttribute("role", "status");
   return boxes;
+}
+
+/** Copy an id; `status` says so to a screen reader. */
+async function copy(button, status) {
+  let done = true;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch { // no permission, or no secure page
+    const field = Object.assign(document.createElement("textarea"), { value: button.dataset.copy, className: "jb-unseen" });
+    button.after(field);
+    field.select();
+    done = document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  button.classList.toggle("jb-copied", done);
+  status.textContent = done ? "Copied" : "Not copied";
+  setTimeout(() => {
+    button.classList.remove("jb-copied");
+    status.textContent = "";
+  }, COPIED);
 }
 
 /** Hide the static card of this panel, wherever in the page it is, for as long as the panel is in the page. */

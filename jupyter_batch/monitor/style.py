@@ -136,6 +136,12 @@ border:1px solid color-mix(in srgb,var(--jp-ui-font-color1,currentColor) 18%,tra
 .jb-live .jb-asking>:not(:first-child){min-width:14em}
 .jb-live>.jb-unfold{border:0;padding:0;margin:3px 0 0;color:var(--jb-dim-live);text-decoration:underline;
 text-underline-offset:2px;flex:none}
+.jb-live .jb-copy{display:inline-flex;vertical-align:middle;align-items:center;justify-content:center;
+width:24px;height:24px;margin:-4px -2px -4px 1px;padding:0;border:0;border-radius:5px;color:inherit}
+.jb-copy:hover{background:color-mix(in srgb,currentColor 12%,transparent)}
+.jb-copy svg{width:14px;height:14px;fill:none;stroke:currentColor;stroke-width:1.3}
+.jb-copy .jb-done,.jb-copied path{display:none}.jb-copied .jb-done{display:inline;stroke-width:2}
+.jb-unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @container (max-width:440px){.jb-live>.jb-buttons{order:1;margin:8px 0 0 auto}.jb-buttons>button{padding:0 7px}
 .jb-live>.jb-below,.jb-live>.jb-unfold{order:2}}
 @container (max-width:600px){.jb-peek{grid-template-columns:auto minmax(0,1fr)}

@@ -137,7 +137,7 @@ class Panel:
         seen = self._seen
         self._put("top", html.top(seen))
         self._put("body", html.body(seen))
-        self._put("facts", html.facts(seen))
+        self._put("facts", html.facts(seen, live=True))
         self._put("peek", html.peek(seen))
         self._put("say", html.messages([*seen.lines, *filter(None, [self._note])]))
         back = html.attach(seen)

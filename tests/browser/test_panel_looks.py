@@ -80,7 +80,9 @@ def test_it_works_by_keyboard_alone(open_lab):
     """Tab reaches each button in the order in which it stands, Enter clicks; the question is answered so, too."""
 
     def focus():
-        return lab.page.evaluate("() => document.activeElement.textContent")
+        return lab.page.evaluate(
+            "() => document.activeElement.textContent || document.activeElement.ariaLabel"
+        )
 
     def comes(name):  # the panel's words come in several messages
         lab.until(lambda: focus() == name, f"the focus on {name!r}")
@@ -89,17 +91,25 @@ def test_it_works_by_keyboard_alone(open_lab):
         lab.run_all()
         lab.wait_idle()
         finish = "Finish now 205,822 rows, about $0.7100 (at most $2.20 without max_tokens)"
-        names = ["Refresh", "Merge", finish, "Cancel", "Show the 7 batches"]
+        copies = ["Copy the batch ids", "Copy the job id"]
+        names = ["Refresh", "Merge", finish, "Cancel", *copies, "Show the 7 batches"]
         lab.until(lambda: all(map(lab.has_button, names)), "the buttons")
         lab.page.locator(".jb-live button", has_text="Refresh").focus()
         seen = [focus()]
-        for _ in range(4):
+        lab.page.evaluate("navigator.clipboard.writeText = async text => { window.copied = text }")
+        for name in names[1:]:
             lab.page.keyboard.press("Tab")
             seen.append(focus())
+            if name in copies:
+                lab.page.keyboard.press("Enter")
+                lab.until(lambda: lab.visible(".jb-copied") > 0, "the mark")
         assert seen == names
+        assert lab.page.evaluate("window.copied").startswith("jb")
+        assert lab.page.evaluate("window.copied") not in lab.output(0), "no id is text"
         lab.page.keyboard.press("Enter")
         lab.wait_text("waiting for quota", 0)
-        lab.page.keyboard.press("Shift+Tab")
+        for _ in names[names.index("Cancel") : -1]:
+            lab.page.keyboard.press("Shift+Tab")
         lab.page.keyboard.press("Enter")
         lab.wait_text("Cancel this batch?", 0)
         comes("Keep running")  # the key that asked takes it back, if it is hit twice
