@@ -81,9 +81,8 @@ def facts(seen: View, *, live: bool = False) -> list[Node]:
         more = len(seen.batches) - FEW_PARTS
         word = "batches " if many else "batch "
         parts.append(el("span", "", word, *shown, f" and {more} more" if more > 0 else ""))
-    parts.append(
-        el("span", "", *(["job", _copier("job id", seen.id)] if live else ["job ", _code(seen.id)]))
-    )
+    ident = _copier("job id", seen.id) if live else _code(seen.id)
+    parts.append(el("span", "", "job" if live else "job ", ident))
     return [el("div", "jb jb-foot", *_joined(parts, _separator(",")))]
 
 
