@@ -308,12 +308,17 @@ def matcher(shell: Any) -> Any:
         found = offers("\n".join(lines), shell.user_ns)
         if found is None:
             return {"completions": [], "suppress": False}
+        # JupyterLab sorts what continues a typed text by name, and breaks a note at its blanks, over other lines.
+        cut = len(found.typed) if found.typed == "--" else 0
         return {
             "completions": [
-                SimpleCompletion(text=word, type=found.notes.get(word) or found.kind)
+                SimpleCompletion(
+                    text=word[cut:],
+                    type=(found.notes.get(word) or found.kind).replace(" ", "\u00a0"),
+                )
                 for word in found.words
             ],
-            "matched_fragment": found.typed,
+            "matched_fragment": found.typed[cut:],
             "ordered": True,
             "suppress": True,
         }

@@ -315,6 +315,10 @@ def test_ipython_offers_ours_alone_where_something_of_ours_may_come(shell):
         "%%llm_batch df --temperature",
         "%%llm_batch df --template",
     ]
+    assert tab(shell, "%%llm_batch df --")[:2] == [
+        "%%llm_batch df --out",
+        "%%llm_batch df --model",
+    ]
     assert tab(shell, "%%llm_batch df --model local/e") == ["%%llm_batch df --model local/echo"]
     assert tab(shell, "%llm_batch can") == ["%llm_batch cancel"]
     assert tab(shell, "%%llm_batch df\nSay {") == [

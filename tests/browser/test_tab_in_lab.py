@@ -14,14 +14,16 @@ LIST = f"""
 df.llm.batch("Say {{text}}", model="local/echo", name={HOSTILE!r}).wait()
 jupyter_batch.jobs()
 """
+OPTIONS = "%%llm_batch df --"
 ITEMS = ".jp-Completer-item:visible"
 
 
 def test_tab_offers_the_columns_in_the_body(open_lab):
     """Inside a brace the menu has the frame's columns, markup among them as text; one that is chosen stands there."""
-    with open_lab(notebook_of(SET_UP, "%%llm_batch df\nSay {")) as lab:
+    with open_lab(notebook_of(SET_UP, "%%llm_batch df\nSay {", OPTIONS, "%%llm_batch?")) as lab:
         lab.run_cell(0)
         lab.wait_idle()
+        check_options(lab)
         editor = lab.page.locator(".jp-Notebook .jp-Cell").nth(1).locator(".cm-content")
         editor.click()
         lab.page.keyboard.press("Control+End")
@@ -46,6 +48,24 @@ def test_tab_offers_the_columns_in_the_body(open_lab):
             "the column in the prompt",
         )
         assert not lab.page_errors
+
+
+def check_options(lab):
+    """`--<Tab>` has the options in the order of use, each with its help in one line; `?` is a page in groups."""
+    lab.page.locator(".jp-Notebook .jp-Cell").nth(2).locator(".cm-content").click()
+    lab.page.keyboard.press("Control+End")
+    lab.page.keyboard.press("Tab")
+    lab.page.locator(ITEMS).first.wait_for()
+    names = lab.page.locator(f"{ITEMS} .jp-Completer-match").all_inner_texts()
+    assert names[:4] == ["out", "model", "schema", "system"]
+    note = lab.page.locator(f"{ITEMS} .jp-Completer-typeExtended").first
+    assert "the column to fill" in note.inner_text().replace("\u00a0", " ")
+    assert note.bounding_box()["height"] < 30
+    lab.shot("tab-options.png")
+    lab.page.keyboard.press("Escape")
+    lab.run_cell(3)
+    lab.page.locator(".jp-OutputArea details table").first.wait_for()
+    assert "$OPENAI_API_KEY" in lab.output(3)
 
 
 def test_the_list_shows_what_others_wrote_as_text(open_lab):
