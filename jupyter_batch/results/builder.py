@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate, islice
 from typing import Any
 
 import msgspec
@@ -10,9 +12,8 @@ import numpy as np
 
 from jupyter_batch.core.request import position_of, positions_of
 from jupyter_batch.core.result import Result, Status, Usage
-from jupyter_batch.results.columns import ANSWERED, CODE, TOKENS, Columns, Texts
+from jupyter_batch.results.columns import ANSWERED, CODE, MOST_TOKENS, TOKENS, Columns, Texts
 
-MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 _MOST_WORDS = 255
 
 
@@ -21,30 +22,31 @@ class Builder:
 
     def __init__(self, job: str) -> None:
         self._job = job
-        self._rows: list[int] = []
+        self._rows = array("q")
         self._status = bytearray()
         self._finish = bytearray()
         self._tier = bytearray()
         self._finishes: dict[str | None, int] = {None: 0}
         self._tiers: dict[str | None, int] = {None: 0}
-        self._tokens: tuple[list[int], list[int]] = ([], [])
+        self._tokens = array("i"), array("i")  # into, and out
         self._more: dict[int, Usage] = {}
         self._has_usage = bytearray()
         self._unbilled: list[int] = []
         self._costs: dict[int, float] = {}
         self._reasons: dict[int, str] = {}
         self._raws: dict[int, str] = {}
-        self._values: list[Any] = []
+        self._texts, self._ends, self._empty = bytearray(), array("q", [0]), list[int]()
+        self._values: list[Any] | None = None  # in place of texts, from the first other value on
 
-    def add(self, result: Result) -> None:
-        """Add a line."""
+    def add(self, result: Result, name: str | None = None) -> None:
+        """Add a line. name: its custom_id, where the result is of several lines."""
         at = len(self._rows)
-        position = position_of(self._job, result.custom_id)
+        position = position_of(self._job, result.custom_id if name is None else name)
         self._rows.append(-1 if position is None or position >> 62 else position)
         self._status.append(CODE[result.status])
         self._finish.append(_code(self._finishes, result.finish))
         self._tier.append(_code(self._tiers, result.tier))
-        self._values.append(result.value)
+        self._put([result.value])
         if result.status is not Status.SUCCEEDED:
             self._reasons[at] = result.error or str(result.status)
             if result.raw is not None:
@@ -69,9 +71,8 @@ class Builder:
         inputs: list[int],
         outputs: list[int],
     ) -> None:
-        """Add answers that have no other tokens than those of their texts."""
-        sane = min(inputs) >= 0 <= min(outputs) and max(*inputs, *outputs) <= MOST_TOKENS
-        rows = positions_of(self._job, ids) if sane else None
+        """Add answers that have no other tokens than those of their texts, up to MOST_TOKENS each."""
+        rows = positions_of(self._job, ids)
         if rows is None:
             for name, text, finish, tier, into, out in zip(
                 ids, texts, finishes, tiers, inputs, outputs, strict=True
@@ -79,20 +80,44 @@ class Builder:
                 usage = Usage(into, out)
                 self.add(Result(name, Status.SUCCEEDED, text, None, usage, finish, tier=tier))
             return
-        self._rows += rows
+        self._rows.extend(rows)
         self._status += bytes([ANSWERED]) * len(rows)
         self._finish += _codes(self._finishes, finishes)
         self._tier += _codes(self._tiers, tiers)
-        self._values += texts
+        self._put(texts)
         self._has_usage += b"\1" * len(rows)
         self._tokens[0].extend(inputs)
         self._tokens[1].extend(outputs)
+
+    def _put(self, values: Sequence[Any]) -> None:
+        """Add values; texts as UTF-8, so that few objects are in memory."""
+        if self._values is None:
+            try:
+                parts = [b"" if value is None else str.encode(value) for value in values]
+            except (TypeError, UnicodeEncodeError):  # no text, or half a character
+                self._values = self._held()
+            else:
+                if "" in values:
+                    first = len(self._ends) - 1
+                    self._empty += [at for at, value in enumerate(values, first) if value == ""]
+                ends = accumulate(map(len, parts), initial=len(self._texts))
+                self._ends.extend(islice(ends, 1, None))
+                self._texts += b"".join(parts)
+                return
+        self._values += values
+
+    def _held(self) -> list[Any]:
+        """The values so far."""
+        return self._as_texts().take(np.arange(len(self._ends) - 1))
+
+    def _as_texts(self) -> Texts:
+        return Texts(np.frombuffer(self._ends, dtype=np.int64), self._texts, self._empty)
 
     def columns(self) -> Columns:
         """All lines so far."""
         lines = len(self._rows)
         made = Columns(0)
-        made.rows = np.array(self._rows, dtype=np.int64)
+        made.rows = np.frombuffer(self._rows, dtype=np.int64)
         made.status = np.frombuffer(self._status, dtype=np.uint8)
         made.finish = np.frombuffer(self._finish, dtype=np.uint8)
         made.tier = np.frombuffer(self._tier, dtype=np.uint8)
@@ -103,7 +128,7 @@ class Builder:
             made.cost = np.full(lines, np.nan)
             made.cost[list(self._costs)] = list(self._costs.values())
         for kind, counts in zip(TOKENS, self._tokens, strict=False):
-            made.usage[kind] = np.array(counts, dtype=np.int32)
+            made.usage[kind] = np.frombuffer(counts, dtype=np.int32)
         for kind in TOKENS[2:]:
             held = {at: tokens for at, one in self._more.items() if (tokens := getattr(one, kind))}
             if held:
@@ -111,10 +136,7 @@ class Builder:
                 made.usage[kind][list(held)] = list(held.values())
         made.finishes, made.tiers = list(self._finishes), list(self._tiers)
         made.reasons, made.raws = self._reasons, self._raws
-        made.values = self._values
-        if set(map(type, self._values)) <= {str, type(None)}:
-            with contextlib.suppress(UnicodeEncodeError):  # half a character: kept as it is
-                made.values = Texts.of(self._values)
+        made.values = self._as_texts() if self._values is None else self._values
         return made
 
 

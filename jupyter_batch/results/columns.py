@@ -53,7 +53,7 @@ class Texts(Sequence[Any]):
         parts = [b"" if value is None else value.encode() for value in values]
         offsets = np.zeros(len(parts) + 1, dtype=np.int64)
         np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)), out=offsets[1:])
-        empty = [at for at, value in enumerate(values) if value == ""]
+        empty = [at for at, value in enumerate(values) if value == ""] if "" in values else ()
         return cls(offsets, b"".join(parts), empty)
 
     def __len__(self) -> int:
@@ -149,7 +149,7 @@ class Columns:
             )
         )
         head += b" " * (-len(head) % _ALIGN)
-        parts = [head, *(array.tobytes() for array in arrays.values()), bytes(texts.data)]
+        parts = [head, *(array.tobytes() for array in arrays.values()), texts.data]
         length = len(head).to_bytes(8, "little")
         check = crc32(length)
         for part in parts:

@@ -330,23 +330,21 @@ def of_shard(
     """The figures of a fetched shard: fields for the ledger."""
     asked = places.asked(shard)
     found = read_shard(job, shard, folder, places, values=False)
-    own = np.flatnonzero(np.frombuffer(asked, dtype=bool)).tolist()
-    copies = (places.followers(shard.number)[1] - shard.first).tolist()
-    tally = Counter(found.status[at] for at in own)
-    for at in copies:
-        code = found.status[at]
-        tally[_REUSED if code == _ANSWERED else code] += 1
+    codes, own = np.frombuffer(found.status, dtype=np.uint8), np.frombuffer(asked, dtype=bool)
+    copies = places.followers(shard.number)[1] - shard.first
+    of_copies = np.where(codes[copies] == _ANSWERED, _REUSED, codes[copies])
+    tally = np.bincount(np.concatenate([codes[own], of_copies]), minlength=len(CODES))
     note = shard.why
     if found.strange:
         note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
     return {
-        "counts": Counts(**{str(CODES[code]): rows for code, rows in tally.items()}),
+        "counts": Counts(**{str(CODES[code]): int(tally[code]) for code in np.flatnonzero(tally)}),
         "usage": found.usage,
-        **_reasons(found, asked, copies),
+        **_reasons(found, asked, copies.tolist()),
         "note": note,
         "bill": found.costs.bill(asked),
         "billed": found.billed,
-        "cuts": found.cuts([*own, *copies]),
+        "cuts": found.cuts([*np.flatnonzero(own).tolist(), *copies.tolist()]),
     }
 
 

@@ -6,12 +6,11 @@ The columns can be made of the file at any time: a missing, damaged or outdated 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
-from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -20,12 +19,13 @@ from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.finish import finish_of, is_whole
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.core.schema import Schema
+from jupyter_batch.core.secrets import known
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.results.builder import Builder
-from jupyter_batch.results.columns import Columns, Texts
+from jupyter_batch.results.columns import MOST_TOKENS, Columns, Texts
 from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.models import mark_of, model_of
@@ -34,13 +34,10 @@ from jupyter_batch.wire.openai import (
     BLOCK_BYTES,
     CHAT,
     EMBEDDINGS,
-    Details,
     decode,
     whole_lines,
 )
 
-_FEW = 8
-"""Lines that are decoded one by one where one of them is no plain answer."""
 LEAST_BYTES = 1 << 18
 """The columns of smaller files are not kept: they are decoded in a millisecond."""
 
@@ -163,6 +160,8 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
         ):
             if isinstance(found, Answers):
                 made.add_answers(*found)
+            elif isinstance(found, Named):
+                made.add(found.outcome, found.name)
             elif parser is not None and found.status is Status.SUCCEEDED:
                 parsed = parser.one(found)
                 made.add(found if parsed.status is Status.SUCCEEDED else parsed)
@@ -171,7 +170,7 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     return made.columns()
 
 
-# --- plain chat answers: most of the lines that there are, without an object for each ------------
+# --- plain chat answers: most of the lines that there are, without a Result for each -------------
 
 
 class Answers(NamedTuple):
@@ -185,115 +184,168 @@ class Answers(NamedTuple):
     outputs: list[int]
 
 
+class Named(NamedTuple):
+    """The outcome of a line, which other lines share: the line's custom_id is `name`."""
+
+    name: str
+    outcome: Result
+
+
+_Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+_Zero: TypeAlias = Literal[0] | None
+
+
+class _NoDetails(msgspec.Struct, gc=False):
+    """Details without tokens of other kinds than texts: the fields of wire/openai.py's Details."""
+
+    cached_tokens: _Zero = None
+    reasoning_tokens: _Zero = None
+    cache_write_tokens: _Zero = None
+    cache_creation_tokens: _Zero = None
+    cache_creation_token_details: None = None
+    audio_tokens: _Zero = None
+    image_tokens: _Zero = None
+
+
 class _Used(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_cache_hit_tokens: int | None = None
-    cost: Any = None
-    prompt_tokens_details: msgspec.Raw = msgspec.Raw()
-    completion_tokens_details: msgspec.Raw = msgspec.Raw()
+    prompt_tokens: _Tokens
+    completion_tokens: _Tokens
+    prompt_cache_hit_tokens: _Zero = None
+    cost: None = None
+    prompt_tokens_details: _NoDetails | None = None
+    completion_tokens_details: _NoDetails | None = None
 
 
 class _Said(msgspec.Struct, gc=False):
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: Any = None
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    refusal: Annotated[str, msgspec.Meta(max_length=0)] | None = None
+    tool_calls: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
 
 
 class _Choice(msgspec.Struct, gc=False):
     message: _Said
-    index: int = 0
+    index: Literal[0] = 0
     finish_reason: str | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
-    choices: list[_Choice] = []
-    usage: _Used | None = None
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: _Used
     service_tier: str | None = None
-    error: Any = None
+    error: None = None
 
 
 class _Response(msgspec.Struct, gc=False):
-    body: _Body | None = None
-    status_code: int = 0
+    body: _Body
+    status_code: Literal[200]
 
 
 class _Line(msgspec.Struct, gc=False):
+    """A plain answer that reports tokens of its texts, and no cost; no other line is decoded as one."""
+
     custom_id: str
-    response: _Response | None = None
-    error: Any = None
+    response: _Response
+    error: None = None
+
+
+class _Reply(msgspec.Struct, gc=False):
+    status_code: int = 0
+    body: msgspec.Raw = msgspec.Raw()
+
+
+class _Other(msgspec.Struct, gc=False):
+    custom_id: str
+    response: _Reply | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _LINES = msgspec.json.Decoder(_Line)
+_OTHERS = msgspec.json.Decoder(_Other)
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
-def chat_answers(block: bytes) -> Iterator[Answers | Result]:
+def chat_answers(block: bytes) -> Iterator[Answers | Named | Result]:
     """Decode a block of chat result lines like `decode_lines`, plain answers without a Result."""
     try:
         lines = _LINES.decode_lines(block)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except _UNREADABLE:
         lines = []
     ends = np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
-    if len(lines) != ends + (not block.endswith(b"\n")):
-        yield from decode_lines(OPENAI, block, CHAT, {})
-        return
-    whole = _plain(lines)
+    whole = _fields(lines) if len(lines) == ends + (not block.endswith(b"\n")) else None
     if whole is not None:
         yield whole
         return
-    raw = block.split(b"\n")
-    for start in range(0, len(lines), _FEW):
-        some = _plain(lines[start : start + _FEW])
-        if some is None:
-            yield from (decode(line, CHAT) for line in raw[start : start + _FEW] if line)
-        else:
+    secrets = known()
+    plain: list[_Line] = []
+    for line in block.split(b"\n"):
+        if not line or line.isspace():
+            continue
+        one = _plain(line)
+        if one is not None:
+            plain.append(one)
+            continue
+        if (some := _fields(plain)) is not None:
             yield some
+        plain = []
+        yield _other(line, secrets)
+    if (some := _fields(plain)) is not None:
+        yield some
 
 
-def _plain(lines: list[_Line]) -> Answers | None:
-    """The fields of plain answers that report tokens of their texts alone; None with other lines."""
-    answers = _each("response", lines)
-    try:
-        bodies = _each("body", answers)
-        choices = list(map(itemgetter(0), _each("choices", bodies)))
-        messages, usages = _each("message", choices), _each("usage", bodies)
-        inputs, outputs = _each("prompt_tokens", usages), _each("completion_tokens", usages)
-    except (AttributeError, IndexError):
-        return None
-    texts, words = _each("content", messages), _each("finish_reason", choices)
-    failed = any(_each("error", lines)) or any(_each("error", bodies)) or None in inputs + outputs
-    if failed or set(_each("status_code", answers)) != {200} or not all(texts):
-        return None
+def _fields(lines: list[_Line]) -> Answers | None:
+    """The fields of plain answers; None for none, or where some answer is not whole."""
+    bodies = [line.response.body for line in lines]
+    choices = [body.choices[0] for body in bodies]
+    words = [choice.finish_reason for choice in choices]
     finishes = {word: _finish(word) for word in set(words)}
-    if any(_each("index", choices)) or not all(whole for whole, _ in finishes.values()):
+    if not lines or not all(whole for whole, _ in finishes.values()):
         return None
-    if any(_each("refusal", messages)) or any(_each("tool_calls", messages)) or _has_others(usages):
+    used = [body.usage for body in bodies]
+    return Answers(
+        [line.custom_id for line in lines],
+        [choice.message.content for choice in choices],
+        [finishes[word][1] for word in words],
+        [body.service_tier for body in bodies],
+        [usage.prompt_tokens for usage in used],
+        [usage.completion_tokens for usage in used],
+    )
+
+
+def _plain(line: bytes) -> _Line | None:
+    """A plain answer that is whole; None for any other line."""
+    try:
+        found = _LINES.decode(line)
+    except _UNREADABLE:
         return None
-    ended, tiers = [finishes[word][1] for word in words], _each("service_tier", bodies)
-    return Answers(_each("custom_id", lines), texts, ended, tiers, inputs, outputs)
+    return found if _finish(found.response.body.choices[0].finish_reason)[0] else None
 
 
-def _each(field: str, objects: Iterable[Any]) -> list[Any]:
-    """A field of each object. Raises AttributeError for None."""
-    return list(map(attrgetter(field), objects))
+def _other(line: bytes, secrets: tuple[str, ...]) -> Named | Result:
+    """The outcome of a line that is no plain answer. Many fail for the same reason."""
+    try:
+        found = _OTHERS.decode(line)
+    except _UNREADABLE:
+        return decode(line, CHAT)
+    reply, error = found.response, bytes(found.error)
+    body = b"" if reply is None else bytes(reply.body)
+    failed = bool(error) if reply is None else reply.status_code >= _ERRORS and bool(body)
+    if not failed or len(error) + len(body) > _MOST_ERROR_BYTES:
+        return decode(line, CHAT)
+    code = None if reply is None else reply.status_code
+    return Named(found.custom_id, _failure(code, body, error or b"null", secrets))
 
 
-def _has_others(usages: list[_Used]) -> bool:
-    """Whether a usage has tokens of other kinds, or names a cost."""
-    details = {bytes(usage.prompt_tokens_details) for usage in usages}
-    details |= {bytes(usage.completion_tokens_details) for usage in usages}
-    hits, costs = _each("prompt_cache_hit_tokens", usages), _each("cost", usages)
-    return any(hits) or costs.count(None) < len(costs) or any(map(_has_tokens, details))
+_ERRORS = 400
+"""HTTP's errors begin at this status."""
+_MOST_ERROR_BYTES = 4096  # of one that is kept for others
 
 
 @lru_cache(maxsize=256)
-def _has_tokens(details: bytes) -> bool:
-    """Whether a usage has tokens of other kinds; also where it is no object."""
-    try:
-        found = msgspec.json.decode(details or b"null", type=Details | None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return True
-    return found is not None and any(msgspec.structs.astuple(found))
+def _failure(code: int | None, body: bytes, error: bytes, secrets: tuple[str, ...]) -> Result:
+    """The outcome of lines with this HTTP status, body and error. secrets: masked in it."""
+    del secrets  # of which the reason may have one
+    response = b"null" if code is None else b'{"status_code":%d,"body":%b}' % (code, body)
+    return decode(b'{"custom_id":"","response":%b,"error":%b}' % (response, error), CHAT)
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from itertools import compress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -90,10 +89,11 @@ class Costs:
 
     def bill(self, asked: bytearray) -> Bill:
         """The bill for the rows whose flag in `asked` is set."""
-        return bill(
-            compress(self.paid, asked),
-            [UNKNOWN] if self.live is None else compress(self.live, asked),
-        )
+        rows = np.frombuffer(asked, dtype=bool)
+        paid = np.frombuffer(self.paid, dtype=np.float64)[rows].tolist()
+        if self.live is None:
+            return bill(paid, [UNKNOWN])
+        return bill(paid, np.frombuffer(self.live, dtype=np.float64)[rows].tolist())
 
 
 def silence_is_free(shard: ShardRecord, answers: int, *, strange: int = 0) -> bool:

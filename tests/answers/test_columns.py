@@ -19,7 +19,7 @@ from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
 from tests.example_snapshots import job as made_up
 
-ROWS = 40
+ROWS = 43
 RATES = Rates(input=1e-6, output=3e-6, cached=2e-7, reasoning=5e-6, cache_write=2e-6)
 LONG = Rates(input=2e-6, output=6e-6)
 PRICE = Price(
@@ -39,7 +39,7 @@ def line(job, row, text="é", *, usage=None, finish="stop", **more):
 
 def hostile(job):
     """Lines of all kinds: twice, failed before and after, foreign, broken, odd tokens and finishes."""
-    rows = list(range(ROWS - 4))
+    rows = list(range(36))
     random.Random(3).shuffle(rows)
     details = {"prompt_tokens_details": {"cached_tokens": 4}, "total_tokens": 30}
     lines = [
@@ -47,6 +47,8 @@ def hostile(job):
         for row in rows
     ]
     failed = {"error": {"code": "x", "message": "no"}, "custom_id": f"{job}-3"}
+    refused = {"status_code": 400, "body": {"error": {"code": "x", "message": "too long"}}}
+    expired = {"code": "batch_expired", "message": "out of time"}
     lines[5:5] = [
         line(job, 3, "again"),
         orjson.dumps(failed),
@@ -55,6 +57,8 @@ def hostile(job):
         line(job, 37, "", usage={"prompt_tokens": -5, "completion_tokens": 1}),
         line(job, 38, None, refusal="I won't"),
         line(job, 38, "after all", usage={"prompt_tokens": 9, "completion_tokens": 20, **details}),
+        *(orjson.dumps({"custom_id": f"{job}-{row}", "response": refused}) for row in (40, 41)),
+        orjson.dumps({"custom_id": f"{job}-42", "response": None, "error": expired}),
         line("jbother", 1),
         line(job, "007"),
         line(job, 10**30),
@@ -109,7 +113,7 @@ def test_what_is_kept_is_what_was_decoded(there, monkeypatch):
 def test_columns_agree_with_results_one_by_one(there):
     """Each row has the answer, the reason and the cost that its lines have one by one."""
     job, path = there
-    answers, status, *_, billed = outcomes(job, columns_of(path, job))
+    answers, status, _, reasons, *_, billed = outcomes(job, columns_of(path, job))
     found = Outcomes(0, job.rows - 1, values=True, job=job)
     found.take(job.id, decoded(path, job))
     assert list(found.answers) == answers
@@ -122,6 +126,9 @@ def test_columns_agree_with_results_one_by_one(there):
     assert answers[37] == ""
     assert status[39] == 255
     assert not {3, 7} & set(found.reasons)
+    assert found.reasons == reasons
+    assert "too long" in reasons[40] == reasons[41]
+    assert CODES[status[42]] is Status.EXPIRED
 
 
 def test_costs_of_many_rows_are_those_of_each(there):
