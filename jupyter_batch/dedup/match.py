@@ -20,7 +20,7 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.results.copy_answers import carry, is_billed_failure, onto
+from jupyter_batch.results.copy_answers import BILLED_FAILURES, carry, onto
 from jupyter_batch.row_files.hash_arrays import hash_array, matches
 from jupyter_batch.row_files.hash_index import index_of
 from jupyter_batch.row_files.row_columns import changed_of, places_of, request_hashes
@@ -154,7 +154,7 @@ def _inherit(
             onto(job.rows, there, here),
             new,
             functools.partial(draft.reused, f"{job.id}.failed"),
-            takes=is_billed_failure,
+            takes=BILLED_FAILURES,
         )
         whose[np.frombuffer(carried, dtype=np.int64)] = INHERITED
 

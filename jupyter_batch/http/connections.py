@@ -6,6 +6,7 @@ A client for each call costs 35 ms and a TLS handshake; on a kept connection a p
 from __future__ import annotations
 
 import asyncio
+import ssl
 import weakref
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -22,7 +23,7 @@ class _Pools:
     """A transport of httpx, whose connections outlive the clients that use it."""
 
     def __init__(self) -> None:
-        self._by_proxy: dict[tuple[str | None, int], httpx.AsyncHTTPTransport] = {}
+        self._by_proxy: dict[tuple[str | None, int], httpx.AsyncBaseTransport] = {}
         self.users: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
@@ -34,17 +35,11 @@ class _Pools:
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         return await self._pool(str(request.url)).handle_async_request(request)
 
-    def _pool(self, url: str) -> httpx.AsyncHTTPTransport:
-        import httpx
-
+    def _pool(self, url: str) -> httpx.AsyncBaseTransport:
         context = trusted()  # another one where the environment names other certificates
         key = (proxy_for(url), id(context))
         if key not in self._by_proxy:
-            limits = httpx.Limits(max_connections=None, keepalive_expiry=KEPT_SECONDS)
-            with socks():
-                self._by_proxy[key] = httpx.AsyncHTTPTransport(
-                    verify=context, proxy=key[0], limits=limits
-                )
+            self._by_proxy[key] = _transport(key[0], context)
         return self._by_proxy[key]
 
     async def aclose(self) -> None:
@@ -55,6 +50,19 @@ class _Pools:
         pools, self._by_proxy = list(self._by_proxy.values()), {}
         for pool in pools:
             await pool.aclose()
+
+
+def _transport(proxy: str | None, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
+    """A transport through a proxy, or without one, which costs a fifth of the time."""
+    if proxy is None:
+        from jupyter_batch.http.direct_transport import DirectTransport
+
+        return DirectTransport(context, KEPT_SECONDS)
+    import httpx
+
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=KEPT_SECONDS)
+    with socks():
+        return httpx.AsyncHTTPTransport(verify=context, proxy=proxy, limits=limits)
 
 
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = weakref.WeakKeyDictionary()

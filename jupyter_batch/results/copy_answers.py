@@ -10,7 +10,9 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
+
+import numpy as np
 
 from jupyter_batch.core.finish import CUT
 from jupyter_batch.core.request import custom_id, position_of
@@ -18,13 +20,12 @@ from jupyter_batch.core.result import Result, Status
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.result_files import results_in
+from jupyter_batch.results.columns import ANSWERED, CODE, Columns
+from jupyter_batch.results.result_files import columns_of, results_in
 from jupyter_batch.wire.dialects import decode_lines
-from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+from jupyter_batch.wire.openai import BLOCK_BYTES, EMBEDDINGS, whole_lines
 
 if TYPE_CHECKING:
-    import numpy as np
-
     Array: TypeAlias = np.ndarray[Any, Any]
 
 
@@ -46,9 +47,27 @@ def is_billed_failure(result: Result) -> bool:
     return result.status is Status.FAILED and not result.unbilled
 
 
-def is_billed(result: Result) -> bool:
-    """Whether the provider answered the request and billed it."""
-    return is_answer(result) or is_billed_failure(result)
+class Taken(NamedTuple):
+    """The results to copy, as a condition on one of them, and on the lines of a decoded file."""
+
+    result: Callable[[Result], bool]
+    lines: Callable[[Columns], Array]
+
+
+def _are_answers(columns: Columns) -> Array:
+    return columns.status == ANSWERED
+
+
+def _are_billed_failures(columns: Columns) -> Array:
+    return (columns.status == CODE[Status.FAILED]) & ~columns.unbilled
+
+
+ANSWERS = Taken(is_answer, _are_answers)
+BILLED_FAILURES = Taken(is_billed_failure, _are_billed_failures)
+BILLED = Taken(
+    lambda result: is_answer(result) or is_billed_failure(result),
+    lambda columns: _are_answers(columns) | _are_billed_failures(columns),
+)
 
 
 def carry(
@@ -60,23 +79,23 @@ def carry(
     target: Callable[[str], Path],
     cut: dict[int, str] | None = None,
     *,
-    takes: Callable[[Result], bool] = is_answer,
+    takes: Taken = ANSWERS,
 ) -> array[int]:
     """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
 
     wanted: for each position in `job` the one in `new`, or -1; it is consumed. target: the path for
     the lines of a dialect; each file is written whole or not at all. cut: receives the finish
     reason of each truncated answer, by its position in `new`. takes: which results are copied.
+    They are selected by the columns that are kept of a file, which is not decoded again.
     Returns the positions in `new` that now have an answer.
     """
     taken = array("q")
     with contextlib.ExitStack() as stack:
         files: dict[str, BinaryIO] = {}
         for dialect, path in answer_files(job, shards, folder):
-            for _, line, result in lines_in(path, job, dialect):
-                was = position_of(job.id, result.custom_id)
-                at = wanted[was] if was is not None and was < len(wanted) else -1
-                if was is None or at < 0 or not takes(result):
+            for was, line, finish in _lines_for(wanted, path, job, dialect, takes):
+                at = wanted[was]
+                if at < 0:
                     continue
                 ours = _renamed(line, job, dialect, custom_id(job.id, was), custom_id(new, at))
                 if ours is None:
@@ -85,10 +104,57 @@ def carry(
                     files[dialect] = stack.enter_context(written(target(dialect)))
                 files[dialect].write(ours + b"\n")
                 taken.append(at)
-                if cut is not None and result.finish in CUT:
-                    cut[at] = str(result.finish)
+                if cut is not None and finish in CUT:
+                    cut[at] = str(finish)
                 wanted[was] = -1
     return taken
+
+
+def _lines_for(
+    wanted: array[int], path: Path, job: JobRecord, dialect: str, takes: Taken
+) -> Iterator[tuple[int, bytes, str | None]]:
+    """(row, line, finish reason) of each result in a file that is taken for a wanted row."""
+    columns = _in_line_with(path, job, dialect)
+    if columns is None:
+        for _, line, result in lines_in(path, job, dialect):
+            was = position_of(job.id, result.custom_id)
+            if was is not None and was < len(wanted) and wanted[was] >= 0 and takes.result(result):
+                yield was, line, result.finish
+        return
+    here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)) & takes.lines(columns))
+    here = here[np.frombuffer(wanted, dtype=np.int64)[columns.rows[here]] >= 0]
+    rows, finishes = columns.rows[here].tolist(), columns.finish[here].tolist()
+    for row, finish, line in zip(rows, finishes, _at(path, here), strict=True):
+        yield row, line, columns.finishes[finish]
+
+
+def _in_line_with(path: Path, job: JobRecord, dialect: str) -> Columns | None:
+    """The columns of a file, each of whose lines is a line of it; None where they come in pieces."""
+    if job.tools or job.endpoint == EMBEDDINGS:
+        return None
+    columns = next(columns_of(path, job, dialect), None)
+    if columns is None:
+        return Columns(0)
+    ends, last = 0, b""
+    for block in _blocks(path):
+        ends, last = ends + block.count(b"\n"), block[-1:]
+    return columns if ends + (last not in (b"", b"\n")) == len(columns) else None
+
+
+def _at(path: Path, lines: Array) -> Iterator[bytes]:
+    """The lines of a file with these numbers, which are in order."""
+    first = 0
+    for block in _blocks(path) if len(lines) else ():
+        parts = block.removesuffix(b"\n").split(b"\n")
+        start, end = np.searchsorted(lines, (first, first + len(parts)))
+        yield from (parts[at] for at in (lines[start:end] - first).tolist())
+        first += len(parts)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with opened_if_there(path) as file:
+        if file is not None:
+            yield from whole_lines(iter(lambda: file.read(BLOCK_BYTES), b""))
 
 
 def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> bytes | None:
@@ -124,21 +190,16 @@ def answer_files(
 def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:
     """Each line with its offset in the file, and its result."""
     start = 0
-    with opened_if_there(path) as file:
-        if file is None:
-            return
-        for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
-            parts = block.split(b"\n")
-            starts = accumulate((len(part) + 1 for part in parts), initial=start)
-            held = [
-                (at, part)
-                for at, part in zip(starts, parts, strict=False)
-                if part and not part.isspace()
-            ]
-            results = list(results_in(block, job, dialect))
-            if len(results) != len(held):  # two objects in one line
-                results = [next(results_in(line, job, dialect)) for _, line in held]
-            yield from (
-                (at, line, result) for (at, line), result in zip(held, results, strict=True)
-            )
-            start += len(block)
+    for block in _blocks(path):
+        parts = block.split(b"\n")
+        starts = accumulate((len(part) + 1 for part in parts), initial=start)
+        held = [
+            (at, part)
+            for at, part in zip(starts, parts, strict=False)
+            if part and not part.isspace()
+        ]
+        results = list(results_in(block, job, dialect))
+        if len(results) != len(held):  # two objects in one line
+            results = [next(results_in(line, job, dialect)) for _, line in held]
+        yield from ((at, line, result) for (at, line), result in zip(held, results, strict=True))
+        start += len(block)

@@ -21,7 +21,7 @@ from jupyter_batch.ledger.reading import RESTORE, opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES
-from jupyter_batch.results.copy_answers import carry, is_billed, onto
+from jupyter_batch.results.copy_answers import BILLED, carry, onto
 from jupyter_batch.results.outcomes import Outcomes, of_job
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.row_files.hash_arrays import matches
@@ -71,7 +71,7 @@ def join(context: ShardContext, shard: ShardRecord) -> ShardRecord:
             wanted,
             job.id,
             lambda dialect: folder.joined(shard.number, dialect, other.id),
-            takes=is_billed,
+            takes=BILLED,
         )
         taken = [*taken, *_withheld(ledger, job, shard, other, {*before.tolist(), *taken})]
     done = {*before.tolist(), *taken}

@@ -1,0 +1,121 @@
+"""A transport of httpx over aiohttp, for servers that are reached without a proxy.
+
+httpx, with its hooks and redirects, costs 0.6 ms a call; its own transport adds 2 to 3 ms, more with each connection
+that is kept open, and aiohttp 0.4 ms. Importing this module imports both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import httpx
+from yarl import URL
+
+_HEADER_BYTES = 100 * 1024
+"""The longest status line or header that is read, as in httpx's transport."""
+_OF_THE_BODY = frozenset({b"transfer-encoding"})
+"""Headers that aiohttp sets itself."""
+_OURS = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
+"""Headers that aiohttp would add: the request has those that it needs."""
+
+
+class DirectTransport(httpx.AsyncBaseTransport):
+    """Connections of one event loop, kept for `kept` seconds without use. Times out as the request's client."""
+
+    def __init__(self, context: ssl.SSLContext, kept: float) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=kept),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # http/bodies.py bounds it
+            skip_auto_headers=_OURS,
+            max_line_size=_HEADER_BYTES,
+            max_field_size=_HEADER_BYTES,
+        )
+        self._session._retry_connection = False  # noqa: SLF001 - one call, one request; there is no option
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See httpx.AsyncBaseTransport."""
+        headers = [
+            (name.decode("ascii"), value.decode(request.headers.encoding))
+            for name, value in request.headers.raw
+            if name.lower() not in _OF_THE_BODY
+        ]
+        with _httpx_errors():
+            answer = await self._session.request(
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=headers,
+                data=_body(request),
+                allow_redirects=False,
+                timeout=_timeout(request),
+            )
+        return httpx.Response(
+            answer.status,
+            headers=list(answer.raw_headers),
+            stream=_Body(answer),
+            extensions={
+                "http_version": b"HTTP/1.1",
+                "reason_phrase": (answer.reason or "").encode("ascii", "replace"),
+            },
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    def __del__(self) -> None:
+        """Close what a loop that ended early has left, as aiohttp would report it on stderr."""
+        closing = self._session.close()
+        with contextlib.suppress(Exception):  # StopIteration: it had nothing to wait for
+            closing.send(None)
+        closing.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response as it arrives; closing it early closes the connection."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_errors():
+            async for block in self._answer.content.iter_any():
+                yield block
+
+    async def aclose(self) -> None:
+        self._answer.close()
+
+
+def _body(request: httpx.Request) -> bytes | AsyncIterator[bytes] | None:
+    if isinstance(request.stream, httpx.ByteStream):
+        return b"".join(request.stream) or None
+    assert isinstance(request.stream, httpx.AsyncByteStream)  # noqa: S101 - of an asynchronous client
+    return aiter(request.stream)
+
+
+def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:
+    given = request.extensions.get("timeout", {})
+    connect, read = given.get("connect"), given.get("read")
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
+
+
+@contextlib.contextmanager
+def _httpx_errors() -> Iterator[None]:
+    """Raise aiohttp's errors as those of httpx with the same meaning."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as e:
+        raise httpx.ConnectTimeout(str(e)) from e
+    except aiohttp.ServerTimeoutError as e:
+        raise httpx.ReadTimeout(str(e)) from e
+    except aiohttp.ClientConnectorError as e:  # no connection, or no TLS on it
+        raise httpx.ConnectError(str(e)) from e
+    except aiohttp.InvalidURL as e:
+        raise httpx.InvalidURL(str(e)) from e
+    except aiohttp.ClientOSError as e:
+        raise httpx.WriteError(str(e)) from e
+    except aiohttp.ClientError as e:  # the server has closed the connection, or does not speak HTTP
+        raise httpx.RemoteProtocolError(str(e)) from e
