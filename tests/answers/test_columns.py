@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.results import result_files
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.results import copy_answers, result_files
 from jupyter_batch.results.builder import Builder
 from jupyter_batch.results.columns import CODES, Columns, Texts
+from jupyter_batch.results.copy_answers import ANSWERS, BILLED, BILLED_FAILURES, carry
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
 from tests.example_snapshots import job as made_up
@@ -210,3 +213,27 @@ def test_columns_in_use_take_no_file_descriptor(tmp_path, monkeypatch):
     held = [Columns.read(path, b"mark") for _ in range(20)]
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert [one.values[0] for one in held] == ["an answer"] * 20
+
+
+@pytest.mark.parametrize("takes", [ANSWERS, BILLED_FAILURES, BILLED])
+def test_lines_selected_by_columns_are_those_selected_one_by_one(there, takes, monkeypatch):
+    """The same lines are copied to the same rows, without a second decoding of the file."""
+    job, path = there
+    shard = ShardRecord(job=job.id, number=0, first=0, last=ROWS - 1, requests=ROWS, bytes=0)
+
+    def copied():
+        target, cut = path.with_name("copied.jsonl"), {}
+        target.unlink(missing_ok=True)
+        wanted = array("q", range(ROWS - 1, -1, -1))
+        wanted[9] = -1
+        folder = JobFolder(path.parent)
+        taken = carry(job, [shard], folder, wanted, "jbnew", lambda _: target, cut, takes=takes)
+        lines = target.read_bytes() if target.exists() else b""
+        return sorted(taken), cut, lines
+
+    monkeypatch.setattr(copy_answers, "BLOCK_BYTES", 1000)
+    slow = copied()  # the file has an empty line, so that its lines are not those of the columns
+    path.write_bytes(hostile(job.id).replace(b"\n\n", b"\n").removesuffix(b"\n"))
+    monkeypatch.setattr(copy_answers, "results_in", None)
+    assert copied() == slow
+    assert (takes is BILLED_FAILURES) is not (ROWS - 1 in slow[0])
