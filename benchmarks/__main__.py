@@ -1,10 +1,11 @@
 """`python -m benchmarks`: measure the public paths, and write the table of benchmarks/README.md.
 
-    python -m benchmarks [--rows 10000] [--runs 3] [--only out in again first realtime] [--profile] [--write]
+    python -m benchmarks [--rows 100000] [--runs 3] [--only out in again first jobs realtime]
+                         [--million] [--profile] [--write]
 
-Each figure is the median of interleaved runs, each in a process of its own. --profile adds where the time of the hot
-paths goes. --write replaces the table in README.md; else it is printed. 10,000 rows take
-some minutes.
+Each figure is the median of interleaved runs, each in a process of its own; those of jobs, which take a minute each,
+are of one run. --million adds a single run with ten times the rows. --profile adds where the time of the hot paths
+goes. --write replaces the table in README.md; else it is printed. By default all takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
-from benchmarks.public import CASES, Figures
+from benchmarks import jobs, public, report
+from benchmarks.public import Figures
 
 HERE = Path(__file__).parent
+MILLION = 10
+"""By which --million multiplies the rows."""
+CASES = {**public.CASES, report.JOBS: jobs.CASES}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,19 +36,26 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(CASES[group][name](int(rows), Path(home))))
         return
     if sys.argv[1:2] == ["profile"]:
-        print(report.profile(sys.argv[2], int(sys.argv[3])))
+        rows = int(sys.argv[3])
+        print(jobs.profiled() if sys.argv[2] == "poll" else report.profile(sys.argv[2], rows))
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--requests", type=int, default=5_000, help="in real time")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--million", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     groups = {name: each for name, each in CASES.items() if _is_asked(name, given.only)}
-    found = {name: measured(name, each, given.rows, given.runs) for name, each in groups.items()}
+    found = {
+        name: measured(name, each, given.rows, 1 if name == report.JOBS else given.runs)
+        for name, each in groups.items()
+    }
+    if given.million:
+        found |= many(found, given.rows)
     calls = None
     if _is_asked("realtime", given.only):
         said = _script("benchmarks/realtime.py", str(given.requests)).splitlines()
@@ -52,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         calls = "\n".join(said[first:])
     profiles = {
         name: _script("-m", "benchmarks", "profile", name, str(given.rows))
-        for name in (report.HOT if given.profile else ())
+        for name in ((*report.HOT, "poll") if given.profile else ())
     }
     loads = (load, os.getloadavg()[0])
     text = report.table(found, calls, profiles, rows=given.rows, runs=given.runs, loads=loads)
@@ -63,6 +74,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _is_asked(name: str, only: list[str]) -> bool:
     return not only or any(name.startswith(word) for word in only)
+
+
+def many(found: dict[str, dict[str, Figures]], rows: int) -> dict[str, dict[str, Figures]]:
+    """The cases of this package in `found` with more rows, and their ratio to those, a row."""
+    more: dict[str, dict[str, Figures]] = {}
+    for group in (name for name in found if name.startswith(report.BY_ROWS)):
+        ours = {name: CASES[group][name] for name in found[group] if name in report.OURS}
+        more[f"{group}, {rows * MILLION:,} rows"] = each = measured(group, ours, rows * MILLION, 1)
+        for name, figures in each.items():
+            figures["ratio"] = figures["cpu"] / found[group][name]["cpu"]
+    return more
 
 
 def measured(group: str, cases: dict[str, Any], rows: int, runs: int) -> dict[str, Figures]:

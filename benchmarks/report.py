@@ -20,6 +20,8 @@ START, END = "<!-- table -->", "<!-- end of the table -->"
 COLUMNS = {
     "cpu": "CPU, us a row",
     "ms": "CPU, ms",
+    "share": "share of a core, %",
+    "ratio": "a row, against fewer rows",
     "wall": "wall, s",
     "memory": "peak memory, MB",
     "held": "main thread held, ms",
@@ -34,6 +36,17 @@ PACKAGES = (
     "litellm",
     "aiohttp",
     "lm-deluge",
+)
+JOBS = "jobs while they run"
+BY_ROWS = ("out", "in", "again")
+OURS = frozenset(
+    {
+        "jupyter_batch, df.llm.batch",
+        "jupyter_batch, worker and merge",
+        "same cell, same kernel",
+        "same cell, new kernel",
+        "ten rows more",
+    }
 )
 HOT = {"out": public.out, "in": public.into}
 _LINES = 12
