@@ -55,11 +55,11 @@ class Taken(NamedTuple):
 
 
 def _are_answers(columns: Columns) -> Array:
-    return columns.status == ANSWERED
+    return np.equal(columns.status, ANSWERED)
 
 
 def _are_billed_failures(columns: Columns) -> Array:
-    return (columns.status == CODE[Status.FAILED]) & ~columns.unbilled
+    return np.equal(columns.status, CODE[Status.FAILED]) & ~columns.unbilled
 
 
 ANSWERS = Taken(is_answer, _are_answers)
