@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
-from jupyter_batch.notebook import kernel, marimo_cells, terminal
+from jupyter_batch.notebook import bokeh_pages, kernel, marimo_cells, terminal
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def _timer(seconds: float, work: Callable[[], None]) -> None:
 class LiveMonitor:
     """The static card and, right below it, the panel; while the panel lives, the page shows it alone.
 
-    In marimo there is no card, and a panel for each cell: marimo closes it when the cell runs again.
+    In marimo there is no card, and a panel for each cell: marimo closes it when the cell runs again. In a page of a
+    Bokeh server widget work is passed on to the page's document.
 
     delay: calls back once, after so many seconds.
     """
@@ -120,6 +122,7 @@ class LiveMonitor:
     ) -> None:
         self._lock = threading.RLock()
         self._context, self._delay, self._actions = context, delay, actions
+        self._document = bokeh_pages.current()
         self._seen, self._as_of, self._age = view(snapshot), 0.0, 0.0
         self._drawn, self._on_card = self._seen, _milestone(self._seen)
         self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(4.0), Pace(2.0)
@@ -144,9 +147,9 @@ class LiveMonitor:
     def _new_panel(self) -> Panel:
         from jupyter_batch.monitor.widget import Panel
 
-        made: Panel = self._run(
-            Panel, self._seen, self._actions, within=self._on_click, run=self._run
-        )
+        is_lossy, within = self._document is not None, self._on_click
+        make = functools.partial(Panel, within=within, run=self._run, is_lossy=is_lossy)
+        made: Panel = self._run(make, self._seen, self._actions)
         return made
 
     def _take_up(self, snapshot: Snapshot | None) -> None:
@@ -260,9 +263,8 @@ class LiveMonitor:
     def _draw_panels(self, *, parts: bool) -> tuple[int, int]:
         """How many characters were sent: without the list of batches, and of it."""
         self._more = [one for one in self._more if not marimo_cells.is_closed(one.widget)]
-        sizes = [
-            self._run(panel.draw, self._seen, parts=parts) for panel in (self._panel, *self._more)
-        ]
+        panels = (self._panel, *self._more)
+        sizes = [self._run(panel.draw, self._seen, parts=parts) or (0, 0) for panel in panels]
         return sum(sent for sent, _ in sizes), sum(listed for _, listed in sizes)
 
     def _on_click(self, work: Callable[[], None]) -> None:
@@ -272,7 +274,8 @@ class LiveMonitor:
 
     def _run(self, work: Callable[..., Any], *args: Any, **named: Any) -> Any:
         # A copy each time: a context can't be entered by two threads at once, a copy costs nothing.
-        return self._context.copy().run(work, *args, **named)
+        run = functools.partial(self._context.copy().run, work, *args, **named)
+        return bokeh_pages.run(self._document, run)
 
 
 class TextMonitor:

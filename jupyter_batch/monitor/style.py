@@ -112,7 +112,7 @@ FACTS = """\
 """
 """Styles of a preview: a table of pairs, with sentences of several lines."""
 
-LIVE = """.jb-place{container-type:inline-size}
+LIVE = """.jb-place{container-type:inline-size;contain-intrinsic-inline-size:860px;min-width:0}
 .jb-place.jb-place::before{content:none}
 .jb-live [hidden]{display:none!important}
 .jb-live .jb-pill[data-c=busy]::before{animation:jb-breathe 2.4s ease-in-out infinite}

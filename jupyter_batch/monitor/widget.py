@@ -81,6 +81,7 @@ class Panel:
 
     actions: what a click does, by the button's name; it says what came of it. within: runs all widget work of a click
     or of its end. run: the same for what no click has caused. spawn: runs an action. pulse: sends the page its beats.
+    is_lossy: whether what is sent while the page loads is lost.
     """
 
     def __init__(
@@ -92,10 +93,11 @@ class Panel:
         run: Callable[[Callable[[], None]], None] = lambda work: work(),
         spawn: Callable[[Callable[[], None]], None] = in_a_thread,
         pulse: Pulse = PULSE,
+        is_lossy: bool = False,
     ) -> None:
         self._lock = threading.RLock()
         self._actions, self._within, self._spawn = actions, within, spawn
-        self._run, self._pulse = run, pulse
+        self._run, self._pulse, self._resends = run, pulse, is_lossy
         self._asking, self._note, self._busy, self._unfolded = "", "", set[str](), False
         self._seen, self._sent = seen, 0
         self.id = uuid.uuid4().hex
@@ -196,6 +198,9 @@ class Panel:
         message = content if isinstance(content, dict) else {}
         if message.get("here"):
             self._pulse.listen(self.id, self._beat)
+            if self._resends:
+                self._resends = False
+                self._run(self.widget.send_state)
         click = message.get("click")
         if click == "confirm":
             self._handle(self._on_confirm)

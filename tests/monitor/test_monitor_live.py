@@ -307,3 +307,40 @@ def test_in_marimo_each_cell_has_a_panel_of_its_own(shot, done, displayed, monke
     monitor.update(done)
     assert first.top == third.top == html.top(view(done))
     assert second.top != first.top
+
+
+def test_a_page_of_a_bokeh_server_is_drawn_in_its_document_alone(shot, done, monkeypatch):
+    """Elsewhere the messages would go to no page. What was sent while it loaded comes once more when it is there."""
+
+    class Document:
+        session_context, callbacks = "a page", []
+
+        def add_next_tick_callback(self, callback):
+            self.callbacks.append(callback)
+
+        def run(self):
+            here.append(self)
+            while self.callbacks:
+                assert self.callbacks.pop(0)() is None, "Bokeh awaits what a callback returns"
+            here.pop()
+
+    page, nowhere = Document(), types.SimpleNamespace(session_context=None)
+    here = [nowhere, page]
+    io_ = types.SimpleNamespace(curdoc=lambda: here[-1])
+    monkeypatch.setitem(sys.modules, "bokeh.io", io_)
+    monitor = open_live(shot())
+    shown = monitor.widget()
+    here.pop()
+    sent = []
+    monkeypatch.setattr(
+        type(shown), "send_state", lambda _, names=None: names is None and sent.append(here[-1])
+    )
+    before = shown.top
+    monitor.update(done)
+    assert shown.top == before
+    page.run()
+    assert "completed" in html.markup(shown.top)
+    for _ in range(2):
+        shown._handle_custom_msg({"here": True}, [])
+    page.run()
+    assert sent == [page]
