@@ -178,6 +178,24 @@ def test_files_batches_and_models_of_others(flows):
     assert result(flows["litellm-theirs"]) == "(True, {'greeting': 'Good day'})"
 
 
+def test_rows_endpoints_and_endings(flows):
+    """Parameters and endpoints by row, vectors, images, demos; expired rows, late files, a fallback, a test before."""
+    assert "'assistant', 'content': 'negative'" in result(flows["dspy-demos"])
+    bodies = result(flows["litellm-by-row"])
+    assert bodies.count("'temperature'") == bodies.count("'response_format'") == 1
+    assert result(flows["litellm-mixed"]) == "(2, [str, numpy.ndarray])"
+    assert result(flows["litellm-embeddings"]).startswith("(3, ")
+    assert "'type': 'image_url'" in result(flows["litellm-images"])
+    ended = "".join(result(flows["litellm-ended"]).split())
+    assert ended.startswith("(('expired',30,10,'batch_expired")
+    assert ended.endswith(",40)")
+    assert result(flows["litellm-late"]) == "('completed', ['Not there yet'])"
+    assert result(flows["litellm-fallback"]) == "['In a hurry']"
+    assert result(flows["litellm-sample"]) == "(2, 2)"
+    assert "'label': 'category', 'score': 'Float64'" in result(flows["pydantic-output"])
+    assert "'chat echo'" in result(flows["pydantic-traces"])
+
+
 def test_what_is_beyond_the_four(flows):
     """A pydantic class as a tool, an error for a failed batch, callbacks, a row, notices, a file from the terminal."""
     assert "'Weather'" in result(flows["pydantic-class"])
@@ -202,7 +220,7 @@ def test_litellm_errors_cost_list_proxy(flows):
     spent, saved = result(flows["litellm-cost"]).rstrip(")").split(",")[-2:]
     assert float(spent) == pytest.approx(float(saved))
     assert 0 < float(spent) < 0.01
-    assert result(flows["litellm-list"]).count("completed") == 11
+    assert result(flows["litellm-list"]).count("completed") == 18
     assert "positive" in result(flows["litellm-proxy"])
 
 

@@ -50,8 +50,9 @@ def about(job: JobRecord, shard: ShardRecord, shards: int) -> dict[str, str]:
     _, dot, schema = job.space.partition(".")
     kind = f"/{schema}" if dot else ""
     samples = f"x{job.samples}" if job.samples > 1 else ""
+    rows = f"{shards}/{job.rows}{samples}/{shard.first}-{shard.last}{kind}"
     return {
-        TAG_OF: f"{shards}/{job.rows}{samples}/{shard.first}-{shard.last}{kind}",
+        **({} if job.own_ids else {TAG_OF: rows}),  # custom ids that are not ours name no rows
         TAG_OUT: job.out[:MOST_CHARS],
         TAG_MODEL: job.model[:MOST_CHARS],
     }

@@ -63,15 +63,37 @@ def test_a_file_is_sent_with_its_own_ids_once(server, call, home, tmp_path):
     assert [len(lines) for lines in uploads(server)] == [3, 1]
 
 
-def test_a_lost_ledger(server, call, home, tmp_path):
+@pytest.mark.parametrize(
+    ("url", "field"),
+    [
+        ("/v1/chat/completions", None),
+        ("/v1/completions", "prompt"),
+        ("/v1/responses", "input"),
+        ("/v1/embeddings", "input"),
+    ],
+)
+def test_a_lost_ledger(url, field, server, call, home, tmp_path):
     """Its batch is read by its id; then the file again finds its answers, and pays for none."""
-    path = written(tmp_path, THREE)
-    (batch,) = jupyter_batch.submit_file(path, **call).wait(60).batches
+    texts = {"task 1": "a", "b/2": "b", "3": "b"}
+    lines = [
+        {**line(name, text), "url": url, "body": {"model": "echo", field: text}}
+        if field
+        else line(name, text)
+        for name, text in texts.items()
+    ]
+    path = written(tmp_path, lines)
+    job = jupyter_batch.submit_file(path, **call).wait(60)
+    (batch,), before = job.batches, job.results()["response"]
     lose(home)
     adopted = jupyter_batch.adopt(batch, **call).wait(60)
-    assert adopted.results()["response"].to_dict() == {"task 1": "a", "b/2": "b", "3": "b"}
+    assert adopted._record().endpoint == url
     again = jupyter_batch.submit_file(path, **call).wait(60)
-    assert again.results()["response"].tolist() == ["a", "b", "b"]
+    for found in (adopted.results()["response"], again.results()["response"]):
+        assert list(found.index) == list(texts)
+        if url == "/v1/embeddings":
+            assert [vector.tolist() for vector in found] == [one.tolist() for one in before]
+        else:
+            assert found.to_dict() == texts
     assert server.stats()["batches_created"] == 1
 
 
@@ -193,12 +215,17 @@ FURTHER = {
         {"data": [{"url": "https://h/a.png"}, {"b64_json": "AAAA"}]},
         "https://h/a.png\n\nAAAA",
     ),
+    "/v1/images/edits": (
+        {"prompt": "a", "images": [{"image_url": "https://h/b.png"}]},
+        {"data": [{"url": "https://h/a.png"}]},
+        "https://h/a.png",
+    ),
 }
 
 
 @pytest.mark.parametrize("url", list(FURTHER))
 def test_what_is_neither_chat_nor_embeddings(url, home, tmp_path):
-    """A moderation is its JSON, images are their addresses or contents; without a price by tokens."""
+    """A moderation is its JSON, images are their addresses or contents; no price by tokens. Adopted by its id, too."""
     asked, answer, value = FURTHER[url]
     with OpenAI(time.time) as fake:
         call = {"model": "openai/the-model", "api_base": f"{fake.url}/v1", "api_key": fake.key}
@@ -208,12 +235,21 @@ def test_what_is_neither_chat_nor_embeddings(url, home, tmp_path):
         assert fake.only.order["endpoint"] == url
         reply = {"custom_id": "one", "response": {"status_code": 200, "body": answer}}
         fake.only.answers, fake.only.ending = {"one": "x"}, "completed"
-        fake.spoil = lambda verb, _, given: (
-            web.Response(body=jsonl([reply])) if verb == "fetch" else given
+        fake.spoil = lambda verb, path, given: (
+            web.Response(body=jsonl([reply])) if verb == "fetch" and "out-of" in path else given
         )
         assert job.refresh().wait(60).is_successful
+        assert list(fake.only.requests.values()) == [{"model": "the-model", **asked}]
+        (batch,) = job.batches
         assert job.results()["response"].tolist() == [value]
         assert job.cost is None
+        lose(home)
+        (listed,) = jupyter_batch.jobs(limit=1, remote=True, **call)
+        assert listed.id == batch
+        adopted = jupyter_batch.adopt(batch, **call).wait(60)
+        assert adopted.results()["response"].to_dict() == {"one": value}
+        assert adopted._record().endpoint == url
+        assert adopted.cost is None
 
 
 def test_ocr_at_mistral(home, tmp_path):
