@@ -27,8 +27,9 @@ from jupyter_batch.dedup.match import (
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files.request_files import filled, write_requests
+from jupyter_batch.row_files.request_files import PART_BYTES, Blocks, Lines, filled, write_requests
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
+from jupyter_batch.wire.openai import whole_lines
 
 if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
@@ -102,11 +103,7 @@ def _packed(
         wanted = reuse.whose == kind
         if not wanted.any():
             continue
-        lines = (
-            (at, line)
-            for at, line in zip(asked.tolist(), _lines(drafted), strict=True)
-            if wanted[at]
-        )
+        lines = _Chosen(drafted, asked, wanted)
         # A shard that is waited for is sent only if the other job fails, so it may be small.
         within = limits if kind == OWN else msgspec.structs.replace(limits, minimum=1)
         for shard in write_requests(draft, job, lines, within, len(made)):
@@ -126,7 +123,34 @@ def _packed(
     ], places
 
 
-def _lines(paths: list[Path]) -> Iterator[bytes]:
-    for path in paths:
-        with path.open("rb") as file:
-            yield from file
+class _Chosen(Blocks):
+    """The lines of drafted request files whose rows are wanted, in blocks.
+
+    asked: the row of each line. wanted: a flag for each row of the job.
+    """
+
+    def __init__(self, paths: list[Path], asked: Array, wanted: Array) -> None:
+        self._paths, self._asked, self._wanted = paths, asked, wanted
+
+    def __iter__(self) -> Iterator[Lines]:
+        done = 0
+        for path in self._paths:
+            with path.open("rb") as file:
+                for block in whole_lines(iter(lambda: file.read(PART_BYTES), b""), PART_BYTES):
+                    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
+                    rows = self._asked[done : done + len(ends)]
+                    done += len(ends)
+                    yield from _chosen(block, ends, rows, self._wanted[rows])
+        if done != len(self._asked):
+            raise ValueError(f"the draft has {done} request lines, not {len(self._asked)}")
+
+
+def _chosen(block: bytes, ends: Array, rows: Array, wanted: Array) -> Iterator[Lines]:
+    """The wanted lines of a block, of which each ends at one of `ends`."""
+    if not wanted.any():
+        return
+    starts = np.append(0, ends)
+    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
+    data = b"".join([block[start:end] for start, end in starts[edges].tolist()])
+    offsets = np.append(0, np.cumsum(np.diff(starts)[wanted]))
+    yield Lines(rows[wanted].tolist(), data, offsets)
