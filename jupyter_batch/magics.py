@@ -308,13 +308,13 @@ def matcher(shell: Any) -> Any:
         found = offers("\n".join(lines), shell.user_ns)
         if found is None:
             return {"completions": [], "suppress": False}
-        # JupyterLab sorts what continues a typed text by name, and breaks a note at its blanks, over other lines.
+        # JupyterLab sorts what continues a typed text by name; without the dashes, nothing was typed yet.
         cut = len(found.typed) if found.typed == "--" else 0
         return {
             "completions": [
                 SimpleCompletion(
                     text=word[cut:],
-                    type=(found.notes.get(word) or found.kind).replace(" ", "\u00a0"),
+                    type=_in_one_line(found.notes.get(word) or found.kind),
                 )
                 for word in found.words
             ],
@@ -324,6 +324,11 @@ def matcher(shell: Any) -> Any:
         }
 
     return llm_batch_words
+
+
+def _in_one_line(note: str) -> str:
+    """The note without places to break it: JupyterLab would print its next line over the next note."""
+    return note.replace(" ", "\u00a0").replace("-", "-\u2060").replace("/", "/\u2060")
 
 
 def unload(shell: Any) -> None:
