@@ -44,6 +44,10 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
 _WORD = re.compile(r"""(?:[^\s"']|"[^"]*"?|'[^']*'?)+""")
 _OURS = re.compile(rf"\s*%%{NAME}(?=\s|\Z)")
 _LINE = re.compile(rf"\s*(?:[\w, ]+=\s*)?(%{NAME}\s.*)", re.DOTALL)
+_CALL = re.compile(
+    r"""(?:\.llm(?:_batch)?\.|\bjupyter_batch\.)\w+\(.*\bmodel\s*=\s*(?:\[[^\]]*)?["'](?P<typed>[^"'\n]*)\Z""",
+    re.DOTALL,
+)
 _BRACES = re.compile(r"(\{+)([^{}]*)\Z")
 _JINJA = re.compile(r"\{[{%](?:(?![%}]\}).)*\Z", re.DOTALL)
 _JINJA_WORD = re.compile(r"""(?<![\w.])(?:row\[(?P<quote>["'])(?P<odd>[^"'\]]*)|\w*)\Z""")
@@ -137,7 +141,7 @@ def offers(before: str, names: Mapping[str, Any], sources: Sources = SOURCES) ->
     if ours is not None and ours.end() < len(lines[0]):
         return _in_line(lines[0][ours.end() :], names, sources)
     line = _LINE.fullmatch(lines[-1]) if ours is None else None
-    return None if line is None else _of_verbs(line[1], names, sources)
+    return _in_call(before, sources) if line is None else _of_verbs(line[1], names, sources)
 
 
 def complete(line: str, names: Mapping[str, Any], models: Iterable[str] = ()) -> list[str]:
@@ -161,6 +165,15 @@ def _in_line(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
         options = flags if words and not token else ()
         return _of(token, [*frames(names), *options])._replace(notes=flags)
     return _of(token, flags if not token else ())._replace(notes=flags)
+
+
+def _in_call(code: str, sources: Sources) -> Offer | None:
+    """A model's name in `df.llm.batch(..., model="`, or in the list of such an argument."""
+    found = _CALL.search(code)
+    if found is None:
+        return None
+    known = sources.models()
+    return _of(found["typed"], known)._replace(notes=known)
 
 
 def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:

@@ -299,7 +299,9 @@ def matcher(shell: Any) -> Any:
 
     @context_matcher(identifier=MATCHER)  # type: ignore[untyped-decorator]  # IPython's annotations are not followed
     def llm_batch_words(context: Any) -> Any:
-        if NAME not in context.full_text:
+        text = context.full_text
+        in_call = "model" in text and (".llm." in text or "jupyter_batch." in text)
+        if NAME not in text and not in_call:
             return {"completions": [], "suppress": False}
         from jupyter_batch.completion import offers  # with the lists of models and prices
 

@@ -328,6 +328,12 @@ def test_ipython_offers_ours_alone_where_something_of_ours_may_come(shell):
     assert tab(shell, "%%llm_batch odd\nSay {Customer Fe") == [
         "%%llm_batch odd\nSay {Customer Feedback"
     ]
+    call = 'df.llm.batch("{text}", model='
+    assert tab(shell, f'{call}"local/e') == [f'{call}"local/echo']
+    assert tab(shell, f'{call}["local/echo", "gemini/gemini-2.5-flash-') == [
+        f'{call}["local/echo", "gemini/gemini-2.5-flash-lite'
+    ]
+    assert not [cell for cell in tab(shell, 'open(model="local/e') if cell.endswith("echo")]
     assert not [
         cell for cell in tab(shell, "%%llm_batch df\n--temp") if cell.endswith("--temperature")
     ]
