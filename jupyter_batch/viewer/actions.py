@@ -14,11 +14,13 @@ import msgspec
 
 from jupyter_batch.core.cost import added_spends
 from jupyter_batch.core.errors import InputError, JobNotFoundError, NothingToRetryError
+from jupyter_batch.core.group_snapshot import group_snapshot
+from jupyter_batch.core.status import Snapshot
 from jupyter_batch.ledger.linked_jobs import Lines, whole
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.monitor.phrases import price
+from jupyter_batch.monitor.phrases import estimate, price
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
 from jupyter_batch.planning.files.left_rows import rows_to_send
 from jupyter_batch.planning.resent_lines import changes_of
@@ -67,8 +69,12 @@ class JobActions:
         self._prices: dict[str, ActionPrices] = {}
 
     def offered(self) -> list[dict[str, Any]]:
-        """Each action that is possible now, with its price; "" where it costs nothing."""
+        """Each action that is possible now, with its price; "" where it costs nothing.
+
+        "estimate" is none of them: the expected and the highest cost of a job that is open.
+        """
         found: dict[str, list[Any]] = {}
+        shots: list[Snapshot] = []
         open_now = over = False
         for record, shards in self._standing():
             seen = snapshot_of(record, shards, time.time())
@@ -77,6 +83,7 @@ class JobActions:
             )
             prices = self._prices.setdefault(record.id, ActionPrices())
             seen = with_prices(seen, prices.look(self._ledger, record, shards), names)
+            shots.append(seen)
             open_now |= not seen.state.is_ending
             over |= seen.is_complete
             for name in names:
@@ -90,6 +97,8 @@ class JobActions:
             made.append({"name": "cancel", "price": ""})
         if over and not open_now:
             made.append({"name": "forget", "price": ""})
+        if expected := estimate(group_snapshot(self._name, shots)):
+            made.append({"name": "estimate", "price": expected})
         return made
 
     def do(self, name: str) -> str:

@@ -138,6 +138,13 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
         dialog.get_by_role("button", name="Cancel the job").click()
         lab.until(lambda: "cancelling" in hostile.inner_text(), "the cancel to be seen")
         assert ledger.job("jbhostile").cancel_at > 0
+        plan(ledger, "jbkey", done=0, batch_id="", blocked_by="key", message="no key for openai")
+        waiting = job_in(lab, "jbkey")
+        waiting.get_by_text("Waits for a key.").wait_for()
+        waiting.locator(".jb-job-act", has_text="Cancel").click()
+        lab.until(
+            lambda: ledger.job("jbkey").cancel_at > 0, "one click to cancel what was not sent"
+        )
         say = lab.page.locator(".jb-side-say")
         lab.until(lambda: "is being cancelled" in say.inner_text(), "the panel to say so")
 
@@ -254,6 +261,7 @@ def test_the_panel_is_a_workplace(open_lab):
         sums = lab.page.locator(".jb-side-sums")
         sums.locator("summary").click()
         assert "in all" in sums.inner_text()
+        assert "By day" in sums.inner_text()
         assert "By notebook" in sums.inner_text()
         title = job.get_by_role("button", name="four rows", exact=True)
         title.focus()
@@ -273,6 +281,8 @@ def test_the_panel_is_a_workplace(open_lab):
             lambda: lab.page.locator(".jb-side-say").inner_text() == "jbx is forgotten.", "its end"
         )
         lab.until(lambda: lab.page.locator(".jb-job").count() == 0, "the list without it")
+        empty = lab.page.locator(".jb-side-empty").filter(visible=True)
+        assert "No job fits the search." in empty.all_inner_texts()
         assert lab.errors() == []
         ledger.close()
 

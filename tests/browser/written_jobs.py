@@ -18,7 +18,7 @@ def job_in(lab, name):
     )
 
 
-def plan(ledger, job, *, done, ended=None, followed=True, **more):
+def plan(ledger, job, *, done, ended=None, followed=True, batch_id=None, **more):
     """A job of a thousand rows, as if another notebook had sent it ten minutes ago."""
     now = time.time()
     record = JobRecord(
@@ -48,7 +48,7 @@ def plan(ledger, job, *, done, ended=None, followed=True, **more):
         completed=done,
         step=Step.COLLECTED if ended else Step.RUNNING,
         ending=ended,
-        batch_id=f"batch_{job}",
+        batch_id=f"batch_{job}" if batch_id is None else batch_id,
         sent_at=now - 600,
         due_at=now + 9_999,
     )

@@ -10,6 +10,7 @@ from jupyter_batch.monitor.phrases import price
 from jupyter_batch.monitor.view import view
 from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.server.embedded import Embedded
+from jupyter_batch.viewer.actions import JobActions
 
 from .conftest import PRICES, numbered
 
@@ -64,6 +65,11 @@ def test_finish_is_priced_in_real_time_before_any_answer(server, home, priced, s
     assert dict(view(seen).prices)["finish"].startswith("20 rows, about $0.0")
     assert "about $" in view(seen).estimate
     assert "at most $" in view(seen).estimate
+    offered = {one["name"]: one["price"] for one in JobActions(job._here.ledger, job.id).offered()}
+    assert offered["estimate"] == view(seen).estimate, (
+        "the page of rows and the panel of JupyterLab"
+    )
+    assert offered["finish"] == dict(view(seen).prices)["finish"]
     job.cancel()
 
 

@@ -27,6 +27,7 @@ export class Row {
     this.times = make("div", "jb-job-dim");
     this.say = make("div", "jb-job-say");
     this.lost = act("", () => does.look(this.job, "failed"));
+    this.giveUp = act("Cancel", () => does.cancel(this.job));
     this.foot = make("div", "jb-job-foot");
     this.notebook = this.button("jb-job-notebook", icons.notebook, () => does.open(this.job));
     this.where = make("span", "");
@@ -35,7 +36,7 @@ export class Row {
     this.cancel = this.button("jb-job-button", icons.cancel, () => does.cancel(this.job));
     this.rows = this.button("jb-job-button", icons.rows, () => does.look(this.job));
     this.foot.append(this.notebook, this.rows, this.copy, this.cancel);
-    this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.lost, this.details, this.foot);
+    this.node.append(this.head, this.bar, this.counts, this.times, this.model, this.say, this.giveUp, this.lost, this.details, this.foot);
     this.show(job);
   }
 
@@ -61,9 +62,10 @@ export class Row {
     line(this.counts, job.final ? job.share : `${job.share}${lost(job)}`, job.counts);
     line(this.times, job.times.slice(0, 2).reverse().join(" · "), job.times.join("\n"));
     line(this.model, [job.model, cost(job), job.estimate].filter(Boolean).join(" · "));
-    const said = [...(job.blocked === "key" ? ["Waits for a key; Cancel gives it up at once."] : []), ...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
+    const said = [...(job.blocked === "key" ? ["Waits for a key."] : []), ...job.lines, ...(job.final ? job.reasons.slice(0, 2) : [])];
     if (!job.followed) said.push("No kernel follows it. Open its notebook, or run: jupyter batch watch");
     this.say.replaceChildren(...said.map(sentence));
+    this.giveUp.hidden = !(job.cancel && job.blocked === "key" && !job.batches.length);
     this.lost.hidden = !job.lost;
     this.lost.textContent = `Look at ${job.lost === 1 ? "the failed row" : `${job.lost.toLocaleString("en")} failed rows`}`;
     if (!this.details.hidden) changed ? this.ask() : this.drawDetails();
@@ -95,8 +97,9 @@ export class Row {
 
   drawDetails() {
     const { job, does } = this, held = this.details.contains(document.activeElement) && document.activeElement.textContent;
-    const facts = [job.counts, ...job.times, [job.cost, job.estimate].filter(Boolean).join(", ")], ids = job.batches;
-    const actions = this.offered.map(({ name, price }) => act(`${LABELS[name]}${price ? `: ${price}` : ""}`,
+    const estimate = this.offered.find(one => one.name === "estimate")?.price ?? job.estimate;
+    const facts = [job.counts, ...job.times, [job.cost, estimate].filter(Boolean).join(", ")], ids = job.batches;
+    const actions = this.offered.filter(({ name }) => LABELS[name]).map(({ name, price }) => act(`${LABELS[name]}${price ? `: ${price}` : ""}`,
       async () => { await does.act(job, name, price); if (!this.details.hidden) this.ask(); }));
     const exports = ["csv", "jsonl", "parquet"].map(form => act(`Export ${form.toUpperCase()}`, () => does.exported(job, form)));
     this.details.replaceChildren(
