@@ -118,13 +118,22 @@ def test_json_on_a_line_without_quotes_says_how_to_quote_it():
     assert given["response_format"] == {"type": "json_object"}
 
 
-@pytest.mark.parametrize("library", ["polars", "pyarrow"])
-def test_a_frame_of_another_library_is_named(home, library):
-    """Polars' frames and pyarrow's tables are refused by their names, with the way to go on."""
+@pytest.mark.parametrize(
+    ("library", "make", "says"),
+    [
+        ("polars", "DataFrame", r"DataFrame .*: give df\.to_pandas\(\)"),
+        ("polars", "LazyFrame", r"LazyFrame .*: give df\.collect\(\)\.to_pandas\(\)"),
+        ("polars", "Series", r"Series .*: give pandas\.Series\(series\.to_list\(\)\)"),
+        ("pyarrow", "table", r"Table .*: give df\.to_pandas\(\)"),
+    ],
+)
+def test_a_frame_of_another_library_is_named(home, library, make, says):
+    """Frames of polars and pyarrow are refused by their names, with what to give."""
     module = pytest.importorskip(library)
-    make = module.DataFrame if library == "polars" else module.table
-    with pytest.raises(InputError, match=rf"{library} \w+ .*to_pandas"):
-        jupyter_batch.batch(make({"text": ["a"]}), model="local/echo")
+    data = ["a"] if make == "Series" else {"text": ["a"]}
+    for ask in (jupyter_batch.batch, jupyter_batch.embed):
+        with pytest.raises(InputError, match=f"^{library} {says}"):
+            ask(getattr(module, make)(data), "{text}", model="local/echo")
 
 
 def test_a_sum_over_the_jobs_counts_each_dollar_once(home):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_batch.core.errors import InputError
+from jupyter_batch.frames.adapter import is_frame
 from jupyter_batch.prompts import dspy_module, signature
 
 
 def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(the prompt, the options), unchanged for any other prompt. Raises InputError."""
-    columns = getattr(source, "columns", None)  # pandas may not be loaded where there is no frame
-    columns = columns if hasattr(columns, "tolist") else None  # another library's are refused later
+    columns = getattr(source, "columns", None) if is_frame(source) else None
+    columns = columns if hasattr(columns, "tolist") else None
     if dspy_module.is_module(prompt):
         if columns is None:
             raise InputError(
