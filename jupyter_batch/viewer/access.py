@@ -8,7 +8,10 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_FRAMES = "'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:*"
+_FRAMES = (
+    "'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* "
+    "vscode-webview: vscode-file:"  # VS Code's own pages
+)
 _POLICY = "; ".join(
     (
         "default-src 'none'",

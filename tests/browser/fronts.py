@@ -71,7 +71,9 @@ class Front:
             stack.callback(self.page.close)
             self.page.on("pageerror", lambda error: self.page_errors.append(str(error)))
             self.page.set_viewport_size({"width": self._width, "height": 900})
-            self.page.goto(self.address(port), wait_until="domcontentloaded")
+            self.page.goto(
+                self.address(port), wait_until="domcontentloaded", timeout=1000 * PATIENCE
+            )
             self._open = stack.pop_all()
         return self
 
@@ -144,6 +146,10 @@ class Front:
     def visible(self, css: str) -> int:
         """How many such elements a reader sees."""
         return int(self.page.locator(css).locator("visible=true").count())
+
+    def rows(self) -> int:
+        """The rows in the row view."""
+        return int(self.page.frame_locator("iframe[title^=Rows]").locator("tbody tr").count())
 
     def click(self, label: str) -> None:
         """Click the last button with that name."""

@@ -11,6 +11,7 @@ from fronts import Marimo, MarimoEditor, Voila, has
 from jupyter_batch.server.embedded import Embedded
 
 START = "from driver import Job\njob = Job()"
+ROWS = "__import__('written_jobs').rows()"
 PID = "import os; print('process', os.getpid(), 'ends here')"
 BUSY = "from pathlib import Path\nwhile not Path('over').exists(): pass"
 FRONTS = {"voila": Voila, "marimo": Marimo, "marimo editor": MarimoEditor}
@@ -51,10 +52,14 @@ def process(page):
 @pytest.mark.matrix
 @pytest.mark.parametrize("name", FRONTS)
 def test_a_job_is_drawn_once_live_and_answers_clicks(open_front, name):
-    """It moves, Refresh is answered, Cancel asks; a reload of the page shows a live panel again."""
-    with open_front(name, START) as page:
+    """It moves, Refresh is answered, Cancel asks; a reload of the page shows a live panel again.
+
+    Another cell shows the rows of a job.
+    """
+    with open_front(name, START, ROWS) as page:
         page.until(lambda: page.visible(".jb-live .jb-pill") == 1, "the panel")
         moves(page)
+        page.until(lambda: page.rows() == 9, "the row view")
         assert page.visible(".jb-pill") == 1
         page.click("Refresh")
         page.until(lambda: "Asked, 1." in page.text(), "the answer")

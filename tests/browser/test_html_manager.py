@@ -94,7 +94,7 @@ def test_a_kernel_that_is_shut_down_is_noticed(open_page):
 
 
 def test_two_jobs_and_hostile_text(open_page):
-    """Each is drawn once; markup in names, answers and messages is text."""
+    """Each is drawn once; markup in names, answers and messages is text. The rows of a job are shown, too."""
     with open_page() as page:
         for case in ("evil", "large"):
             page.run(f"from still_panels import still; still({case!r})")
@@ -106,6 +106,9 @@ def test_two_jobs_and_hostile_text(open_page):
         assert panel.locator("script, img, a").count() == 0
         assert "<script>" in panel.text_content()
         assert page.page.title() == "html-manager"
+        page.run("__import__('written_jobs').rows()")
+        rows = page.page.frame_locator("iframe[title^=Rows]").locator("tbody tr")
+        page.until(lambda: rows.count() == 9, "the row view")
         assert page.errors() == []
 
 

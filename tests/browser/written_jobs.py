@@ -4,9 +4,12 @@ import time
 
 import msgspec
 
+import jupyter_batch
+from jupyter_batch.config import settings
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import this_process
+from tests.viewer.finished_jobs import answer, request, written
 
 TOAST = ".Toastify__toast"
 
@@ -69,3 +72,13 @@ def end(ledger, job, *, failed):
             (over.step, over.ending, msgspec.json.encode(over).decode(), job),
         )
         db.execute("UPDATE job SET finished_at = ?, holder = NULL WHERE id = ?", (time.time(), job))
+
+
+def rows():
+    """A finished job of nine rows in this kernel's ledger: its row view, for a cell's last expression."""
+    lines = [
+        (request("jbrows", n, f"row {n}"), answer("jbrows", n, f"said {n}"), False)
+        for n in range(9)
+    ]
+    written(settings.home(), "jbrows", lines)
+    return jupyter_batch.open("jbrows").view()
