@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import jobs, public, report
+from benchmarks import jobs, public, report, stages
 from benchmarks.public import Figures
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if sys.argv[1:2] == ["profile"]:
         rows = int(sys.argv[3])
-        print(jobs.profiled() if sys.argv[2] == "poll" else report.profile(sys.argv[2], rows))
+        print(jobs.profiled() if sys.argv[2] == "poll" else stages.profile(sys.argv[2], rows))
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         calls = "\n".join(said[first:])
     profiles = {
         name: _script("-m", "benchmarks", "profile", name, str(given.rows))
-        for name in ((*report.HOT, "poll") if given.profile else ())
+        for name in ((*stages.PATHS, "poll") if given.profile else ())
     }
     loads = (load, os.getloadavg()[0])
     text = report.table(found, calls, profiles, rows=given.rows, runs=given.runs, loads=loads)

@@ -233,7 +233,7 @@ class Notebook:
         self.job.refresh()
         last = time.perf_counter()
         while not self.job._over.is_set():  # noqa: SLF001
-            time.sleep(0.002)
+            time.sleep(0.005)
             now = time.perf_counter()
             self.held, last = max(self.held, now - last), now
         self.job._merge_frames()  # noqa: SLF001

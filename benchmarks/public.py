@@ -84,9 +84,17 @@ def _alone(home: Path) -> None:
 
 def out(rows: int, home: Path) -> Figures:
     """`df.llm.batch`: plan, hash, files, fsync, ledger; nothing is sent."""
+    return _out(rows, home, source(10).assign(text="of none of the rows"))
+
+
+def partly_reused(rows: int, home: Path) -> Figures:
+    """The same, where another job asks ten of the rows: their requests are not sent again."""
+    return _out(rows, home, source(10))
+
+
+def _out(rows: int, home: Path, before: Any) -> Figures:
     _alone(home)
-    warm = source(10)
-    _call(warm)
+    _call(before)
     frame, found = source(rows), Figures()
     with clocked(rows, found):
         _call(frame)
@@ -302,6 +310,7 @@ def first_call(rows: int, home: Path) -> Figures:
 CASES: dict[str, dict[str, Callable[[int, Path], Figures]]] = {
     "out: frame to request files": {
         "jupyter_batch, df.llm.batch": out,
+        "jupyter_batch, ten rows asked before": partly_reused,
         "jupyter_batch, df.llm.build": build,
         "loop: to_dict and json.dumps": naive_out,
         "floor: orjson in one loop": orjson_out,

@@ -1,15 +1,9 @@
-"""The table of benchmarks/README.md, and the profiles of the hot paths."""
+"""The table of benchmarks/README.md."""
 
 from __future__ import annotations
 
-import contextlib
-import cProfile
-import functools
 import os
 import platform
-import pstats
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,8 +42,6 @@ OURS = frozenset(
         "ten rows more",
     }
 )
-HOT = {"out": public.out, "in": public.into}
-_LINES = 12
 
 
 def table(
@@ -107,30 +99,3 @@ def write(path: Path, text: str) -> None:
     before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
     path.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-
-
-def profile(name: str, rows: int) -> str:
-    """A profile of the main thread on a hot path: the functions with the most time of their own."""
-    profile = cProfile.Profile()
-    public.clocked = functools.partial(_profiled, profile)  # type: ignore[assignment]
-    with tempfile.TemporaryDirectory() as home:
-        HOT[name](rows, Path(home))
-    return _top(profile, rows)
-
-
-@contextlib.contextmanager
-def _profiled(profile: cProfile.Profile, *_: object) -> Iterator[None]:
-    profile.enable()
-    try:
-        yield
-    finally:
-        profile.disable()
-
-
-def _top(profile: cProfile.Profile, rows: int) -> str:
-    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    own = sorted(stats.items(), key=lambda item: -item[1][2])[:_LINES]
-    return "\n".join(
-        f"{took[2] / rows * 1e6:7.3f} us a row  {Path(path).name}:{line} {name}"
-        for (path, line, name), took in own
-    )

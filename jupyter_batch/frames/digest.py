@@ -37,14 +37,15 @@ def rows_digest(frame: pd.DataFrame, columns: Sequence[Any]) -> str:
             for block in _content_bytes(cells):
                 if block is None:
                     return ""
-                digest.update(block)
+                for part in block:
+                    digest.update(part)
     except (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError):
         return ""  # a lone surrogate, another library's column, a list that holds itself
     return digest.hexdigest()
 
 
-def _content_bytes(column: Series) -> Iterator[bytes | None]:
-    """Yield bytes that only an equal column has; None where a cell's content is not known.
+def _content_bytes(column: Series) -> Iterator[Sequence[Any] | None]:
+    """Yield pieces of bytes that only an equal column has; None where a cell's content is not known.
 
     Known are texts, numbers, booleans, missing values, and lists and dicts of them. Columns in
     Arrow's memory are read from there; two equal columns in memory of different layouts may differ.
@@ -58,7 +59,7 @@ def _content_bytes(column: Series) -> Iterator[bytes | None]:
             continue
         cells = cells_of(block)[0]
         known = _PLAIN.issuperset(map(type, cells)) or all(map(_is_json, cells))
-        yield msgspec.msgpack.encode(cells) if known else None
+        yield (msgspec.msgpack.encode(cells),) if known else None
 
 
 _PLAIN = PLAIN | {float}
@@ -77,7 +78,7 @@ def _is_json(cell: Any) -> bool:
 _BYTES_ROWS = 8192
 
 
-def _arrow_bytes(texts: Series) -> bytes:
+def _arrow_bytes(texts: Series) -> Sequence[Any]:
     """Which of a block's texts in Arrow's memory are missing, their lengths, and all of them."""
     import pyarrow as pa
 
@@ -89,4 +90,4 @@ def _arrow_bytes(texts: Series) -> bytes:
     ends = np.frombuffer(offsets, dtype=np.int64)[held.offset : held.offset + len(held) + 1]
     missing: Array = held.is_null().to_numpy(zero_copy_only=False)
     whole = b"" if data is None else memoryview(data)[ends[0] : ends[-1]]
-    return b"".join([missing.tobytes(), np.diff(ends).tobytes(), whole])
+    return missing, np.diff(ends), whole

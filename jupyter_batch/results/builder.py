@@ -93,7 +93,7 @@ class Builder:
         """Add values; texts as UTF-8, so that few objects are in memory."""
         if self._values is None:
             try:
-                parts = [b"" if value is None else str.encode(value) for value in values]
+                parts = _utf8(values)
             except (TypeError, UnicodeEncodeError):  # no text, or half a character
                 self._values = self._held()
             else:
@@ -138,6 +138,14 @@ class Builder:
         made.reasons, made.raws = self._reasons, self._raws
         made.values = self._as_texts() if self._values is None else self._values
         return made
+
+
+def _utf8(values: Sequence[Any]) -> list[bytes]:
+    """Texts as UTF-8, b"" for None. Raises TypeError for other values, or UnicodeEncodeError."""
+    try:
+        return list(map(str.encode, values))
+    except TypeError:
+        return [b"" if value is None else str.encode(value) for value in values]
 
 
 def _codes(known: dict[str | None, int], words: list[str | None]) -> bytes:

@@ -198,9 +198,10 @@ class _Head(msgspec.Struct, array_like=True):
             kind: arrays[f"usage.{kind}"] for kind in TOKENS if f"usage.{kind}" in arrays
         }
         found.finishes, found.tiers = self.finishes, self.tiers
-        # A secret may have become known since.
-        found.reasons = {line: masked(reason) for line, reason in self.reasons.items()}
-        found.raws = {line: masked(raw) for line, raw in self.raws.items()}
+        # A secret may have become known since. Many lines fail for the same reason.
+        clean = {text: masked(text) for text in {*self.reasons.values(), *self.raws.values()}}
+        found.reasons = {line: clean[reason] for line, reason in self.reasons.items()}
+        found.raws = {line: clean[raw] for line, raw in self.raws.items()}
         found.values = Texts(arrays["offsets"], data[start:], self.empty)
         return found
 

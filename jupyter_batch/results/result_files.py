@@ -38,7 +38,7 @@ from jupyter_batch.wire.openai import (
     whole_lines,
 )
 
-LEAST_BYTES = 1 << 18
+LEAST_BYTES = 1 << 16
 """The columns of smaller files are not kept: they are decoded in a millisecond."""
 
 
