@@ -33,6 +33,10 @@ MODELS = [
     "hosted_vllm/some",
     "fireworks_ai/accounts/fireworks/models/llama-v3p1-8b-instruct",
     "openrouter/openai/gpt-4o-mini",
+    "together_ai/meta-llama/Llama-3.3-70B-Instruct-Turbo",
+    "deepinfra/meta-llama/Llama-3.3-70B-Instruct",
+    "dashscope/qwen-plus",
+    "moonshot/kimi-k2-0905-preview",
 ]
 TOOL = {
     "type": "function",
