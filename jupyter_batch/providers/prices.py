@@ -259,12 +259,16 @@ def _live(
     if any(entry.get(key) for key in _MORE) or _rate(entry, _KEYS["input"] + suffix) is None:
         return None
 
+    by_tier = {"input", "output"}
+    if _rate(entry, _KEYS["reasoning"]) == _rate(entry, _KEYS["output"]):
+        by_tier.add("reasoning")  # thinking is billed as output, which has a price in each tier
+
     def rates(above: str, below: Rates | None) -> Rates:
         own = {
             kind: _first(
                 _rate(entry, f"{key}{above}{suffix}"),
                 getattr(below, kind) if below is not None else _rate(entry, f"{key}{suffix}"),
-                _rate(entry, key) if below is None and kind not in ("input", "output") else None,
+                _rate(entry, key) if below is None and kind not in by_tier else None,
             )
             for kind, key in _KEYS.items()
         }

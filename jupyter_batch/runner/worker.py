@@ -143,7 +143,10 @@ class Worker(Passes):
             *self._mine,
         }:  # the job that it waits for has to run too
             self.take(other)
-        pause = self._start(job, shards, provider, now)
+        with self._lock:
+            if self._providers.get(job.id) is not provider:  # retired by `take` since
+                return 0.0
+            pause = self._start(job, shards, provider, now)
         if job.deadline:
             left = await asyncio.to_thread(deadline.press, self.ledger, job, shards, now)
             pause = min(pause, left)

@@ -9,6 +9,7 @@ from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.core.result import Usage
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of
+from jupyter_batch.runner.worker import Worker
 from jupyter_batch.server.embedded import Embedded
 from tests.messages import messages
 
@@ -104,12 +105,23 @@ def test_a_job_on_flex(tiered, ask, home):
     assert (again["out"] == df["out"]).all()
 
 
-def test_from_flex_to_the_full_price(tiered, ask):
-    """The tier answers two rows and refuses the rest: finish() asks those in real time; counts and costs add up."""
+def test_from_flex_to_the_full_price(tiered, ask, monkeypatch):
+    """The tier answers two rows and refuses the rest: finish() asks those in real time; counts and costs add up.
+
+    Another thread waits for the job just when it is connected: its calls stay in sight.
+    """
     df = numbered(2)
     first = df.llm.batch("{text}", out="out", mode="flex", **ask).wait(SECONDS)
     assert first.cost == pytest.approx(at("flex", first.usage))
     tiered.set_faults("flex_refuse=1")
+    lease, taken = Worker._lease, []
+
+    def taken_once(worker, job, now):
+        if not taken:
+            taken.append(worker.take(job.id))
+        return lease(worker, job, now)
+
+    monkeypatch.setattr(Worker, "_lease", taken_once)
     more = numbered(ROWS)
     job = more.llm.batch("{text}!", out="out", mode="flex", max_cost=1.0, max_tokens=50, **ask)
     while not any(shard.shed for shard in job.snapshot().shards):

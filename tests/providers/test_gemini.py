@@ -216,6 +216,31 @@ def test_the_rest_at_once(fake, home):
     assert [vector[0] for vector in df["v"]] == [1.0] * 4
 
 
+def test_the_flex_tier(fake, home):
+    """serviceTier is sent; a 503 waits, and is no failure; rows cost what the tier in the header costs, thinking too."""
+    asked = []
+
+    def answer(request, text):
+        asked.append(request)
+        return response(text, thoughtsTokenCount=7, totalTokenCount=12)
+
+    def tier(verb, path, answer):
+        if verb == "ask" and len(asked) % 3 == 1:
+            return Fault(503, message="The model is overloaded.")
+        answer.headers["x-gemini-service-tier"] = "flex" if b"A" in answer.body else "standard"
+        return answer
+
+    fake.answer, fake.spoil = answer, tier
+    df = frame()[:2]
+    job = df.llm.batch("{t}", out="out", mode="flex", concurrency=1, **call(fake)).wait(60)
+    assert job.is_successful
+    assert df["out"].tolist() == ["A", "B"]
+    assert {request["serviceTier"] for request in asked} == {"flex"}
+    assert len(asked) == 3
+    flex = 3 * 1.5e-7 + 9 * 1.25e-6
+    assert job.results()["_cost"].tolist() == pytest.approx([flex, 2 * flex])
+
+
 def test_the_key_is_a_header_for_this_address_alone(fake, home, by_file, monkeypatch):
     """x-goog-api-key, by no other way; not with the bytes of an upload; not for an address that nobody named."""
     monkeypatch.delenv("GEMINI_API_BASE")
