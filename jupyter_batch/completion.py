@@ -26,7 +26,7 @@ from jupyter_batch.config.magic_line import (
     notes,
 )
 from jupyter_batch.config.option import Option
-from jupyter_batch.config.options import EVERY
+from jupyter_batch.config.options import EVERY, FINISH
 from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.frames.adapter import column_labels
@@ -181,20 +181,25 @@ def _of_verbs(line: str, names: Mapping[str, Any], sources: Sources) -> Offer:
     before = dashes(words[-1]) if words else ""
     if not words:
         return _of(token, VERBS)
-    if words[0] == "adopt" and before in {"--model", "-m"}:
-        known = sources.models()
-        return _of(token, known)._replace(notes=known)
-    if words[0] == "adopt" and before == "--api-key":
-        return _of(token, _holding_secrets(names))
     if words[0] == "adopt":
-        return _of(
-            token, ADOPT if token.startswith("-") or before == "adopt" else (), dashes(token)
-        )
+        return _of_adopt(before, token, names, sources)
+    if words[0] == "finish" and len(words) > 1:
+        values = {option.flag: _values(option, [], names, sources) for option in FINISH}
+        return _of(token, values.get(before, values), dashes(token))
     if len(words) == 1 and words[0] in VERBS and words[0] != "list":
         return _of(token, sources.jobs(words[0]))
     if words[0] == "attach":
         return _of(token, frames(names) if len(words) == 2 else (BY_POSITION,))  # noqa: PLR2004  after verb and id
     return _of(token, ())
+
+
+def _of_adopt(before: str, token: str, names: Mapping[str, Any], sources: Sources) -> Offer:
+    if before in {"--model", "-m"}:
+        known = sources.models()
+        return _of(token, known)._replace(notes=known)
+    if before == "--api-key":
+        return _of(token, _holding_secrets(names))
+    return _of(token, ADOPT if token.startswith("-") or before == "adopt" else (), dashes(token))
 
 
 def _in_body(body: str, line: str, names: Mapping[str, Any]) -> Offer | None:

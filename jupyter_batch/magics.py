@@ -24,6 +24,7 @@ from jupyter_batch.config.magic_line import (
     frame_named,
     groups,
     parser,
+    read_finish,
     read_line,
     read_retry,
     refuse,
@@ -158,7 +159,7 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     if verb == "retry":
         given, rest = read_retry(rest, names)
     elif verb == "finish":
-        given, rest = _finish_options(rest)
+        given, rest = read_finish(rest)
     elif verb == "attach" and BY_POSITION in rest:
         given, rest = {"by_position": True}, [word for word in rest if word != BY_POSITION]
     _check_words(verb, rest)
@@ -183,13 +184,6 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     if verb == "cancel":
         job.cancel()
     return job
-
-
-def _finish_options(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(arguments of Job.finish, other words) of `finish ID --mode MODE`."""
-    if words[1:2] == ["--mode"] and len(words) == 3:  # noqa: PLR2004 - as above
-        return {"mode": words[2]}, words[:1]
-    return {}, words
 
 
 def _notify(words: list[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from jupyter_batch.config.option import Col, Option
-from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, FINISH, OPTIONS
 from jupyter_batch.config.resolved import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
 from jupyter_batch.core.errors import InputError, OptionError
@@ -280,6 +280,16 @@ def read_retry(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, An
     unknown_words = [word for word in left if word.startswith("-")]
     refuse(unknown_words, known, f"%{NAME} {VERBS['retry']}")
     return {**values(asked, options, names), **({"invalid": True} if asked.invalid else {})}, left
+
+
+def read_finish(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Return (arguments of Job.finish, other words) of a subcommand's words. Raises OptionError."""
+    made = Parser(prog=f"%{NAME} finish", add_help=False, allow_abbrev=False)
+    add_all(made, FINISH)
+    asked, left = made.parse_known_args(words)
+    unknown_words = [word for word in left if word.startswith("-")]
+    refuse(unknown_words, [option.flag for option in FINISH], f"%{NAME} {VERBS['finish']}")
+    return values(asked, FINISH, {}), left
 
 
 def _text_named(word: str, names: Mapping[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from jupyter_batch import cli
 from jupyter_batch.core.cost import actual
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.core.result import Usage
+from jupyter_batch.magics import _job_command
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.runner.worker import Worker
@@ -155,11 +157,22 @@ def test_a_deadline_of_a_flex_job(tiered, ask):
     assert job.snapshot().bill.standard == pytest.approx(at("default", job.usage))
 
 
-def test_a_batch_is_finished_on_flex(tiered, ask):
-    """finish(mode="flex") cancels it, and asks its rows at the batch price; the requests are the same."""
+def _by_magic(job):
+    return _job_command("finish", [job.id, "--mode", "flex"], {})
+
+
+def _in_a_terminal(job):
+    assert cli.main(["finish", job.id, "--mode", "flex", "--max-cost", "9"]) == 0
+    return job
+
+
+@pytest.mark.parametrize("finish", [lambda job: job.finish(mode="flex"), _by_magic, _in_a_terminal])
+def test_a_batch_is_finished_on_flex(tiered, ask, finish):
+    """It is cancelled, and its rows are asked at the batch price; the requests are the same."""
     df = numbered(ROWS)
     job = df.llm.batch("{text}", out="out", **ask)
-    assert job.finish(mode="flex").wait(SECONDS).is_successful
+    assert finish(job).wait(SECONDS).is_successful
+    assert job.cost == pytest.approx(at("flex", job.usage))
     assert (df["out"] == df["text"]).all()
     assert job._record().mode == "flex"
     assert view(job.snapshot()).model.endswith("on the flex tier")

@@ -217,7 +217,7 @@ def test_the_rest_at_once(fake, home):
 
 
 def test_the_flex_tier(fake, home):
-    """serviceTier is sent; a 503 waits, and is no failure; rows cost what the tier in the header costs, thinking too."""
+    """ServiceTier is sent; a 503 waits; rows cost what the tier in the header costs, thinking too."""
     asked = []
 
     def answer(request, text):
