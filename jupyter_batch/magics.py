@@ -24,9 +24,8 @@ from jupyter_batch.config.magic_line import (
     frame_named,
     groups,
     parser,
-    read_finish,
     read_line,
-    read_retry,
+    read_verb,
     refuse,
     value,
     words_of,
@@ -156,10 +155,8 @@ def _job_command(verb: str, rest: list[str], names: Mapping[str, Any]) -> Any:
     from jupyter_batch import jobs
 
     given: dict[str, Any] = {}
-    if verb == "retry":
-        given, rest = read_retry(rest, names)
-    elif verb == "finish":
-        given, rest = read_finish(rest)
+    if verb in ("retry", "finish"):
+        given, rest = read_verb(verb, rest, names)
     elif verb == "attach" and BY_POSITION in rest:
         given, rest = {"by_position": True}, [word for word in rest if word != BY_POSITION]
     _check_words(verb, rest)

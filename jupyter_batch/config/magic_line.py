@@ -269,27 +269,18 @@ def add_retry(made: argparse.ArgumentParser) -> None:
     add_all(made, retry_options())
 
 
-def read_retry(words: list[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return (arguments of Job.retry, other words) of a subcommand's words. Raises OptionError."""
-    made = Parser(prog=f"%{NAME} retry", add_help=False, allow_abbrev=False)
-    add_retry(made)
-    add_all(made, [EVERY["api_base"]])
+def read_verb(verb: str, words: list[str], names: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Return (arguments of `Job.retry` or `Job.finish`, other words). Raises OptionError."""
+    made = Parser(prog=f"%{NAME} {verb}", add_help=False, allow_abbrev=False)
+    options = [EVERY["api_base"], *retry_options()] if verb == "retry" else FINISH
+    add_all(made, options if verb == "finish" else options[:1])
+    if verb == "retry":
+        add_retry(made)
     asked, left = made.parse_known_args(words)
-    options = [EVERY["api_base"], *retry_options()]
-    known = ["--invalid", *(option.flag for option in options)]
-    unknown_words = [word for word in left if word.startswith("-")]
-    refuse(unknown_words, known, f"%{NAME} {VERBS['retry']}")
-    return {**values(asked, options, names), **({"invalid": True} if asked.invalid else {})}, left
-
-
-def read_finish(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return (arguments of Job.finish, other words) of a subcommand's words. Raises OptionError."""
-    made = Parser(prog=f"%{NAME} finish", add_help=False, allow_abbrev=False)
-    add_all(made, FINISH)
-    asked, left = made.parse_known_args(words)
-    unknown_words = [word for word in left if word.startswith("-")]
-    refuse(unknown_words, [option.flag for option in FINISH], f"%{NAME} {VERBS['finish']}")
-    return values(asked, FINISH, {}), left
+    known = [*(["--invalid"] if verb == "retry" else []), *(option.flag for option in options)]
+    refuse([word for word in left if word.startswith("-")], known, f"%{NAME} {VERBS[verb]}")
+    invalid = {"invalid": True} if getattr(asked, "invalid", False) else {}
+    return {**values(asked, options, names), **invalid}, left
 
 
 def _text_named(word: str, names: Mapping[str, Any]) -> str:
