@@ -65,6 +65,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "equal": sum(each("equal")),
         "expected": None if None in expected else sum(expected),
         "most": None if None in most else sum(most),
+        "limited": all(each("limited")),
         "prices": _prices(every("prices")),
         "answers": _answers(seen),
         "examples": every("examples"),

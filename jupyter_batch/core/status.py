@@ -174,7 +174,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bill: of collected results; None without any. keeps_until: when the provider deletes what is not
     yet fetched, or its copy if collected. mode: batch, realtime or flex; deadline: when open rows are
     sent in the mode `deadline_mode`. expected,
-    most: the cost of the whole job as estimated, and its upper bound, US dollars. prices: the cost
+    most: the cost of the whole job as estimated, and its upper bound, US dollars; limited: as in
+    `Spend`. prices: the cost
     of each of `offers` that costs money. answers: the first ones, with their rows. examples: a row
     for a reason in `reasons`. offers: the user's actions besides cancel: `retry`, `finish`,
     `merge`. merged: the merge's outcome. unbound: the job or group whose answers are in no frame
@@ -213,6 +214,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     bill: Bill | None = None
     expected: float | None = None
     most: float | None = None
+    limited: bool = True
     prices: tuple[Spend, ...] = ()
     message: str = ""
     blocks: tuple[Blocked, ...] = ()

@@ -53,7 +53,8 @@ def estimate(shot: Snapshot) -> str:
     about = f"about {money(shot.expected)}" if shot.expected else ""
     most = f"at most {money(shot.most)}" if shot.most else ""
     both = ", ".join(filter(None, (about, most)))
-    return f"{both} in all" if both else ""
+    without = "" if shot.limited or not shot.most else " without max_tokens"
+    return f"{both} in all{without}" if both else ""
 
 
 def price(spend: Spend) -> str:

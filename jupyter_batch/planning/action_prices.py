@@ -33,10 +33,11 @@ LARGEST = 256_000_000
 
 
 class Prices(NamedTuple):
-    """expected, most: US dollars for the whole job; actions: for each that costs money."""
+    """expected, most: US dollars for the whole job; limited: as in Spend; actions: for each that costs money."""
 
     expected: float | None = None
     most: float | None = None
+    limited: bool = True
     actions: tuple[Spend, ...] = ()
 
 
@@ -178,9 +179,9 @@ def _prices(
     )
     bill = job.bill(shards)
     spent = bill.cost if bill is not None else 0.0
-    expected, bound_of_all = _added(spent, rest.about), _added(spent, rest.most)
-    most = job.most if job.most is not None or not rest.limited else bound_of_all
-    return Prices(expected, most, (finish,) if job.mode != "realtime" else ())
+    most = _added(spent, rest.most) if job.most is None else job.most
+    actions = (finish,) if job.mode != "realtime" else ()
+    return Prices(_added(spent, rest.about), most, rest.limited, actions)
 
 
 def _added(spent: float | None, more: float | None) -> float | None:
@@ -230,5 +231,6 @@ def with_prices(seen: Snapshot, prices: Prices, offers: tuple[str, ...]) -> Snap
         seen,
         expected=prices.expected,
         most=prices.most if prices.most is not None else seen.most,
+        limited=prices.limited,
         prices=tuple(one for one in prices.actions if one.action in offers),
     )

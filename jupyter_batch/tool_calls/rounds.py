@@ -95,14 +95,13 @@ def _price(ledger: Ledger, planned: JobRecord) -> str:
     shards = ledger.shards(planned.id)
     prices = ActionPrices().look(ledger, planned, shards)
     rows = sum(shard.requests for shard in shards)
-    unlimited = any(not one.limited for one in prices.actions)
     return price(
         Spend(
             action="run_tools",
             rows=rows,
             about=prices.expected,
             most=prices.most,
-            limited=not unlimited,
+            limited=prices.limited,
         )
     )
 

@@ -92,6 +92,42 @@ def test_the_card_is_whole_at_the_end(open_lab):
         assert LOST not in text
 
 
+THIRTY = ["import driver\ndriver.TICK, jobs = 3600, []"]
+THIRTY += [f'jobs.append(driver.Job(id="jb{number}"))' for number in range(30)]
+DRAW = """
+from jupyter_batch.monitor.view import view
+for _ in range(10):
+    for job in jobs:
+        job.answered += 1
+        job.monitor._panel.draw(view(job.snapshot()))
+"""
+
+
+def test_thirty_panels_leave_the_pages_heap_flat(open_lab):
+    """Nine hundred further drawings of thirty panels take less than 1 MB of the page's heap."""
+
+    def heap():
+        page.send("HeapProfiler.collectGarbage")
+        return page.send("Runtime.getHeapUsage")["usedSize"]
+
+    def draw(rows):
+        lab.run_cell(31)
+        lab.wait_idle()
+        lab.until(lambda: lab.output().count(f"{rows} of 1,000 rows") == 30, "all to be drawn")
+
+    with open_lab(notebook_of(*THIRTY, DRAW)) as lab:
+        page = lab.page.context.new_cdp_session(lab.page)
+        lab.run_all()
+        lab.until(lambda: lab.visible(".jb-live .jb-pill") == 30, "thirty panels", 180)
+        draw(20)
+        before = heap()
+        for rows in (30, 40, 50):
+            draw(rows)
+        print("heap", before, heap())
+        assert heap() - before < 1_000_000
+        assert lab.errors() == []
+
+
 PROMPT = '%%llm_batch df --out x\nRate **{Customer Feedback}** at {price:.2f}, as {"label": 1} or {{text}}, {größe}'
 
 

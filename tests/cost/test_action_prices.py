@@ -50,6 +50,7 @@ def test_finish_is_priced_in_real_time_before_any_answer(server, home, priced, s
     job = numbered(30).llm.batch("First {text}", out="out", **there)
     look = numbered(30).llm.preview("Then {text}", out="out", **there)
     (finish,) = job.snapshot().prices
+    assert view(job.snapshot()).estimate.endswith(" in all without max_tokens")
     assert finish.about == pytest.approx(2 * look.about(look.price.paid("batch")), rel=0.1)
     assert finish.about < finish.most
     job.cancel()
