@@ -27,12 +27,14 @@ def cell_number() -> int | None:
 def may_print(cell: int | None) -> bool:
     """Whether output may be written now about a job that was shown in that cell (a `cell_number()`).
 
-    Not while another cell runs, nor after it in a kernel; above a terminal's prompt always.
+    Not while another cell runs or is about to, nor after it in a kernel; above a terminal's prompt always.
     """
     gap = kernel.between()
     if gap is None:
         return True
-    return not is_kernel() if gap.is_idle else gap.begun == cell
+    if gap.is_idle:
+        return not (is_kernel() or gap.is_in_cell)
+    return gap.begun == cell
 
 
 def stream() -> TextIO:

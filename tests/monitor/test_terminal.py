@@ -72,7 +72,11 @@ def test_a_line_comes_above_the_prompt_when_a_job_ends(held, tmp_path, more):
         assert "Out[3]: 42" in answer
         assert person.text.count("said: completed") == 1
         assert "'a', 'b', 'c'" in person.run("df['said'].tolist()", 5)
-        assert "said: 3 of 3 rows have their answer in 'said'" in person.text[before:]
+        told = person.text[before:]
+        merged = told.index("said: 3 of 3 rows have their answer in 'said'")
+        assert told.index("Out[3]: 42") < merged, (
+            "not in the output of the input before which it was merged"
+        )
 
 
 def test_a_job_that_is_shown_tells_of_each_change_once(held, tmp_path):

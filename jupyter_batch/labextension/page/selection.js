@@ -1,6 +1,6 @@
 /* Which jobs the panel lists, in which order, and what they cost by day, notebook and model. No element of the page. */
 
-export const ORDERS = { newest: "Newest first", cost: "Most expensive first", title: "By name", state: "By state" };
+export const ORDERS = { newest: "Newest", cost: "Most expensive", title: "By name", state: "By state" };
 const LINES = 12; // of a table of totals
 
 /** The jobs that fit: `text` in name, model, notebook or id; `only`: all, lost or blocked. */
