@@ -141,6 +141,9 @@ def by_keyboard(page):
     page.keyboard.press("Escape")
     assert page.locator("#detail").is_hidden()
     assert focused(page).startswith("2 "), "back where it came from"
+    page.locator("#columns summary").press("Enter")
+    expect(page.locator("#columns li")).to_contain_text("job.view() in the notebook shows them")
+    page.keyboard.press("Escape")
     page.locator("#export summary").press("Enter")
     with page.expect_download() as download:
         page.get_by_role("link", name="250 rows as JSONL").press("Enter")

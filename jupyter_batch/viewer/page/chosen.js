@@ -2,11 +2,13 @@
 import { fetched, make, number, send } from "./page.js";
 
 const BESIDE = 2; // columns that are shown at first
+const NOT_HERE = "The columns of the frame are in the notebook's kernel and stored nowhere else: "
+  + "job.view() in the notebook shows them here.";
 
 /** The source's columns that are shown: chosen in a menu, else the first that the prompt does not show anyway. */
 export class Columns {
   constructor(menu, changed) {
-    Object.assign(this, { menu, changed, names: [], shown: [] });
+    Object.assign(this, { menu, changed, names: null, shown: [] });
     menu.addEventListener("change", ({ target }) => {
       const rest = this.shown.filter(name => name !== target.value);
       this.shown = target.checked ? this.names.filter(name => name === target.value || rest.includes(name)) : rest;
@@ -14,13 +16,17 @@ export class Columns {
     });
   }
 
-  /** names: of the kernel's frame; asked: those that the prompt has. */
+  /** names: of the kernel's frame, none without it; asked: those that the prompt has. */
   offer(names, asked) {
-    if (String(names) === String(this.names)) return;
+    if (this.names !== null && String(names) === String(this.names)) return;
     this.names = names;
+    this.menu.hidden = !names.length && !asked.length; // prompts without a frame
+    if (!names.length) {
+      this.menu.querySelector("ul").replaceChildren(make("li", { class: "dim" }, NOT_HERE));
+      return;
+    }
     const other = names.filter(name => !asked.includes(name));
     this.shown = (other.length ? other : names).slice(0, BESIDE);
-    this.menu.hidden = !names.length;
     this.menu.querySelector("ul").replaceChildren(...names.map(name => make("li", {}, make("label", {},
       make("input", { type: "checkbox", value: name, checked: this.shown.includes(name) }), make("span", { dir: "auto" }, name)))));
   }
