@@ -140,13 +140,15 @@ def test_what_is_no_target_is_refused(where):
         target(where)
 
 
-def test_watch_sends_a_notice_at_the_end_of_each_job(hook, home, tmp_path, capsys):
-    """One POST, with the job's state, counts and cost, and no text of a row; none for a job that was over before."""
+def test_watch_sends_a_notice_at_the_end_of_each_job(hook, home, tmp_path, capsys, monkeypatch):
+    """One POST without a row's text, though no webhook ever comes: polls go on; none for a job that was over before."""
+    monkeypatch.setenv("OPENAI_WEBHOOK_SECRET", "whsec_" + "QUJD" * 8)
     df = pd.DataFrame({"text": ["row 0", "row 1"]})
     with Embedded(tmp_path / "slow", pace=0.5) as server:
         given = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
         job = df.llm.batch("{text}", out="out", name="tones", **given)
-        assert main(["watch", "--notify", hook.url + PATH]) == 0
+        assert main(["watch", "--webhook", "127.0.0.1:0", "--notify", hook.url + PATH]) == 0
+    assert "polling continues" in capsys.readouterr().out
     assert main(["watch", job.id, "--notify", hook.url + PATH]) == 0
     [(path, body)] = hook.posts
     assert path == PATH
