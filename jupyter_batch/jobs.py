@@ -68,13 +68,15 @@ def submit(
     *,
     door: str = "python",
     frame_name: str | None = None,
+    held: bool = False,
     **given: Any,
 ) -> Job | Group:
     """Plan a job for the rows of a frame, or for a list of prompts, and have it sent; returns at once.
 
     The same call returns the same job. frame_name: the frame's variable; the answers are merged into the frame that it
-    holds when they come. A list of models returns a Group, and a column of models one that is used as a single job;
-    an embedding model is asked for vectors, as by `embed`. Raises an InputError before anything is sent or stored.
+    holds when they come. held: the caller keeps the frame, under no name. A list of models returns a Group, and a
+    column of models or endpoints one that is used as a single job; an embedding model is asked for vectors, as by
+    `embed`. Raises an InputError before anything is sent or stored.
     """
     from jupyter_batch.planning.plan import plan_all
 
@@ -90,6 +92,7 @@ def submit(
                 opts.out,
                 rows=frame,
                 by_name=frame_name,
+                held=held,
                 again=record.created_at != now,
                 rendered=rendered,
                 overwrite=opts.overwrite,
@@ -205,7 +208,7 @@ def sample(
     rows: pd.DataFrame = sampled(frame, n)
     given = {**given, "mode": "realtime", "overwrite": True, "wait": False}
     timeout = given.pop("timeout", None)
-    job = submit(rows, prompt, door=door, **given).wait(timeout)
+    job = submit(rows, prompt, door=door, held=True, **given).wait(timeout)
     job.merge(rows)
     if len(job.errors):
         reasons = job.results().filter(regex="^_error").iloc[:, 0].tolist()

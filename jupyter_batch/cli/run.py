@@ -63,10 +63,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.sample is not None:
         print(jobs.sample(table.frame, asked.prompt, asked.sample, door="cli", **given).to_string())
         return 0
-    made = jobs.submit(table.frame, asked.prompt, door="cli", **given)
-    for job in getattr(made, "jobs", [made]):
-        for target in job._answers.targets:  # noqa: SLF001 - the frame is this command's own
-            target.held = True
+    made = jobs.submit(table.frame, asked.prompt, door="cli", held=True, **given)
     try:
         made.wait(timeout, raise_on_failure=False)
     except JobBlockedError as error:

@@ -191,6 +191,7 @@ class Answers:
         out: str,
         *,
         by_name: str | None = None,
+        held: bool = False,
         again: bool,
         rows: pd.DataFrame | None = None,
         rendered: Rendered | None = None,
@@ -208,7 +209,15 @@ class Answers:
             rendered = (
                 None  # the ledger's data are enough, and are in memory only while they are needed
             )
-        self.bind(frame, out, by_name=by_name, rendered=rendered, overwrite=overwrite, keep=keep)
+        self.bind(
+            frame,
+            out,
+            by_name=by_name,
+            rendered=rendered,
+            overwrite=overwrite,
+            held=held,
+            keep=keep,
+        )
 
     def bind(
         self,

@@ -265,10 +265,11 @@ def test_a_deadline_is_a_time():
             checked(option, bad)
 
 
-def test_a_sample_is_paid_once(server, call):
+def test_a_sample_is_paid_once(server, call, capsys):
     """Some rows now, with their answers, in their order; the batch and the next sample ask them no more."""
     df = numbered(40)
     seen = df.llm.sample("{text}", 4, out="out", **call)
+    assert "no name leads" not in capsys.readouterr().out
     assert len(seen) == 4
     assert (seen["out"] == seen["text"]).all()
     assert seen.index.tolist() == [label for label in df.index if label in set(seen.index)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -162,8 +164,8 @@ def test_chat_responses_and_vectors_in_one_call(server, tmp_path):
     assert df["out"].iloc[1].ndim == 1
 
 
-def test_from_the_command_line(server, home, tmp_path, monkeypatch):
-    """`--model col:m --tools col:tools` over a file, whose cells are JSON; run again, nothing is sent."""
+def test_from_the_command_line(server, home, tmp_path, monkeypatch, capsys):
+    """`--model col:m --endpoint col:way --tools col:tools` over a file of JSON cells; run again, nothing is sent."""
     monkeypatch.setenv("THE_KEY", server.token)
     path, out = tmp_path / "rows.csv", tmp_path / "rows.out.csv"
     tools = [
@@ -172,7 +174,9 @@ def test_from_the_command_line(server, home, tmp_path, monkeypatch):
         None,
         None,
     ]
-    frame(tools=tools).to_csv(path, index=False)
+    frame(tools=tools, way=[None, "/v1/chat/completions", "embeddings", None]).to_csv(
+        path, index=False
+    )
     words = [
         "run",
         str(path),
@@ -183,12 +187,16 @@ def test_from_the_command_line(server, home, tmp_path, monkeypatch):
         "col:m",
         "--tools",
         "col:tools",
+        "--endpoint",
+        "col:way",
     ]
     words += ["--api-base", server.base_url, "--api-key", "THE_KEY"]
-    assert cli.main(words) == 0
-    assert pd.read_csv(out)["said"].tolist() == TEXTS
-    forget(home)
-    out.unlink()
-    assert cli.main(words) == 0
-    assert pd.read_csv(out)["said"].tolist() == TEXTS
-    assert server.stats()["batches_created"] == 2
+    for _ in range(2):
+        assert cli.main(words) == 0
+        assert "no name leads" not in capsys.readouterr().out
+        said = pd.read_csv(out)["said"].tolist()
+        assert len(json.loads(said.pop(2))) > 1
+        assert said == ["row a", "row b", "row d"]
+        forget(home)
+        out.unlink()
+    assert server.stats()["batches_created"] == 3
