@@ -23,8 +23,12 @@ from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.linked_jobs import name_of
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.merging.labelled import choose_into
+from jupyter_batch.planning.escalation import check_chat
+from jupyter_batch.planning.retry import plan_all_again
 from jupyter_batch.planning.target import keys_by_job, member_of
 from jupyter_batch.results.agreement import comparison, side_by_side, without_suffix
+from jupyter_batch.results.timeline import JobEvents
+from jupyter_batch.results.timeline import read as events_of
 from jupyter_batch.runner.process import Session
 
 if TYPE_CHECKING:
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.results.row import Row
-    from jupyter_batch.results.timeline import JobEvents
 
 
 class Group(Handle):
@@ -178,14 +181,13 @@ class Group(Handle):
         invalid=); default: the rest of each job's own share. Raises as that does; nothing is sent then.
         """
         keys = self._keys(api_key) if model is None else dict.fromkeys(self._keys(None), api_key)
-        more: dict[str, Any] = {"model": model, "invalid": invalid, "api_base": api_base, **params}
         share = max_cost and max_cost / len(self.jobs)
-        if max_cost is not None and model is None and not invalid:
-            from jupyter_batch.planning.retry import plan_all_again
-
-            now, records = time.time(), [job._record() for job in self.jobs]
+        if model is not None or invalid:  # all are checked before any is sent
+            check_chat(*[job._record() for job in self.jobs if not job.is_successful])
+        elif max_cost is not None:
+            share, now, records = None, time.time(), [job._record() for job in self.jobs]
             plan_all_again(self._here.ledger, records, now=now, max_cost=max_cost, params=params)
-            share = None
+        more: dict[str, Any] = {"model": model, "invalid": invalid, "api_base": api_base, **params}
         return self._retried(lambda job: job.retry(api_key=keys[job.id], max_cost=share, **more))
 
     def finish(
@@ -379,9 +381,7 @@ class Group(Handle):
         return [shard for job in self.jobs for shard in job._shards()]
 
     def _job_events(self) -> list[JobEvents]:
-        from jupyter_batch.results.timeline import read
-
-        return read(self._here.ledger, [job._record().id for job in self.jobs])
+        return events_of(self._here.ledger, [job._record().id for job in self.jobs])
 
     def _page_functions(self) -> dict[str, Any]:
         return {"choose": buttons.choosing(self.choose)}

@@ -74,6 +74,16 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def check_chat(*jobs: JobRecord) -> None:
+    """Raise OptionError where a job's requests can't go to another model."""
+    for job in jobs:
+        if job.endpoint in (EMBEDDINGS, RESPONSES):
+            raise OptionError(
+                f"retry: {job.model} is asked at {job.endpoint}; only chat requests can go to another model, or be "
+                "asked again with their error; a retry without model= and invalid= sends all failed rows again"
+            )
+
+
 class EscalatedLines:
     """The requests of the job `was` for another model, or with their errors, in row order.
 
@@ -90,12 +100,7 @@ class EscalatedLines:
         params: Mapping[str, Any],
         misfits: Outcomes | None,
     ) -> None:
-        for record in (was, job):
-            if record.endpoint in (EMBEDDINGS, RESPONSES):
-                raise OptionError(
-                    f"retry: {record.model} is asked at {record.endpoint}; only chat requests can go to another "
-                    "model, or be asked again with their error"
-                )
+        check_chat(was, job)
         folder = ledger.folders.of(was.id)
         self._was, self._job, self._wanted = was, job, wanted
         self._misfits = misfits

@@ -209,10 +209,14 @@ def test_the_endpoint_of_each_row(call, server, home):
     looks = df.llm.preview("{text}", **given)
     assert sorted(one.rows for one in looks) == [1, 3]
     assert server.stats()["batches_created"] == 0
-    server.set_faults("row_errors=0.9,seed=1")
+    server.set_faults("row_errors=1")
     first = df.llm.batch("{text}", **given).wait(60)
-    assert first.counts.failed > 0
+    assert first.counts.failed == 4
     server.set_faults("")
+    sent = server.stats()["batches_created"]
+    with pytest.raises(OptionError, match="/v1/embeddings; only chat requests"):
+        first.retry(model="groq/echo", api_base=server.base_url, api_key=server.token)
+    assert server.stats()["batches_created"] == sent, "not those of chat either"
     job = first.retry().wait(60)
     assert job.is_successful
     assert df["out"].drop("x").tolist() == ["a", "c", "d"]
