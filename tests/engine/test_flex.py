@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from jupyter_batch import cli
@@ -11,6 +13,7 @@ from jupyter_batch.core.result import Usage
 from jupyter_batch.magics import _job_command
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of
+from jupyter_batch.runner.connect import connect
 from jupyter_batch.runner.worker import Worker
 from jupyter_batch.server.embedded import Embedded
 from tests.messages import messages
@@ -43,6 +46,11 @@ def ask(tiered):
         "prices": own,
         "poll_interval": 0.05,
     }
+
+
+def asked_as(model, ask):
+    """The options for a model by another name."""
+    return {**ask, "model": model, "prices": {model: ask["prices"]["openai/echo"]}}
 
 
 def at(tier, usage):
@@ -85,9 +93,11 @@ def test_options_that_contradict_flex(home, ask):
         df.llm.batch("{text}", out="o", mode="flex", deadline="1h", deadline_mode="flex", **ask)
 
 
-def test_a_job_on_flex(tiered, ask, home):
+@pytest.mark.parametrize("model", ["openai/echo", "openai/responses/echo"])
+def test_a_job_on_flex(tiered, ask, home, model):
     """Every third call is refused, each is slow, every second answer has the default tier: all are there, by tier."""
     tiered.set_faults("flex_refuse=3,flex_default=2,latency=0.02")
+    ask = asked_as(model, ask)
     df = numbered(ROWS)
     job = df.llm.batch("{text}", out="out", mode="flex", **ask).wait(SECONDS)
     assert (df["out"] == df["text"]).all()
@@ -102,6 +112,8 @@ def test_a_job_on_flex(tiered, ask, home):
     assert flex == ROWS / 2
     assert job.cost == pytest.approx(sum(rows["_cost"]))
     assert at("flex", job.usage) < job.cost < at("default", job.usage)
+    path = "/v1/responses" if "responses" in model else "/v1/chat/completions"
+    assert tiered.stats()["routes"][f"POST {path}"]["took_effect"] == ROWS
     again = numbered(ROWS)
     assert again.llm.batch("{text}", out="out", mode="flex", **ask).is_complete
     assert (again["out"] == df["out"]).all()
@@ -195,6 +207,36 @@ def test_a_batch_without_a_flex_tier_goes_on(tiered, ask):
         job.finish(mode="flex")
     assert not job._record().cancel_at
     job.cancel().wait(SECONDS)
+
+
+def test_a_preview_has_each_mode_with_its_cost_and_wait(tiered, ask):
+    """Batch, flex and real time one below the other; the wait is that of earlier jobs of that mode."""
+    for number in range(3):
+        numbered(1).llm.batch(f"{number} {{text}}", out="o", mode="flex", **ask).wait(SECONDS)
+    df = numbered(ROWS)
+    seen = df.llm.preview("{text}", out="out", max_tokens=10, **ask)
+    assert seen.batch == seen.flex == seen.cost
+    assert seen.realtime.high == pytest.approx(2 * seen.flex.high)
+    told = dict(seen.facts())
+    assert told["on the flex tier"].startswith(told["cost"])
+    assert "; usually " in told["on the flex tier"]
+    assert "usually" not in told["in real time"]
+    assert set(seen.waits) == {"flex"}
+    live = dict(df.llm.preview("{text}", out="out", max_tokens=10, mode="flex", **ask).facts())
+    assert {"in a batch", "in real time"} <= set(live)
+    assert "on the flex tier" not in live
+    for text in (told["on the flex tier"], told["in real time"]):
+        assert text.partition(";")[0] in repr(seen)
+
+
+@pytest.mark.parametrize(("mode", "seconds"), [("flex", 900.0), ("realtime", 600.0)])
+@pytest.mark.parametrize("model", ["openai/echo", "openai/responses/echo"])
+def test_an_answer_may_take_longer_on_flex(tiered, ask, mode, seconds, model):
+    """15 minutes, as OpenAI's guide advises: that is the timeout of each call."""
+    job = numbered(1).llm.batch("{text}", out="o", mode=mode, **asked_as(model, ask))
+    job.cancel().wait(SECONDS)
+    there = connect(job._record(), home=job._here.ledger.home, api_key="k", named=None)
+    assert asyncio.run(there)._call._seconds == seconds
 
 
 def test_the_list_price_of_flex_is_half():
