@@ -206,3 +206,28 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, harness):
                 assert errors[0]["code"] in told[label]
         words = " ".join(told) + messages(job.snapshot())
         assert all(error["param"] in words for error in errors[:2] if error.get("param"))
+
+
+def test_the_job_that_together_documents(harness, monkeypatch):
+    """Its times are texts, it names files before its end, and an error while it runs: it goes on until it has ended."""
+    documented = json.loads((PAYLOADS / "together_ai.json").read_text())["created"]["job"]
+    with remote_provider("together_ai", harness.clock) as remote:
+        told, ours = remote.fake._told, ("id", "input_file_id", "endpoint")
+        monkeypatch.setattr(
+            remote.fake,
+            "_told",
+            lambda batch: (
+                made
+                if (made := told(batch))["status"] == "COMPLETED"
+                else documented | {name: made[name] for name in ours}
+            ),
+        )
+        df = harness.frame()
+        job = df.llm.batch("{t}", out="out", **remote.call)
+        harness.until(lambda: dict(remote.log).get("poll"))
+        [shard] = job._shards()
+        assert (shard.provider_status, shard.ending) == ("in_progress", None)
+        remote.answer_all()
+        harness.until(lambda: job.is_complete)
+        assert job.wait(60).is_successful
+        assert df["out"].tolist() == list("ABCD")

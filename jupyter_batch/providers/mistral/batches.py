@@ -2,9 +2,9 @@
 
 Particular to Mistral (docs.mistral.ai, batch inference and API reference): the model belongs to
 the job, so a line is {"custom_id", "body"} without method, url or model; states are upper-case
-words; the window is a number of hours. Requests go by file although a create also takes a list of
-them: a request file can be fetched back, and with it a job whose ledger is lost. litellm has no list or cancel for these jobs, and drops
-the window.
+words; the window is a number of hours. Requests go by file although a create takes a list of them,
+too: a request file can be fetched back, and with it a job whose ledger is lost. litellm has no list
+or cancel for these jobs, and drops the window.
 """
 
 from __future__ import annotations
