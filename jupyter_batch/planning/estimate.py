@@ -251,7 +251,7 @@ def _line_ends(path: Path) -> Any:
 def request_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the request in a line, in all dialects."""
     for key in ("body", "params", "request", "modelInput"):
-        if isinstance(line.get(key), Mapping):
+        if isinstance(line.get(key), dict):
             body: Mapping[str, Any] = line[key]
             return body
     return line
@@ -279,7 +279,7 @@ def _limit(body: Mapping[str, Any]) -> int | None:
     for path in _LIMITS:
         held: Any = body
         for key in path:
-            held = held.get(key) if isinstance(held, Mapping) else None
+            held = held.get(key) if isinstance(held, dict) else None
         if isinstance(held, int) and held > 0:
             return held
     return None
