@@ -157,8 +157,12 @@ class Listing:
         found: dict[tuple[str, str, str], float] = {}
         named: dict[str | None, str] = {}
         new = [one for one in records if one.id not in self._paid and one.id not in self._shards]
-        if new:
+        if len(new) > FINISHED:
             self._shards |= self.ledger.shards_of_all()
+        else:
+            for record in new:
+                with contextlib.suppress(LedgerCorruptError):
+                    self._shards_of(record)
         for record in records:
             if record.id not in self._paid:
                 bill = bill_of(self._shards.get(record.id, []))

@@ -138,9 +138,19 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
         dialog.get_by_role("button", name="Cancel the job").click()
         lab.until(lambda: "cancelling" in hostile.inner_text(), "the cancel to be seen")
         assert ledger.job("jbhostile").cancel_at > 0
-        plan(ledger, "jbkey", done=0, batch_id="", blocked_by="key", message="no key for openai")
+        plan(
+            ledger,
+            "jbkey",
+            done=0,
+            batch_id="",
+            blocked_by="key",
+            message=f"no key: {'why, ' * 60}",
+        )
         waiting = job_in(lab, "jbkey")
         waiting.get_by_text("Waits for a key.").wait_for()
+        assert waiting.locator("details > summary").inner_text().endswith("…"), (
+            "long text is folded"
+        )
         waiting.locator(".jb-job-act", has_text="Cancel").click()
         lab.until(
             lambda: ledger.job("jbkey").cancel_at > 0, "one click to cancel what was not sent"
