@@ -1,4 +1,4 @@
-"""SplitJob: one call whose rows name their own models. A job for each model, used as a single job.
+"""SplitJob: one call whose rows name their own models or endpoints. A job for each, used as a single job.
 
 All of them fill the same columns; each writes the cells of its own rows only.
 """
@@ -30,7 +30,7 @@ NUMBERS = "<u4"
 
 
 class SplitJob(Group):
-    """The jobs of `model=col(...)`: one column, one monitor, results in the order of the source.
+    """The jobs of `model=col(...)` or `endpoint=col(...)`: one column, one monitor, the source's order.
 
     numbers: for each row of the source the number of its job; None to read them from the ledger.
     """
