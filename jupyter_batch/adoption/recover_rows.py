@@ -97,7 +97,7 @@ def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
             if position is None or not before < position < (orphan.rows or MOST_ROWS):
                 raise InputError(
                     f"the request file of {orphan.batch.id} holds what job {orphan.job} never asked: "
-                    "it was not taken up"
+                    "it was not taken up; the batch's own id adopts it with the custom ids of its requests"
                 )
             if not part.positions:
                 part.url, part.model = _target_of(line)

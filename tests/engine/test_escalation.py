@@ -168,7 +168,7 @@ def test_what_a_retry_refuses(server, call, home, tmp_path):
 
 def test_a_group_and_its_frame(server, call, home):
     """The failed rows of each job of a group go to the other model; frame() has the source and all columns."""
-    server.set_faults("row_errors=0.5,seed=3")
+    server.set_faults("row_errors=1")
     df = numbered(4)
     group = df.llm.batch("{text}", out="said", **{**call, "model": [call["model"]]}).wait(60)
     (column,) = [name for name in df.columns if name.startswith("said")]
