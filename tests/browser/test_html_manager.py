@@ -1,6 +1,8 @@
 """The panel in a page that draws widgets with the html-manager, as VS Code and Colab do."""
 
+import os
 import re
+import signal
 
 import pytest
 from axe import violations
@@ -91,6 +93,20 @@ def test_a_kernel_that_is_shut_down_is_noticed(open_page):
         assert page.visible(".jb-live button:not(.jb-copy)") == 0
         assert "As its kernel left it" in page.text()
         assert page.visible(".jb-pill") == 1
+
+
+def test_the_panel_of_a_killed_kernel_wakes_with_its_job(open_page):
+    """The server starts another kernel, which opens the job again: both panels show it, and can be clicked."""
+    with open_page() as page:
+        page.run(f"{START}; import os; print('process', os.getpid(), 'ends here')")
+        page.until(lambda: answered(page) > 0, "the panel")
+        page.until(lambda: "ends here" in page.text(), "the kernel's process")
+        os.kill(int(re.search(r"process (\d+)", page.text())[1]), signal.SIGKILL)
+        page.until(lambda: page.visible(".jb-gone") == 1, "the panel to notice", 20)
+        page.run(START)
+        page.until(lambda: page.visible(".jb-live:not(.jb-gone)") == 2, "both to live")
+        page.page.get_by_role("button", name="Refresh").first.click()
+        page.until(lambda: page.text().count("Asked, 1.") == 2, "the answer")
 
 
 def test_two_jobs_and_hostile_text(open_page):
