@@ -7,6 +7,8 @@ main thread merges. "held" is the longest time for which the main thread could n
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -140,6 +142,7 @@ class Provider:
         self.facts = facts_of("openai", None)
         self.home = home
         self.batches: dict[str, Any] = {}
+        self._numbers = itertools.count()
         self.over = False
 
     async def submit(  # noqa: D102 - as in providers/protocol.py
@@ -147,25 +150,31 @@ class Provider:
     ) -> Any:
         from jupyter_batch.core.batch import BatchView
 
-        number = f"b{len(self.batches)}"
+        number = f"b{next(self._numbers)}"
         await on_upload(f"file-{number}")
-        ids = [json.loads(line)["custom_id"] for line in requests.open("rb")]
+        total, completed = await asyncio.to_thread(self._answer, requests, number)
+        self.batches[number] = view = BatchView(
+            id=number,
+            status="in_progress",
+            input_file_id=f"file-{number}",
+            total=total,
+            tag=dict(tag),
+            completed=completed,
+            failed=total - completed,
+        )
+        return view
+
+    def _answer(self, requests: Path, number: str) -> tuple[int, int]:
+        """Write the result files of a request file; return the number of requests, and of answers."""
+        with requests.open("rb") as file:
+            ids = [json.loads(line)["custom_id"] for line in file]
         job, _, first = ids[0].rpartition("-")
         made = lines(job, int(first), int(ids[-1].rpartition("-")[2]))
         good = [line for line in made if b'"status_code":200' in line]
         bad = [line for line in made if b'"status_code":200' not in line]
         for name, held in (("good", good), ("bad", bad)):
             (self.home / f"{name}-{number}").write_bytes(b"\n".join(held) + b"\n")
-        self.batches[number] = view = BatchView(
-            id=number,
-            status="in_progress",
-            input_file_id=f"file-{number}",
-            total=len(ids),
-            tag=dict(tag),
-            completed=len(good),
-            failed=len(bad),
-        )
-        return view
+        return len(ids), len(good)
 
     async def poll(self, batch_id: str) -> Any:  # noqa: D102
         import msgspec
@@ -184,8 +193,6 @@ class Provider:
         )
 
     async def fetch(self, file_id: str, write: Any) -> None:  # noqa: D102
-        import asyncio
-
         with (self.home / file_id).open("rb") as file:
             while chunk := file.read(1 << 16):
                 write(chunk)
