@@ -41,6 +41,9 @@ function dress(element, attributes, before = {}) {
   }
 }
 
+/** Whether it is another part of the bar: that part's width would move to its own, as a flash of red at the first failure. */
+const isOther = (attributes, before) => "flex" in before && attributes["data-c"] !== before["data-c"];
+
 /** Make the children of an element, which were drawn from `before`, those of `after`; what is alike is left alone. */
 function patch(parent, before, after) {
   after.forEach((node, number) => {
@@ -48,7 +51,7 @@ function patch(parent, before, after) {
     const here = parent.childNodes[number];
     if (here === undefined) {
       parent.append(make(node));
-    } else if (Array.isArray(node) && Array.isArray(was) && node[0] === was[0]) {
+    } else if (Array.isArray(node) && Array.isArray(was) && node[0] === was[0] && !isOther(node[1], was[1])) {
       dress(here, node[1], was[1]);
       patch(here, was.slice(2), node.slice(2));
     } else if (Array.isArray(node) || Array.isArray(was)) {
