@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import cProfile
+import io
 import json
 import os
 import pstats
@@ -50,7 +51,7 @@ def served(home: Path, pace: float) -> Iterator[dict[str, Any]]:
             time.sleep(0.05)
         base = json.loads(announced.read_text())["base_url"]
         call = {"model": "openai/echo", "api_base": base, "api_key": "a-token", "wait": False}
-        with contextlib.redirect_stdout(None):  # jobs print where no notebook shows them
+        with contextlib.redirect_stdout(io.StringIO()):  # jobs print where no notebook shows them
             yield call
         session().worker.stop()
     finally:
