@@ -52,7 +52,7 @@ def test_the_price_and_the_retry_of_a_selection(failed, monkeypatch):
     with page_of(job, monkeypatch) as client:
         found = client.get("price", params={"chip": "failed", "text": "row 2"}).json()
         assert (found["rows"], found["cut"]) == (1, False)
-        assert found["price"].startswith("1 row, at most $0.0")
+        assert found["price"].startswith("1 row, about $0.0")
         every = client.get("price", params={"chip": "failed"}).json()
         assert every["price"].startswith("6 rows, ")
         sent = client.post("retry", json={"chip": "failed", "text": "row 2"}).json()
