@@ -23,8 +23,6 @@ from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.linked_jobs import name_of
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.merging.labelled import choose_into
-from jupyter_batch.planning.escalation import check_chat
-from jupyter_batch.planning.retry import plan_all_again
 from jupyter_batch.planning.target import keys_by_job, member_of
 from jupyter_batch.results.agreement import comparison, side_by_side, without_suffix
 from jupyter_batch.results.timeline import JobEvents
@@ -180,13 +178,15 @@ class Group(Handle):
         As `Job.retry`, for all. max_cost: US dollars that the retries may cost together (in equal shares with model= or
         invalid=); default: the rest of each job's own share. Raises as that does; nothing is sent then.
         """
+        from jupyter_batch.planning import escalation, retry  # with numpy
+
         keys = self._keys(api_key) if model is None else dict.fromkeys(self._keys(None), api_key)
         share = max_cost and max_cost / len(self.jobs)
         if model is not None or invalid:  # all are checked before any is sent
-            check_chat(*[job._record() for job in self.jobs if not job.is_successful])
+            escalation.check_chat(*[job._record() for job in self.jobs if not job.is_successful])
         elif max_cost is not None:
-            share, now, records = None, time.time(), [job._record() for job in self.jobs]
-            plan_all_again(self._here.ledger, records, now=now, max_cost=max_cost, params=params)
+            share, records, ledger = None, [job._record() for job in self.jobs], self._here.ledger
+            retry.plan_all_again(ledger, records, now=time.time(), max_cost=max_cost, params=params)
         more: dict[str, Any] = {"model": model, "invalid": invalid, "api_base": api_base, **params}
         return self._retried(lambda job: job.retry(api_key=keys[job.id], max_cost=share, **more))
 
