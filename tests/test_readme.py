@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.server import launch
 
 ROOT = Path(__file__).parent.parent
@@ -92,3 +93,13 @@ def test_the_readme_runs(tmp_path):
     columns = set(done.stdout.splitlines()[-1].split())
     assert {"sentiment", "response", "label", "score", "summary", "topics", "urgent"} <= columns
     assert {"fault", "tone", "reply", "shipping", "vector", "german"} <= columns
+
+
+def test_the_readme_has_what_was_tested_of_each_provider():
+    """The table of tests in the README is that of the providers' records."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for record in RECORDS.values():
+        if record.proven:
+            names.setdefault(tuple(record.proven), []).append(f"`{record.name}`")
+    rows = {f"| {', '.join(names[proof])} | {' | '.join(proof)} |" for proof in names}
+    assert rows <= set((ROOT / "README.md").read_text(encoding="utf-8").splitlines())
