@@ -115,6 +115,8 @@ def submit_file(path: str | os.PathLike[str], **given: Any) -> Job:
     """Submit a file of requests in OpenAI's batch format, and return the Job at once; see jupyter_batch.submit_file."""
     from jupyter_batch.planning.files.requests import plan_file
 
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"submit_file takes the path of a JSONL file, not {path!r:.60}")
     here, opts, file, ask = file_order(Path(path), given)
     any_model = given.get("model") is not None
     record = plan_file(

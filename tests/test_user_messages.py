@@ -30,6 +30,10 @@ NAMED = [
     ("us.anthropic.claude-haiku-4-5-v1:0", "bedrock/us.anthropic.claude-haiku-4-5-v1:0"),
     ("openai:gpt-4o-mini", "openai/gpt-4o-mini"),
     ("anthropic:claude-haiku-4-5", "anthropic/claude-haiku-4-5"),
+    ("groq:openai/gpt-oss-20b", "groq/openai/gpt-oss-20b"),
+    ("together:meta-llama/Llama-3.3-70B", "together_ai/meta-llama/Llama-3.3-70B"),
+    ("google-gla:gemini-2.5-flash", "gemini/gemini-2.5-flash"),
+    ("bedrock/us.anthropic.claude:0", "bedrock/us.anthropic.claude:0"),
     ("openai/gpt-4o-mini", "openai/gpt-4o-mini"),
     ("local/echo", "local/echo"),
 ]
@@ -60,6 +64,7 @@ def test_with_an_address_a_bare_name_is_a_model_of_that_server():
     [
         ("deepseek-chat", {"DEEPSEEK_API_KEY": "k"}, 'keys are here: "deepseek/deepseek-chat"'),
         ("gpt-oss-20b", {"GROQ_API_KEY": "k"}, '"groq/gpt-oss-20b"'),
+        ("gpt-oss-20b", {"DEEPINFRA_API_KEY": "k"}, 'keys are here: "deepinfra/gpt-oss-20b"'),
         ("llama-3.3-70b-versatile", {}, "several hosts"),
         ("my-model", {}, "PROVIDER/my-model"),
     ],

@@ -106,10 +106,20 @@ async def others(
     return RemoteBatches(new[:limit], place=_named(place), now=now)
 
 
+def _checked_id(which: str | None) -> str | None:
+    """The id of a job or batch, without space around it. Raises OptionError."""
+    if which is None:
+        return None
+    if not isinstance(which, str) or not which.strip():
+        raise OptionError(f"a batch is given by its id, such as 'batch_...', not {which!r}")
+    return which.strip()
+
+
 async def take_up(
     ledger: Ledger, now: float, which: str | None, where: Mapping[str, Any]
 ) -> tuple[list[JobRecord], list[str]]:
     """(the jobs now in the ledger, messages). which: the id of a job or batch; None for all."""
+    which = _checked_id(which)
     place = place_of(where)
     ledger.folders.sweep()
     if which is not None and (there := _of_batch(ledger, which)) is not None:

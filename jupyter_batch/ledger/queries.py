@@ -300,7 +300,7 @@ class Queries(Replacing):
     def answering(
         self, fingerprint: str, fits: Callable[[JobRecord], bool] = lambda _: True
     ) -> JobRecord | None:
-        """The newest job with exactly these requests that is open or was billed, and `fits`.
+        """The newest job with exactly these requests that is open, was billed or has none, and `fits`.
 
         Unusable answers count, too: `retry` sends their requests again, not the cell.
         """
@@ -312,11 +312,13 @@ class Queries(Replacing):
             record = self._read_job(row)
             if record is None:
                 continue
+            shards = self.shards(record.id)
             alive = (
                 not record.finished_at
                 or record.reused
                 or record.inherited
-                or any(_is_billed(shard) for shard in self.shards(record.id))
+                or not shards  # none of its rows can be sent
+                or any(map(_is_billed, shards))
             )
             if alive and fits(record):
                 return record

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.errors import LedgerError
+from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.finish import added, counted
 from jupyter_batch.core.request import Limits
 from jupyter_batch.ledger.folder import JobFolder, check_kept
@@ -42,8 +42,9 @@ class JobDraft:
     """A job that is not stored yet.
 
     folder: where its files are written. record, shards: what the ledger will hold. existing: a
-    stored job with the same requests, used instead. rendered: the rows of the frame, and their
-    positions in the job. hashes, sources: request hashes and row sources after deduplication.
+    stored job with the same requests, used instead. refusal: why no row can be sent. rendered: the
+    rows of the frame, and their positions in the job. hashes, sources: request hashes and row
+    sources after deduplication.
     """
 
     record: JobRecord
@@ -52,6 +53,7 @@ class JobDraft:
         self.ledger, self.id, self.folder = ledger, job, folder
         self.shards: list[ShardRecord] = []
         self.existing: JobRecord | None = None
+        self.refusal: InputError | None = None
         self.rendered: Rendered | None = None
         self.hashes: Array | None = None
         self.sources: Places | None = None

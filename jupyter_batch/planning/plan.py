@@ -55,8 +55,8 @@ class Planned(NamedTuple):
 def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planned]:
     """Return the job of each order: a new one, or an existing one with the same requests.
 
-    Raises InputError where no row of a job can be sent, or the estimates together are above
-    `max_cost`; none of them is stored then.
+    Raises InputError where no row can be sent (of several jobs for a column's models: of any), or the
+    estimates together are above `max_cost`; none of them is stored then.
     """
     records: list[tuple[JobRecord, Rendered | None]] = []
     rows = sum(frames.row_count(one.rows) for one in orders)
@@ -70,6 +70,7 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
                 if draft.existing is None:
                     draft.record = msgspec.structs.replace(draft.record, trace=here())
             drafts.append(draft)
+        _check_any(drafts)
         limit_costs(drafts)
         stack.enter_context(uninterrupted())  # all of the call's jobs are stored, or none
         for one, draft in zip(orders, drafts, strict=True):
@@ -87,6 +88,13 @@ def plan_all(ledger: Ledger, orders: Sequence[Order], now: float) -> list[Planne
         )
         for asked, (record, rendered) in zip(orders, records, strict=True)
     ]
+
+
+def _check_any(drafts: Sequence[JobDraft]) -> None:
+    """Raise the first job's refusal where all have one."""
+    refusals = [one.refusal for one in drafts if one.refusal is not None]
+    if refusals and len(refusals) == len(drafts):
+        raise refusals[0]
 
 
 def draft_rows(
@@ -115,7 +123,9 @@ def draft_rows(
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     draft.shards = write_requests(folder, draft.id, lines, limits)
-    lines.check(draft.shards)
+    draft.refusal = lines.refusal(draft.shards)
+    if draft.refusal is not None and not ask.models_from:  # rows of other models may be sent
+        raise draft.refusal
     draft.rendered = rendered = lines.rendered()
     draft.record = record = msgspec.structs.replace(
         lines.record(now), frame_digest=known_by, rows_digest=rendered.digest

@@ -286,15 +286,15 @@ class RequestLines(Blocks):
             holes = {**holes, "messages": all_in_chat_form(holes["messages"])}
         return holes if self._ask.cache is None else marked_holes(holes, self._ask.cache)
 
-    def check(self, shards: list[ShardRecord]) -> None:
-        """Raise InputError where there is nothing to send."""
+    def refusal(self, shards: list[ShardRecord]) -> InputError | None:
+        """The reason why there is nothing to send; None where there is."""
         if shards:
-            return
+            return None
         groups = {**self._skipped, **self._broken}
         if not groups:
-            raise InputError("the frame has no rows: there is nothing to send")
+            return InputError("the frame has no rows: there is nothing to send")
         reason, positions = max(groups.items(), key=lambda item: len(item[1]))
-        raise InputError(
+        return InputError(
             f"none of the {frames.row_count(self._frame)} rows can be sent "
             f"({len(positions) // self._samples}: {reason}); "
             "nothing was sent"
@@ -313,6 +313,8 @@ class RequestLines(Blocks):
             digest.update(
                 self._fingerprints + frames.index_to_bytes(frames.row_labels(self._frame))
             )
+        if not any(self.hashes):  # no request whose hash would tell this job from another one
+            digest.update(msgspec.json.encode([ask.model, ask.mode, ask.samples, str(ask.out)]))
         if ask.schema is not None and ask.schema != without_names(
             ask.schema
         ):  # the same answers into other columns

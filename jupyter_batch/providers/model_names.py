@@ -19,11 +19,14 @@ def full_name(model: str, *, api_base: str | None, environ: Mapping[str, str]) -
     Raises ModelError where several hosts serve the model, or none is known.
     """
     name = model.strip()
-    if not name or "/" in name or "?" in name or "#" in name:
+    if not name or "?" in name or "#" in name:
         return model
-    provider, colon, rest = name.partition(":")
-    if colon and rest and provider in RECORDS:
-        return f"{provider}/{rest}"
+    prefix, _, rest = name.partition(":")
+    provider = _named(prefix.strip()) if rest else None
+    if provider is not None:
+        return f"{provider}/{rest.strip()}"
+    if "/" in name:
+        return model
     if api_base is not None:
         return f"openai/{name}"
     low = name.lower()
@@ -33,6 +36,13 @@ def full_name(model: str, *, api_base: str | None, environ: Mapping[str, str]) -
         made = next((record for record in makers if _is_set_up(record, environ)), makers[0])
         return f"{made.name}/{name}"
     raise ModelError(_refusal(name, low, environ))
+
+
+def _named(prefix: str) -> str | None:
+    """The provider that libraries with "name:model" call so."""
+    if prefix in RECORDS:
+        return prefix
+    return next((record.name for record in RECORDS.values() if prefix in record.also), None)
 
 
 def _is_set_up(record: Record, environ: Mapping[str, str]) -> bool:

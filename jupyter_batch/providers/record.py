@@ -224,6 +224,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     bare: str = ""
     """A regular expression of the names, in lower case, that mean its model without a prefix."""
+    also: tuple[str, ...] = ()
+    """Its names before the colon of "name:model" in other libraries."""
     serves: tuple[str, ...] = ()
     """Beginnings of the names of models that it serves, as others do."""
     models: tuple[str, ...] = ()

@@ -67,7 +67,7 @@ def test_another_softwares_batch(server, call, client, home, capsys):
     assert found["response"].to_dict() == TASKS
     assert job.row("task/2").answer == "b"
     assert job.row("task/2").prompt[0]["content"] == "b"
-    assert jupyter_batch.adopt(batch, **call) is job
+    assert jupyter_batch.adopt(f" {batch}\n", **call) is job
     forget(home)
     assert jupyter_batch.open(job.id).results()["response"].to_dict() == TASKS
     assert list(jupyter_batch.jobs(remote=True, **call)) == []
@@ -101,6 +101,9 @@ def test_no_such_batch(server, call, home):
     """An id that the provider does not know is an error, and leaves no job."""
     with pytest.raises(JobNotFoundError, match="batch_nope"):
         jupyter_batch.adopt("batch_nope", **call)
+    for wrong in (["batch_nope"], " "):
+        with pytest.raises(OptionError, match="given by its id"):
+            jupyter_batch.adopt(wrong, **call)
     assert list(jupyter_batch.jobs()) == []
     with pytest.raises(OptionError, match="remote=True"):
         jupyter_batch.jobs(model="openai/echo")

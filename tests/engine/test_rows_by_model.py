@@ -132,6 +132,27 @@ def test_a_row_without_a_usable_model_is_named_before_anything_is_sent(by_row, h
     assert server.stats()["batches_created"] == 0
 
 
+def test_a_model_none_of_whose_rows_can_be_sent(by_row, server, home):
+    """Its rows are skipped, those of other models are sent; run again, none is; filled in, it alone is sent."""
+    texts = frame().assign(text=["a", None, "c", None, None])
+    df = texts.copy()
+    job = df.llm.batch("{text}", out="answer", **by_row).wait(60)
+    assert df["answer"].fillna("-").tolist() == ["a", "-", "c", "-", "-"]
+    assert (job.counts.succeeded, job.counts.skipped) == (2, 3)
+    assert job.is_successful
+    assert set(job.errors["_error"]) == {"no value in column 'text'"}
+    forget(home)
+    assert texts.copy().llm.batch("{text}", out="answer", **by_row).id == job.id
+    other = texts.copy().llm.batch("{text}", out="other", n=2, mode="realtime", **by_row).wait(60)
+    assert other.counts.skipped == 6
+    df.loc["k3", "text"] = "d"
+    assert df.llm.batch("{text}", out="answer", **by_row).wait(60).counts.succeeded == 3
+    assert df.loc["k3", "answer"] == "d"
+    assert server.stats()["batches_created"] == 2
+    with pytest.raises(InputError, match="none of the"):
+        texts.assign(text=None).llm.batch("{text}", **by_row)
+
+
 def test_no_model_is_chosen_over_the_others(by_row):
     """`choose()` would clear the rows of the other models: it is refused, and the column stays."""
     df = frame()

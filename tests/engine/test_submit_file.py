@@ -131,6 +131,8 @@ EMBED = {
             "line 2: expected POST to one of",
         ),
         ([line("a", "x"), {**line("b", "y"), "body": {"model": "echo"}}], "`messages` in the body"),
+        ([line("a", "x"), line(" ", "y")], "line 2: expected a custom_id"),
+        ([line("a", "x", stream=True)], "line 1: a batch has no streams"),
         ([], "no requests"),
     ],
 )
@@ -153,6 +155,8 @@ def test_bad_json_and_bad_options(server, call, home, tmp_path):
         jupyter_batch.submit_file(path, temperature=1, **call)
     with pytest.raises(InputError, match="can't be read"):
         jupyter_batch.submit_file(tmp_path / "none.jsonl", **call)
+    with pytest.raises(InputError, match="takes the path of a JSONL file, not None"):
+        jupyter_batch.submit_file(None, **call)
 
 
 def test_embeddings(server, call, home, tmp_path):

@@ -134,6 +134,10 @@ class RequestFile:
                 number,
                 f"expected POST to one of {', '.join(_ASKED)}; got {line.method} to {line.url!r}",
             )
+        if not line.custom_id.strip():
+            raise self.wrong(number, "expected a custom_id; it is empty")
+        if line.body.get("stream"):
+            raise self.wrong(number, "a batch has no streams: leave out `stream`")
         if not line.body.get(_ASKED[url]):
             raise self.wrong(number, f"expected `{_ASKED[url]}` in the body; got none")
         return msgspec.structs.replace(line, url=url)

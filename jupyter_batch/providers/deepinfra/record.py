@@ -22,6 +22,7 @@ RECORDS = (
         price=0.8,
         cancel=True,
         listed=True,
+        serves=("deepseek", "qwen", "kimi-", "llama", "meta-llama", "gpt-oss"),
         note="one model a file",
         caveats="the discount is 20%, less than elsewhere",
         connect="jupyter_batch.providers.openai.batches:connect",

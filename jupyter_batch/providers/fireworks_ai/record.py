@@ -38,6 +38,7 @@ RECORDS = (
         files=1,
         checks_file=True,  # API reference: a dataset is UPLOADING, then READY
         idempotent=True,  # the caller chooses the job's id
+        also=("fireworks",),
         serves=("deepseek", "qwen", "llama", "meta-llama", "gpt-oss"),
         note="chat alone; FIREWORKS_ACCOUNT_ID, where the key is of several accounts",
         caveats="a batch can't be cancelled; one invalid request fails the whole batch; a model without batches may "

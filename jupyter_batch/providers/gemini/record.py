@@ -42,6 +42,7 @@ RECORDS = (
         caveats="24 h are a target: a batch expires after 48 h, and an expired batch has no results",
         connect="jupyter_batch.providers.gemini.batches:connect",
         realtime_base="jupyter_batch.providers.gemini.address:versioned",
+        also=("google", "google-gla", "google_genai"),
         bare="gemini-|gemma-",
     ),
 )

@@ -42,6 +42,7 @@ RECORDS = (
         vectors=True,  # API reference: batch jobs
         further=("/v1/ocr",),
         renamed={"dimensions": "output_dimension"},
+        also=("mistralai",),
         bare=r"(open-)?(mistral|mixtral|ministral|codestral|magistral|pixtral|devstral)-",
     ),
 )

@@ -18,6 +18,7 @@ RECORDS = (
         pack=Limits(requests=50_000, bytes=100_000_000),  # not documented where we looked
         any_window=True,
         listed=True,
+        also=("moonshotai",),
         serves=("kimi-",),
         caveats="whether batches are at api.moonshot.ai, too, is not known: api_base= names it",
         connect="jupyter_batch.providers.openai.batches:connect",

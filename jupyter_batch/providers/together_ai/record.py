@@ -29,6 +29,7 @@ RECORDS = (
         listed=True,
         tagged=False,  # no metadata: found by the request file
         files=2,
+        also=("together",),
         serves=("deepseek", "qwen", "kimi-", "llama", "meta-llama", "gpt-oss"),
         note="a batch has no counts of its rows",
         caveats="24h is a target; only selected models have a discount, so that the cost is unknown",

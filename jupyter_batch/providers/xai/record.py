@@ -39,6 +39,7 @@ RECORDS = (
         responses_names=True,
         bridged=True,
         long_inclusive=True,  # as litellm's calculator
+        also=("grok",),
         bare="grok-",
     ),
 )
