@@ -52,6 +52,7 @@ _LIMITS = (
     ("max_tokens",),
     ("max_output_tokens",),
     ("generationConfig", "maxOutputTokens"),
+    ("generationConfig", "max_output_tokens"),  # litellm's spelling
     ("inferenceConfig", "maxTokens"),
 )
 """The keys of the limit on an answer's length, in all dialects."""

@@ -486,8 +486,9 @@ def test_how_answers_end_and_what_they_cost(fake, home):
 
 
 def test_what_a_preview_says(fake, home):
-    """Half of the real-time price, from litellm's keys; nothing is sent."""
+    """Half of the real-time price, from litellm's keys, with answers as long as max_tokens; nothing is sent."""
     seen = frame().llm.preview("{t}", out="out", max_tokens=10, **call(fake))
+    assert (seen.unlimited, seen.output.high) == (False, 4 * 10)
     assert seen.cost.high == pytest.approx(seen.realtime.high / 2)
     assert not fake.asked
 
