@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,6 +46,7 @@ class Handle(Holder):
         self.raise_on_failure = False
         self._monitor: Monitor | None = None
         self._callbacks = Callbacks(self)
+        self._attendants: list[None] = []  # an entry for each wait that runs
 
     # -- state ----------------------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class Handle(Holder):
         try:
             self._follow()
             screen = self._screen()
-            with screen.attended(kernel.current_cell()):
+            with self._attending(), screen.attended(kernel.current_cell()):
                 while not over and error is None:
                     left = None if until is None else max(0.0, until - time.monotonic())
                     still = kernel.wait_blocking(self._idle, left, self._on_slice, stopped=None)
@@ -143,7 +145,6 @@ class Handle(Holder):
                         break
                     error = None if over else self._block()
                 self._merge_frames() if over else self._merge_complete()
-            self._callbacks.run()
         except KeyboardInterrupt:
             if over:  # the frames were being filled
                 raise
@@ -161,16 +162,31 @@ class Handle(Holder):
     async def _awaited(self) -> Self:
         self._follow()
         screen = self._screen()
-        with screen.attended(kernel.current_cell()):
+        with self._attending(), screen.attended(kernel.current_cell()):
             while not self._over.is_set():
                 await kernel.await_done(self._idle, None, self._on_slice)
                 if not self._over.is_set() and (error := self._block()) is not None:
                     self._merge_complete()
                     raise error
-        self._merge_frames()
-        self._callbacks.run()
+            self._merge_frames()
         self._check_failures()
         return self
+
+    @contextlib.contextmanager
+    def _attending(self) -> Iterator[None]:
+        """Leave the callbacks to this wait: those for the end are called once it has filled the column."""
+        call = self._callbacks.start
+        self._attendants.append(None)
+        try:
+            yield
+            call = self._callbacks.run
+        finally:
+            self._attendants.pop()
+            if (
+                self._over.is_set()
+            ):  # set before `_note_end` looks for waits: one of both calls them
+                self._callbacks.ended()
+            call()
 
     def _check_failures(self, asked: bool | None = None) -> None:
         """Raise JobFailedError for rows without an answer, where that is asked for, once all are here."""
@@ -229,11 +245,12 @@ class Handle(Holder):
 
     def _note_end(self) -> None:
         """Note that all results are here; they are merged, and the callbacks called, between two cells."""
-        self._callbacks.ended()
         self._over.set()
         self._idle.set()
         kernel.on_main(self._merge_frames)
-        self._callbacks.start()
+        if not self._attendants:
+            self._callbacks.ended()
+            self._callbacks.start()
 
     # -- callbacks ------------------------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ def submit(
                 opts.out,
                 rows=frame,
                 by_name=frame_name,
-                held=held,
+                held=held or isinstance(source, list | tuple),  # of dspy Examples
                 again=record.created_at != now,
                 rendered=rendered,
                 overwrite=opts.overwrite,

@@ -41,6 +41,28 @@ def test_a_csv_gets_its_column_once(run, server, home, tmp_path, capsys):  # noq
     assert (tmp_path / "o.csv").read_text() == expected + "010,fine,4,fine costs 4\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "filled"),
+    [
+        ("r.csv", "\ufefftext;;p\na;1;2,5\n", "\ufefftext;;p;out\na;1;2,5;a\n"),
+        ("r.csv", "text,text,\na,b,\n", "text,text,,out\na,b,,a\n"),
+        (
+            "r.jsonl",
+            '{"text":"a"}\n{"n":null}\n',
+            '{"text":"a","out":"a"}\n{"n":null,"out":null}\n',
+        ),
+    ],
+    ids=["separator", "header", "keys"],
+)
+def test_what_was_there_stays_as_it_was(run, tmp_path, name, content, filled):
+    """The mark of UTF-8, the separator, equal and empty names of columns, and keys that a line has not."""
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    assert run(path, "{text}", "--out", "out") == 0
+    found = path.with_name(f"r.out{path.suffix}").read_text(encoding="utf-8")
+    assert found == filled
+
+
 @pytest.mark.parametrize("ending", ["tsv", "jsonl", "parquet", "xlsx"])
 def test_other_formats(run, tmp_path, ending):
     """The format is kept, as are the values in it."""
@@ -52,7 +74,7 @@ def test_other_formats(run, tmp_path, ending):
         pd.DataFrame(rows).to_parquet(path)
     elif ending == "xlsx":
         pytest.importorskip("openpyxl")
-        pd.DataFrame(rows).drop(columns="more").to_excel(path, index=False)
+        pd.DataFrame(rows).drop(columns="more").assign(id=["007", "NA"]).to_excel(path, index=False)
     else:
         pd.DataFrame(rows).drop(columns="more").to_csv(path, sep="\t", index=False)
     assert run(path, "{text}{n}") == 0
@@ -64,8 +86,9 @@ def test_other_formats(run, tmp_path, ending):
         assert found["response"].tolist() == ["a1", "b2"]
         assert found["n"].dtype == "int64"
     elif ending == "xlsx":
-        found = pd.read_excel(out)
-        assert found.to_dict("list") == {"text": ["a", "b"], "n": [1, 2], "response": ["a1", "b2"]}
+        found = pd.read_excel(out, dtype=object, keep_default_na=False).to_dict("list")
+        there = {"text": ["a", "b"], "n": [1, 2], "id": ["007", "NA"]}
+        assert found == {**there, "response": ["a1", "b2"]}
     else:
         assert out.read_text() == "text\tn\tresponse\na\t1\ta1\nb\t2\tb2\n"
 
@@ -104,6 +127,11 @@ def test_failed_rows(run, server, tmp_path, capsys):  # noqa: F811
         ("r.csv", b"text\na\n", ("--output", "SAME"), "is the file that is read"),
         ("r.csv", b"text,out\na,mine\n", ("--out", "out"), "out"),
         ("r.jsonl", b"[1]\n", (), "no JSON object"),
+        ("r.jsonl", b'{"text": "a"}\n{"text":\n', (), "line 2 is no JSON"),
+        ("r.csv", b"text,id\na,1,3\nb,2,4\n", (), "more cells than the header"),
+        ("r.csv", b"text\ncaf\xe9\n", (), "not in UTF-8"),
+        ("r.xlsx", b"PK\x03\x04", (), "can't be read"),
+        ("r.csv", b"text\na\n", ("--output", "FOLDER"), "can't be written"),
         ("r.csv", b"text\na\n", ("--schema", "{broken"), "no JSON"),
     ],
 )
@@ -111,7 +139,9 @@ def test_wrong_input(run, server, tmp_path, capsys, name, content, words, says):
     """One sentence, exit 2, nothing sent."""
     path = tmp_path / name
     path.write_bytes(content)
-    assert run(path, "{text}", *(path if word == "SAME" else word for word in words)) == 2
+    (folder := tmp_path / "folder.csv").mkdir()
+    names = {"SAME": path, "FOLDER": folder}
+    assert run(path, "{text}", *(names.get(word, word) for word in words)) == 2
     assert says in capsys.readouterr().err
     assert server.stats()["uploads"] == 0
 

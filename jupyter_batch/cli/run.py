@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ def run(asked: argparse.Namespace) -> int:
         raise OptionError("--output is the file that is read: give another name")
     if not output.absolute().parent.is_dir():
         raise InputError(f"there is no folder {output.absolute().parent}")
+    if output.is_dir() or not os.access(output.absolute().parent, os.W_OK):
+        raise InputError(f"{output} can't be written: give --output another name or folder")
     given = _given(asked)
     strict, timeout = given.pop("raise_on_failure", False), given.pop("timeout", None)
     given.pop("wait", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_OTHERS = ";\t|"
+"""Separators of .csv files whose header has no comma."""
+_BOM = b"\xef\xbb\xbf"
 _LINES = (".jsonl", ".ndjson")
 _EXCEL = (".xlsx", ".xls", ".ods")
 ENDINGS = (*_SEPARATORS, *_LINES, ".parquet", *_EXCEL)
@@ -29,14 +33,17 @@ class ExtendedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._header, self._separator, self._encoding = dict[str, str](), "", "utf-8"
         read = self._reader(check_ending(path))
         try:
             self._source = read()
         except OSError as e:
             raise InputError(f"{path} can't be read: {e.strerror or e}") from e
+        except UnicodeDecodeError as e:
+            raise InputError(f"{path} is not in UTF-8 ({e}): save it in that encoding") from e
         except ImportError as e:
             raise InputError(f"{path} can't be read without another package: {e}") from e
-        except ValueError as e:  # no such format within, of any of the readers
+        except (ValueError, KeyError, zipfile.BadZipFile) as e:  # no such format within
             raise InputError(f"{path} can't be read: {e}") from e
         self.frame = self._source.copy()
         for name in self.frame.columns if check_ending(path) in _SEPARATORS else ():
@@ -54,7 +61,8 @@ class ExtendedFile:
             if ending == ".parquet":
                 write_parquet(made, part)
             elif ending in _LINES:
-                part.write_bytes(b"".join(_lines(made)))
+                there = set(self._source.columns) if self.path.suffix.lower() in _LINES else set()
+                part.write_bytes(b"".join(_lines(made, there)))
             else:
                 made = made.apply(
                     lambda cells: cells.map(whole) if cells.dtype == object else cells
@@ -63,7 +71,14 @@ class ExtendedFile:
 
     def _write_cells(self, made: pd.DataFrame, part: Path, ending: str) -> None:
         if ending in _SEPARATORS:
-            made.to_csv(part, sep=_SEPARATORS[ending], index=False)
+            is_same = ending == self.path.suffix.lower()
+            made.to_csv(
+                part,
+                sep=self._separator if is_same else _SEPARATORS[ending],
+                header=[self._header.get(name, name) for name in made.columns],
+                encoding=self._encoding,
+                index=False,
+            )
             return
         try:
             with part.open("wb") as file:
@@ -75,19 +90,35 @@ class ExtendedFile:
         import pandas as pd
 
         if ending in _SEPARATORS:
-            return lambda: pd.read_csv(
-                self.path,
-                sep=_SEPARATORS[ending],
-                dtype=str,
-                keep_default_na=False,
-                na_values=[""],
-                encoding="utf-8-sig",
-            )
+            return lambda: self._separated(ending)
         if ending in _LINES:
             return lambda: pd.DataFrame(_objects(self.path), dtype=object)
-        return lambda: (
-            pd.read_parquet(self.path) if ending == ".parquet" else pd.read_excel(self.path)
-        )
+        if ending == ".parquet":
+            return lambda: pd.read_parquet(self.path)
+        return lambda: pd.read_excel(self.path, dtype=object, keep_default_na=False, na_values=[""])
+
+    def _separated(self, ending: str) -> pd.DataFrame:
+        """The cells of a .csv or .tsv file as texts. Raises ValueError for rows longer than the header."""
+        import pandas as pd
+
+        with self.path.open("rb") as file:
+            first = file.readline()
+        self._encoding = "utf-8-sig" if first.startswith(_BOM) else "utf-8"
+        self._separator = _SEPARATORS[ending]
+        if ending == ".csv" and b"," not in first:
+            self._separator = max("," + _OTHERS, key=lambda one: first.count(one.encode()))
+        given: dict[str, Any] = {
+            "sep": self._separator,
+            "dtype": str,
+            "keep_default_na": False,
+            "encoding": "utf-8-sig",
+        }
+        found = pd.read_csv(self.path, na_values=[""], **given)
+        if not isinstance(found.index, pd.RangeIndex):  # pandas would shift the columns
+            raise ValueError("rows have more cells than the header")  # noqa: TRY004
+        header = pd.read_csv(self.path, header=None, nrows=1, **given).iloc[0]
+        self._header = dict(zip(found.columns, header, strict=True))
+        return found
 
 
 def check_ending(path: Path) -> str:
@@ -118,14 +149,18 @@ def _objects(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(file, 1):
             if line.isspace():
                 continue
-            one = orjson.loads(line.removeprefix(b"\xef\xbb\xbf"))
+            try:
+                one = orjson.loads(line.removeprefix(_BOM))
+            except orjson.JSONDecodeError as e:
+                raise ValueError(f"line {number} is no JSON: {e.msg}") from None
             if not isinstance(one, dict):
                 raise ValueError(f"line {number} is no JSON object")  # noqa: TRY004 - as orjson's error
             found.append(one)
     return found
 
 
-def _lines(frame: pd.DataFrame) -> list[bytes]:
+def _lines(frame: pd.DataFrame, there: set[str]) -> list[bytes]:
+    """The rows as JSON lines. there: the columns in which NaN, which JSON has not, is an absent key."""
     import pandas as pd
 
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
@@ -135,6 +170,7 @@ def _lines(frame: pd.DataFrame) -> list[bytes]:
             {
                 name: None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell
                 for name, cell in zip(names, row, strict=True)
+                if not (name in there and isinstance(cell, float) and pd.isna(cell))
             },
             option=option,
             default=str,

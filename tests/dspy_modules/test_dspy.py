@@ -326,6 +326,7 @@ def test_examples_as_they_are(call, home):  # noqa: F811 - the fixture
     assert "q1" in job.row(1).prompt[-1]["content"]
     assert "the label" not in str(job.row(1).prompt)
     assert list(job.results().columns[:1]) == ["answer"]
+    assert "no name leads" not in str(job._answers.message)
     told = jupyter_batch.batch(examples, "{question} of {context}", **call).wait(60)
     assert told.results()["response"].tolist() == ["q0 of c", "q1 of c", "q2 of c"]
     with pytest.raises(ColumnError, match="'topic'"):

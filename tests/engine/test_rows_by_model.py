@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.providers import table
 from jupyter_batch.server.embedded import Embedded
+from tests.engine.test_rows import in_place
 from tests.ledgers import forget
 
 MODELS = ["openai/echo", "hosted_vllm/echo", "openai/echo", "groq/echo", "hosted_vllm/echo"]
@@ -343,3 +345,33 @@ def test_a_line_takes_parameters_from_columns():
         "tools": col("t"),
         "out": "col(x)",
     }
+
+
+class _Note:
+    """A cell whose text is stored elsewhere, as a database's proxy has it: all such cells look the same."""
+
+    texts: ClassVar[dict[int, str]] = {}
+
+    @property
+    def text(self) -> str:
+        """The text, which no fingerprint of the cell covers."""
+        return self.texts[id(self)]
+
+    def __str__(self) -> str:
+        return "a note"
+
+
+def test_rows_that_are_rendered_again_keep_their_endpoint(call, server):
+    """Where only the request identifies a row, a text and a vector of the same text stay apart in a sorted frame."""
+    server.set_faults("latency=0.2")
+    notes = [_Note() for _ in "aabb"]
+    _Note.texts = dict(zip(map(id, notes), "aabb", strict=True))
+    ways = ["chat", "embeddings", "chat", "embeddings"]
+    df = pd.DataFrame({"o": notes, "way": ways, "n": [4, 3, 2, 1]})
+    job = df.llm.batch(
+        "{{ o.text }}", template="jinja", out="out", **{**call, "endpoint": col("way")}
+    )
+    in_place(df, "sort_values", "n", ignore_index=True)
+    job.wait(60)
+    assert df["out"][[1, 3]].tolist() == ["b", "a"]
+    assert [df["out"][at].ndim for at in (0, 2)] == [1, 1]
