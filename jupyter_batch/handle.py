@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
@@ -46,7 +45,6 @@ class Handle(Holder):
         self.raise_on_failure = False
         self._monitor: Monitor | None = None
         self._callbacks = Callbacks(self)
-        self._attendants: list[None] = []  # an entry for each wait that runs
 
     # -- state ----------------------------------------------------------------------------------------------
 
@@ -136,7 +134,7 @@ class Handle(Holder):
         try:
             self._follow()
             screen = self._screen()
-            with self._attending(), screen.attended(kernel.current_cell()):
+            with self._callbacks.attended(self._over), screen.attended(kernel.current_cell()):
                 while not over and error is None:
                     left = None if until is None else max(0.0, until - time.monotonic())
                     still = kernel.wait_blocking(self._idle, left, self._on_slice, stopped=None)
@@ -162,7 +160,7 @@ class Handle(Holder):
     async def _awaited(self) -> Self:
         self._follow()
         screen = self._screen()
-        with self._attending(), screen.attended(kernel.current_cell()):
+        with self._callbacks.attended(self._over), screen.attended(kernel.current_cell()):
             while not self._over.is_set():
                 await kernel.await_done(self._idle, None, self._on_slice)
                 if not self._over.is_set() and (error := self._block()) is not None:
@@ -171,22 +169,6 @@ class Handle(Holder):
             self._merge_frames()
         self._check_failures()
         return self
-
-    @contextlib.contextmanager
-    def _attending(self) -> Iterator[None]:
-        """Leave the callbacks to this wait: those for the end are called once it has filled the column."""
-        call = self._callbacks.start
-        self._attendants.append(None)
-        try:
-            yield
-            call = self._callbacks.run
-        finally:
-            self._attendants.pop()
-            if (
-                self._over.is_set()
-            ):  # set before `_note_end` looks for waits: one of both calls them
-                self._callbacks.ended()
-            call()
 
     def _check_failures(self, asked: bool | None = None) -> None:
         """Raise JobFailedError for rows without an answer, where that is asked for, once all are here."""
@@ -248,7 +230,7 @@ class Handle(Holder):
         self._over.set()
         self._idle.set()
         kernel.on_main(self._merge_frames)
-        if not self._attendants:
+        if not self._callbacks.waits:
             self._callbacks.ended()
             self._callbacks.start()
 

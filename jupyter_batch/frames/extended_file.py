@@ -113,7 +113,7 @@ class ExtendedFile:
             "keep_default_na": False,
             "encoding": "utf-8-sig",
         }
-        found = pd.read_csv(self.path, na_values=[""], **given)
+        found: pd.DataFrame = pd.read_csv(self.path, na_values=[""], **given)
         if not isinstance(found.index, pd.RangeIndex):  # pandas would shift the columns
             raise ValueError("rows have more cells than the header")  # noqa: TRY004
         header = pd.read_csv(self.path, header=None, nrows=1, **given).iloc[0]

@@ -6,10 +6,11 @@ own, so that a slow one delays no job. Whoever waits for the job runs them befor
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.core.errors import OptionError
@@ -41,6 +42,7 @@ class Callbacks:
         self._progress: list[_Callback] = []
         self._due: list[_Callback] = []
         self._failed: set[Callable[[Any], object]] = set()
+        self.waits: list[None] = []  # an entry for each wait that runs
 
     def add(self, call: Callable[[Any], object], *, at_end: bool) -> None:
         """Add a function. Raises OptionError for anything else."""
@@ -64,6 +66,23 @@ class Callbacks:
         with self._lock:
             self._due += self._done
             self._done.clear()
+
+    @contextlib.contextmanager
+    def attended(self, over: threading.Event) -> Iterator[None]:
+        """Leave those for the end to this wait, which calls them once it has filled the column.
+
+        over: set before anybody else looks for waits, so that either calls them.
+        """
+        call = self.start
+        self.waits.append(None)
+        try:
+            yield
+            call = self.run
+        finally:
+            self.waits.pop()
+            if over.is_set():
+                self.ended()
+            call()
 
     def start(self) -> None:
         """Call what is due: between two cells, or in a thread of its own."""
