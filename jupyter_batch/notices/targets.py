@@ -53,7 +53,7 @@ def target(where: str, environ: Mapping[str, str] | None = None) -> Target:
         return _desktop()
     if parts.scheme in ("http", "https") and parts.hostname:
         return _post(where, parts)
-    if parts.scheme == "mailto" and "@" in parts.path:
+    if parts.scheme == "mailto" and "@" in parts.path and unquote(parts.path).isprintable():
         return _mail(parts, environ.get(SMTP, "smtp://localhost"))
     raise OptionError(
         f"expected desktop, https://..., or mailto:name@host; got {parts.scheme or where!r}"

@@ -132,7 +132,16 @@ def test_mail_goes_through_the_user_s_server():
 
 
 @pytest.mark.parametrize(
-    "where", ["", "slack", "ftp://host/x", "mailto:nobody", "https://", "http://host:port"]
+    "where",
+    [
+        "",
+        "slack",
+        "ftp://host/x",
+        "mailto:nobody",
+        "https://",
+        "http://host:port",
+        "mailto:a@b%0aBcc:c@d",
+    ],
 )
 def test_what_is_no_target_is_refused(where):
     """Before anything is watched."""
