@@ -6,6 +6,7 @@ request file, where the provider returns it, else of the results, once they are 
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ async def adopt_batch(
     job = _job_id(place, view.id)
     with job_draft(ledger, job) as draft:
         seen = await _requests(provider, view, job, draft.folder.requests(0))
-        rows = len(seen.ids) or view.total
+        rows = len(seen.ids) or view.total or await _results(provider, view)
         if not rows:
             raise InputError(
                 f"the number of requests in {view.id} is not known yet ({view.status}): adopt it once it has ended"
@@ -120,6 +121,22 @@ async def _requests(provider: Searched, view: BatchView, job: str, path: Path) -
     except (ValueError, msgspec.MsgspecError):  # no request file of OpenAI's format
         return _Requests()
     return seen
+
+
+async def _results(provider: Searched, view: BatchView) -> int:
+    """The lines in an ended batch's result files, where neither its counts nor its requests are known."""
+    lines, end = 0, b"\n"
+
+    def count(block: bytes) -> None:
+        nonlocal lines, end
+        lines, end = lines + block.count(b"\n"), block[-1:] or end
+
+    for file in (view.output_file_id, view.error_file_id):
+        if file is not None and view.ending is not None:
+            with contextlib.suppress(NotFoundError):
+                await provider.fetch(file, count)
+            lines, end = lines + (end != b"\n"), b"\n"
+    return lines
 
 
 def _read(line: bytes, job: str, seen: _Requests) -> bytes:

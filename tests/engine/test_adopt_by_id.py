@@ -9,8 +9,9 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch import cli
-from jupyter_batch.core.errors import JobNotFoundError, OptionError
+from jupyter_batch.core.errors import InputError, JobNotFoundError, OptionError
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
+from tests.endings.openai_like import Together
 from tests.ledgers import forget
 from tests.providers.fakes.azure import Azure
 from tests.providers.fakes.gemini import Gemini
@@ -20,6 +21,7 @@ from tests.providers.fakes.xai import Xai
 
 from .test_every_provider import anthropic
 
+ENDPOINT = "/v1/chat/completions"
 TASKS = {"task 1": "a", "task/2": "b", "3": "c"}
 
 
@@ -154,6 +156,22 @@ def test_at_each_provider(name, home):
         assert found["response"].dropna().to_dict() == {"task 1": "A", "task/2": "B"}
         assert "the model fell over" in found.loc["3", "_error"]
         assert fake.asked["create"] == fake.asked["upload"] == 0
+
+
+def test_without_counts_and_requests(home):
+    """Together has no counts: of an ended batch whose request file is gone, the results' lines are the rows."""
+    with Together(time.time) as fake:
+        call = {"model": "together_ai/m", "api_base": f"{fake.url}/v1", "api_key": fake.key}
+        requests = {name: chat(text) for name, text in TASKS.items()}
+        batch = Batch("job-9", "gone", requests, None, time.time(), {"endpoint": ENDPOINT})
+        fake.batches["job-9"] = batch
+        with pytest.raises(InputError, match="adopt it once it has ended"):
+            jupyter_batch.adopt("job-9", **call)
+        batch.answers, batch.errors = {"task 1": "A", "3": "C"}, {"task/2": "the model fell over"}
+        batch.ending = "completed"
+        found = jupyter_batch.adopt("job-9", **call).wait(60).results()
+        assert found["response"].dropna().to_dict() == {"task 1": "A", "3": "C"}
+        assert "the model fell over" in found.loc["task/2", "_error"]
 
 
 def test_at_anthropic(home):
