@@ -4,7 +4,7 @@ import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
-FAST = ("-n", "4", "--dist", "loadfile", "-m", "not browser and not heavy")
+FAST = ("-n", "6", "--dist", "loadfile", "-m", "not browser and not heavy")
 
 
 def installed(session: nox.Session) -> None:

@@ -235,7 +235,7 @@ def test_the_page_on_the_code_names_what_is_there():
 def test_the_readme_has_the_two_commands_that_ci_runs():
     """`.ci/run` takes the two commands out of the README by their marks: each is there, and starts from nothing."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    fast = "pytest -n 4 --dist loadfile -m 'not browser and not heavy'"
+    fast = "pytest -n 6 --dist loadfile -m 'not browser and not heavy'"
     for mark, ends in (("first", "jupyter batch demo"), ("tests", fast)):
         block = readme.partition(f"<!-- {mark} -->\n```bash\n")[2].partition("\n```")[0]
         assert block.startswith("python3 -m venv .venv && ")
