@@ -184,7 +184,8 @@ def test_thirty_jobs_of_one_notebook_are_under_300_messages_a_minute(sent, at):
         return made
 
     monitors = [monitor(number) for number in range(30)]
-    assert len(sent) == 30 * 4 + 1, "a model, its state, a card, a panel for each; a beat for all"
+    # A model, its state, a card, a panel for each; a beat for all, unless that of an earlier test's panel goes on.
+    assert len(sent) - 30 * 4 in (0, 1)
     for begin in (0, 60, 120):
         before = len(sent)
         for tick in range(120):
