@@ -114,8 +114,9 @@ class ExtendedFile:
             "encoding": "utf-8-sig",
         }
         found: pd.DataFrame = pd.read_csv(self.path, na_values=[""], **given)
-        if not isinstance(found.index, pd.RangeIndex):  # pandas would shift the columns
-            raise ValueError("rows have more cells than the header")  # noqa: TRY004
+        is_shifted = len(found) and not isinstance(found.index, pd.RangeIndex)
+        if is_shifted:  # pandas takes the first cells for labels
+            raise ValueError("rows have more cells than the header")
         header = pd.read_csv(self.path, header=None, nrows=1, **given).iloc[0]
         self._header = dict(zip(found.columns, header, strict=True))
         return found
