@@ -34,6 +34,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "sorted by tokens": {"sort": "tokens", "descending": 1},
     "sorted by size": {"sort": "size"},
     "search: zebra": {"text": "zebra"},
+    "search: in every row": {"text": "zip"},
     "search in failed rows": {"text": "on day 13", "chip": "failed"},
 }
 

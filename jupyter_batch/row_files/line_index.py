@@ -56,16 +56,18 @@ class Held:
         """The file of a row's line."""
         return self.paths[int(self.which[row])]
 
-    def row_at(self, path: Path) -> Callable[[int], int]:
-        """The row whose line begins at an offset of a file; -1 for none."""
+    def row_at(self, path: Path) -> Callable[[Array], Array]:
+        """The rows whose lines begin at offsets of a file; -1 for none."""
         numbers = [number for number, one in enumerate(self.paths) if one == path]
         rows = np.flatnonzero(np.isin(self.which, numbers))
         rows = rows[np.argsort(self._start[rows], kind="stable")]
         starts = self._start[rows]
 
-        def find(offset: int) -> int:
-            at = int(np.searchsorted(starts, offset))
-            return int(rows[at]) if at < len(starts) and starts[at] == offset else -1
+        def find(offsets: Array) -> Array:
+            if not len(starts):
+                return np.full(len(offsets), -1)
+            at = np.minimum(np.searchsorted(starts, offsets), len(starts) - 1)
+            return np.where(starts[at] == offsets, rows[at], -1)
 
         return find
 

@@ -24,6 +24,7 @@ from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block,
 from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
 from jupyter_batch.results.rows.search import File, Search
+from jupyter_batch.results.rows.shapes import Shape
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.request_search import lines_of
@@ -276,11 +277,11 @@ class Contents:
             for path in dict.fromkeys(self._elsewhere.paths):
                 yield self._request_file(path, self._elsewhere.row_at(path))
 
-    def _request_file(self, of: int | Path, row_at: Callable[[int], int] | None = None) -> File:
+    def _request_file(self, of: int | Path, row_at: Callable[[Array], Array] | None = None) -> File:
         same = self._beginning(of)
         path = of if isinstance(of, Path) else self.folder.requests(of)
-
         around = _around(path)
+        shape = around and Shape(self.job.id, around[0] + orjson.dumps(same)[1:-1], around[1])
 
         def read(line: bytes) -> Iterator[tuple[int, str]]:
             found = REQUEST_ID.match(line)
@@ -290,7 +291,7 @@ class Contents:
             text = _between(line, found.end(), around)
             yield own or 0, (shown_text(line) if text is None else text).removeprefix(same)
 
-        return File(path, read, _constant(path, same), row_at)
+        return File(path, read, _constant(path, same), row_at, shape=shape)
 
     def _result_file(self, dialect: str, path: Path) -> File:
         def read(line: bytes) -> Iterator[tuple[int, str]]:

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.results.columns import Columns, Texts
-from jupyter_batch.results.rows.lines import BLOCK, Array, blocks
+from jupyter_batch.results.rows.folding import (
+    FEW,
+    FOLD,
+    Exact,
+    folded,
+    forms,
+    places,
+    raw,
+    variants,
+)
+from jupyter_batch.results.rows.lines import BLOCK, Array, blocks, spans
+from jupyter_batch.results.rows.shapes import Shape, ShapedLines
 
 _BLOCK = 1 << 18
 """Bytes, which with their folded copy are in a core's cache."""
-_FOLD = 0x20
-"""This bit set, letters of ASCII, Latin-1 and most of Greek and Cyrillic have one case in UTF-8."""
+_NEWLINE = 10
 
 
 class File(NamedTuple):
     """A file to search. read: the positions and texts in a line. same: bytes common to all lines.
 
-    row_at: the position by a line's offset, for a file of another job. columns: the same lines, decoded, if they are
-    kept.
+    row_at: the positions by the lines' offsets, for a file of another job. columns: the same lines, decoded, if they
+    are kept. shape: that of most lines, whose texts need not be decoded.
     """
 
     path: Path
     read: Callable[[bytes], Iterable[tuple[int, str]]]
     same: tuple[bytes, ...] = ()
-    row_at: Callable[[int], int] | None = None
+    row_at: Callable[[Array], Array] | None = None
     columns: Callable[[], Columns | None] = lambda: None
+    shape: Shape | None = None
 
 
 class Search:
@@ -49,6 +59,7 @@ class Search:
         self.error: Exception | None = None
         self._wanted = text.casefold()
         self._patterns = forms(text)
+        self._exact = Exact(text)
 
     def run(self, files: list[File]) -> None:
         """Scan the files. A failure is stored in `error`."""
@@ -79,7 +90,7 @@ class Search:
         for offset, line in self._lines(file):
             self.done = (before + offset) / whole
             for own, text in file.read(line):
-                position = own if file.row_at is None else file.row_at(offset)
+                position = own if file.row_at is None else int(file.row_at(np.array([offset]))[0])
                 if 0 <= position < len(self.hits) and self.matches(text):
                     self.hits[position] = True
             if self.stopped:
@@ -92,17 +103,39 @@ class Search:
         while first < len(texts) and not self.stopped:
             last = int(np.searchsorted(offsets, offsets[first] + BLOCK, "right")) - 1
             last = max(first + 1, last)
-            begin, end = int(offsets[first]), int(offsets[last])
-            data = folded(texts.data[begin:end])
-            at = [at for form in patterns for at in places(data, form, len(data))]
-            lines = np.unique(np.searchsorted(offsets, np.array(at, np.int64) + begin, "right") - 1)
-            found = [text is not None and self.matches(text) for text in texts.take(lines)]
-            hits = rows[lines[np.array(found, dtype=bool)]]
-            self.hits[hits[(hits >= 0) & (hits < len(self.hits))]] = True
+            block = texts.data[int(offsets[first]) : int(offsets[last])]
+            self._hit(
+                rows[
+                    first + self._matching(texts, first, offsets[first : last + 1], block, patterns)
+                ]
+            )
             first = last
 
+    def _matching(
+        self, texts: Texts, first: int, offsets: Array, block: memoryview, patterns: set[bytes]
+    ) -> Array:
+        """The texts of a block that match, by their number in it. first: the first one's number."""
+        data, text = np.frombuffer(block, np.uint8), folded(block)
+        ends = offsets[1:] - offsets[0]
+        sure = np.zeros(len(ends), dtype=bool)
+        maybe = sure.copy()
+        for form in patterns:
+            at = places(text, form)
+            if not len(at):
+                continue
+            line, last = (np.searchsorted(ends, one, "right") for one in (at, at + len(form) - 1))
+            maybe[line] = True
+            sure[line[(line == last) & self._exact.confirmed(data, at, form)]] = True
+        left = np.flatnonzero(maybe & ~sure)
+        found = [text is not None and self.matches(text) for text in texts.take(first + left)]
+        sure[left[np.array(found, dtype=bool)]] = True
+        return np.flatnonzero(sure)
+
+    def _hit(self, rows: Array) -> None:
+        self.hits[rows[(rows >= 0) & (rows < len(self.hits))]] = True
+
     def _lines(self, file: File) -> Iterator[tuple[int, bytes]]:
-        """(offset, line) of the lines that may match."""
+        """(offset, line) of the lines that may match, without those that were found as bytes."""
         same = [folded(one) for one in file.same]
         same = [one for one in same if any(form in one for form in self._patterns)]
         buffer = bytearray()
@@ -113,51 +146,53 @@ class Search:
                 if len(buffer) < len(block):
                     buffer = bytearray(len(block))
                     out = np.frombuffer(buffer, np.uint8)
-                np.bitwise_or(np.frombuffer(block, np.uint8), _FOLD, out=out[: len(block)])
+                data = np.frombuffer(block, np.uint8)
+                np.bitwise_or(data, FOLD, out=out[: len(block)])
+                if any(b"*" in form for form in self._patterns):  # a folded newline
+                    out[: len(block)][data == _NEWLINE] = _NEWLINE
                 text: bytes | bytearray = buffer
                 for one in same:
                     text = text.replace(one, bytes(len(one)))
-                data, whole, seen = cast("bytearray", block.obj), len(block), set()
-                for form in self._patterns:
-                    at = text.find(form, 0, whole)
-                    while at >= 0:
-                        begin = data.rfind(b"\n", 0, at) + 1
-                        end = data.find(b"\n", at, whole)
-                        end = whole if end < 0 else end
-                        if begin not in seen:
-                            seen.add(begin)
-                            yield start + begin, bytes(block[begin:end])
-                        at = text.find(form, end, whole)
+                there = [form for form in self._patterns if text.find(form, 0, len(block)) >= 0]
+                if not there:
+                    continue
+                text = bytes(memoryview(text)[: len(block)])
+                found = {form: places(text, form) for form in there}
+                for begin, end in self._left(file, start, block, found):
+                    yield start + begin, bytes(block[begin:end])
+
+    def _left(
+        self, file: File, start: int, block: memoryview, found: dict[bytes, Array]
+    ) -> Iterator[tuple[int, int]]:
+        """(begin, end) of a block's lines that have to be decoded. found: the places of each form."""
+        begins, ends = spans(block)
+        maybe = np.zeros(len(ends), dtype=bool)
+        for at in found.values():
+            maybe |= following(at, begins) < ends
+        if file.shape is not None and np.count_nonzero(maybe) > FEW:
+            lines = ShapedLines(file.shape, bytes(block), (begins, ends))
+            sure = self._sure(lines, found)
+            rows = lines.rows if file.row_at is None else file.row_at(start + begins)
+            self._hit(rows[sure])
+            maybe &= ~sure
+        left = np.flatnonzero(maybe)
+        yield from zip(begins[left].tolist(), ends[left].tolist(), strict=True)
+
+    def _sure(self, lines: ShapedLines, found: dict[bytes, Array]) -> Array:
+        """The lines of a block that have the text for sure. found: the places of each form."""
+        sure = np.zeros(len(lines.ends), dtype=bool)
+        for form, at in found.items():
+            first = following(at, lines.first)
+            first = first[first < lines.last]
+            for some in (first, at):  # all, where the first ones do not tell
+                right = self._exact.confirmed(lines.data, some, form)
+                right &= lines.within(some, len(form))
+                sure[lines.line_of(some[right])] = True
+                if np.count_nonzero(~right) <= FEW:
+                    break
+        return sure
 
 
-def places(text: bytes | bytearray, form: bytes, end: int) -> Iterator[int]:
-    """Where a form begins in a text before `end`."""
-    at = text.find(form, 0, end)
-    while at >= 0:
-        yield at
-        at = text.find(form, at + 1, end)
-
-
-def folded(data: bytes | memoryview) -> bytes:
-    """The bytes with `_FOLD` set in each."""
-    return (np.frombuffer(data, np.uint8) | _FOLD).tobytes()
-
-
-def variants(text: str) -> set[str]:
-    """A text as it is, and in each case."""
-    return {text, text.lower(), text.upper(), text.casefold()}
-
-
-def forms(text: str) -> list[bytes]:
-    """The folded bytes of a text in JSON: as UTF-8, and with escapes for what is not ASCII."""
-    found = set()
-    for variant in variants(text):
-        for ascii_only in (False, True):
-            plain = json.dumps(variant, ensure_ascii=ascii_only)[1:-1]
-            found |= {plain, plain.replace("/", "\\/")}
-    return sorted(set(map(folded, map(raw, found))))
-
-
-def raw(text: str) -> bytes:
-    """A text as UTF-8, half characters too."""
-    return text.encode("utf-8", "surrogatepass")
+def following(places: Array, at: Array) -> Array:
+    """The first of the sorted places from each position on; one far away where there is none."""
+    return np.append(places, np.iinfo(np.int64).max)[np.searchsorted(places, at)]
