@@ -26,7 +26,6 @@ from jupyter_batch.results.rows.shapes import Shape, ShapedLines
 
 _BLOCK = 1 << 18
 """Bytes, which with their folded copy are in a core's cache."""
-_NEWLINE = 10
 
 
 class File(NamedTuple):
@@ -146,10 +145,7 @@ class Search:
                 if len(buffer) < len(block):
                     buffer = bytearray(len(block))
                     out = np.frombuffer(buffer, np.uint8)
-                data = np.frombuffer(block, np.uint8)
-                np.bitwise_or(data, FOLD, out=out[: len(block)])
-                if any(b"*" in form for form in self._patterns):  # a folded newline
-                    out[: len(block)][data == _NEWLINE] = _NEWLINE
+                np.bitwise_or(np.frombuffer(block, np.uint8), FOLD, out=out[: len(block)])
                 text: bytes | bytearray = buffer
                 for one in same:
                     text = text.replace(one, bytes(len(one)))
