@@ -61,15 +61,15 @@ def _all_equal(data: Array, at: Array, checks: list[tuple[int, list[bytes]]]) ->
     return equal
 
 
-def places(data: bytes, form: bytes) -> Array:
-    """Where a form begins."""
-    found, at = [], data.find(form)
+def places(data: bytes | bytearray, form: bytes, end: int) -> Array:
+    """Where a form begins in bytes before `end`."""
+    found, at = [], data.find(form, 0, end)
     while at >= 0 and len(found) <= FEW:
         found.append(at)
-        at = data.find(form, at + 1)
+        at = data.find(form, at + 1, end)
     if at < 0:
         return np.array(found, dtype=np.int64)
-    held, end = np.frombuffer(data, np.uint8), len(data) - len(form) + 1
+    held, end = np.frombuffer(data, np.uint8), end - len(form) + 1
     same = held[:end] == form[0]
     for number, byte in enumerate(form[1:_FIRST], 1):
         same &= held[number : end + number] == byte

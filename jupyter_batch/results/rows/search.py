@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -103,11 +103,8 @@ class Search:
             last = int(np.searchsorted(offsets, offsets[first] + BLOCK, "right")) - 1
             last = max(first + 1, last)
             block = texts.data[int(offsets[first]) : int(offsets[last])]
-            self._hit(
-                rows[
-                    first + self._matching(texts, first, offsets[first : last + 1], block, patterns)
-                ]
-            )
+            found = self._matching(texts, first, offsets[first : last + 1], block, patterns)
+            self._hit(rows[first + found])
             first = last
 
     def _matching(
@@ -119,7 +116,7 @@ class Search:
         sure = np.zeros(len(ends), dtype=bool)
         maybe = sure.copy()
         for form in patterns:
-            at = places(text, form)
+            at = places(text, form, len(text))
             if not len(at):
                 continue
             line, last = (np.searchsorted(ends, one, "right") for one in (at, at + len(form) - 1))
@@ -149,11 +146,7 @@ class Search:
                 text: bytes | bytearray = buffer
                 for one in same:
                     text = text.replace(one, bytes(len(one)))
-                there = [form for form in self._patterns if text.find(form, 0, len(block)) >= 0]
-                if not there:
-                    continue
-                text = bytes(memoryview(text)[: len(block)])
-                found = {form: places(text, form) for form in there}
+                found = {form: places(text, form, len(block)) for form in self._patterns}
                 for begin, end in self._left(file, start, block, found):
                     yield start + begin, bytes(block[begin:end])
 
@@ -161,6 +154,12 @@ class Search:
         self, file: File, start: int, block: memoryview, found: dict[bytes, Array]
     ) -> Iterator[tuple[int, int]]:
         """(begin, end) of a block's lines that have to be decoded. found: the places of each form."""
+        if sum(map(len, found.values())) <= FEW:
+            data, some = cast("bytearray", block.obj), np.concatenate([*found.values()]).tolist()
+            for begin in sorted({data.rfind(b"\n", 0, at) + 1 for at in some}):
+                end = data.find(b"\n", begin, len(block))
+                yield begin, len(block) if end < 0 else end
+            return
         begins, ends = spans(block)
         maybe = np.zeros(len(ends), dtype=bool)
         for at in found.values():
