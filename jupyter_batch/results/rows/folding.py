@@ -63,7 +63,8 @@ def _all_equal(data: Array, at: Array, checks: list[tuple[int, list[bytes]]]) ->
 
 def places(data: bytes | bytearray, form: bytes, end: int) -> Array:
     """Where a form begins in bytes before `end`."""
-    found, at = [], data.find(form, 0, end)
+    found: list[int] = []
+    at = data.find(form, 0, end)
     while at >= 0 and len(found) <= FEW:
         found.append(at)
         at = data.find(form, at + 1, end)
