@@ -41,7 +41,7 @@ class ShapedLines:
         ids, self._named = self._at(self.begins, len(_ID) + width)
         self._id_ends = self.begins + len(_ID) + (ids[:, len(_ID) :] == _QUOTE).argmax(axis=1)
         self._named &= _rows_equal(ids[:, : len(_ID)], _ID)
-        self._named &= self.data[np.minimum(self._id_ends, len(block) - 1)] == _QUOTE
+        self._named &= self._byte(self._id_ends) == _QUOTE
         self.first = self._id_ends + 1 + len(shape.before)
         end = self.ends - len(shape.after)
         like = self._named & (end >= self.first)
@@ -56,10 +56,10 @@ class ShapedLines:
     def within(self, at: Array, size: int) -> Array:
         """Whether bytes at these places are in their line's text, and do not begin inside of an escape."""
         line = self.line_of(at)
-        inside = (at >= self.first[line]) & (at + size <= self.last[line])
+        inside: Array = (at >= self.first[line]) & (at + size <= self.last[line])
         if len(self._escapes):
             before = self._escapes[np.maximum(np.searchsorted(self._escapes, at) - 1, 0)]
-            end = before + np.where(self.data[before + 1] == _U, 6, 2)
+            end = before + np.where(self._byte(before + 1) == _U, 6, 2)
             inside &= (at < before) | (at >= end)
         return inside
 
@@ -82,6 +82,9 @@ class ShapedLines:
         mine &= (size == 1) | (digits[:, 0] != 0)
         power = _POWERS[np.clip(size[:, None] - 1 - number, 0, _MOST_DIGITS)]
         return np.where(mine, np.where(outside, 0, digits * power).sum(axis=1), -1)
+
+    def _byte(self, at: Array) -> Array:
+        return self.data[np.minimum(at, len(self.data) - 1)]
 
     def _have(self, at: Array, form: bytes) -> Array:
         """Whether a form is at each of these places."""
