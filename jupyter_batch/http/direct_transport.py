@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import weakref
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -27,11 +26,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
     """Connections of one event loop, kept for `kept` seconds without use. Times out as the request's client."""
 
     def __init__(self, context: ssl.SSLContext, kept: float) -> None:
-        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=kept)
-        # In a cycle that is collected, this comes before the __del__ of aiohttp's objects, which would warn on stderr.
-        weakref.finalize(self, _close, connector).atexit = False
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=kept),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # http/bodies.py bounds it
             skip_auto_headers=_OURS,
@@ -72,20 +68,10 @@ class DirectTransport(httpx.AsyncBaseTransport):
 
     def __del__(self) -> None:
         """Close what a loop that ended early has left, as aiohttp would report it on stderr."""
-        _close(self._session.connector)
-
-
-def _close(connector: aiohttp.BaseConnector | None) -> None:
-    """Close connections at once, without their loop."""
-    closing = _closed(connector)
-    with contextlib.suppress(Exception):  # StopIteration: it had nothing to wait for
-        closing.send(None)
-    closing.close()
-
-
-async def _closed(connector: aiohttp.BaseConnector | None) -> None:
-    if connector is not None:
-        await connector.close()
+        closing = self._session.close()
+        with contextlib.suppress(Exception):  # StopIteration: it had nothing to wait for
+            closing.send(None)
+        closing.close()
 
 
 class _Body(httpx.AsyncByteStream):
