@@ -120,7 +120,7 @@ async def take_up(
 ) -> tuple[list[JobRecord], list[str]]:
     """(the jobs now in the ledger, messages). which: the id of a job or batch; None for all."""
     which = _checked_id(which)
-    place = place_of(where)
+    place = place_of(_with_provider(which, where))
     ledger.folders.sweep()
     if which is not None and (there := _of_batch(ledger, which)) is not None:
         return [there], []
@@ -149,6 +149,17 @@ async def take_up(
                 records.append(ledger.job(job))
                 messages += _words(records[-1], ledger)
         return records, messages
+
+
+def _with_provider(which: str | None, where: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the provider with such ids whose key is in the environment, where no other is given."""
+    if which is None or where.get("provider") or where.get("model"):
+        return where
+    for name, record in RECORDS.items():
+        begins = record.batch_ids and which.startswith(record.batch_ids)
+        if begins and any(os.environ.get(key) for key in record.key):
+            return {**where, "provider": name}
+    return where
 
 
 def _given(where: Mapping[str, Any]) -> dict[str, Any]:

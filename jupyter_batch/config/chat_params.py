@@ -42,7 +42,9 @@ class ChatParams(TypedDict, total=False):
     top_logprobs: Annotated[
         int | Col | None, t.COUNT, Option("the number of log probabilities for each token")
     ]
-    response_format: Annotated[ObjectParam, Option("OpenAI's response_format")]
+    response_format: Annotated[
+        Mapping[Any, Any] | Col | None, t.RESPONSE_FORMAT, Option("OpenAI's response_format")
+    ]
     reasoning_effort: Annotated[
         LineParam,
         Option(

@@ -248,6 +248,9 @@ DEADLINE = Kind(
 )
 WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
 OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
+RESPONSE_FORMAT = Kind(
+    "a dict that JSON can hold (`schema` takes a Pydantic class)", _json_object, json.loads, "JSON"
+)
 BODY = Kind(
     f"a dict that JSON can hold, without {', '.join(sorted(_NOT_IN_A_BODY))}",
     _body,

@@ -144,6 +144,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Whether batches can be listed."""
     tagged: bool | None = None
     """Whether batches can be found by our tag."""
+    batch_ids: str = ""
+    """The beginning of its batches' ids, where a batch is looked up by its id alone."""
     files: int | None = None
     """Results are in one file or in two (answers, errors)."""
     checks_file: bool = False

@@ -82,6 +82,17 @@ def test_another_softwares_batch(server, call, client, home, capsys):
     assert job.id in capsys.readouterr().out
 
 
+def test_the_id_alone(server, client, home, capsys, monkeypatch):
+    """Where the environment has the key of the provider with such ids, nothing else is needed."""
+    batch, _ = sent(client, [line_of(*task) for task in TASKS.items()])
+    assert cli.main(["adopt", batch]) == 2
+    assert "--provider openai" in capsys.readouterr().err
+    monkeypatch.setenv("OPENAI_API_KEY", server.token)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    assert cli.main(["adopt", batch]) == 0
+    assert jupyter_batch.adopt(batch).wait(60).results()["response"].to_dict() == TASKS
+
+
 def test_a_request_file_that_is_gone(server, call, client, home):
     """The custom ids are then those of the results."""
     batch, file = sent(client, [line_of(*task) for task in TASKS.items()])

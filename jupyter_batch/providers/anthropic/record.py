@@ -19,6 +19,7 @@ RECORDS = (
         ),
         carried="httpx, translated by litellm",
         source="Claude docs: batch processing",
+        batch_ids="msgbatch_",
         key=("ANTHROPIC_API_KEY",),
         base=("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
         default_base="https://api.anthropic.com",

@@ -20,6 +20,7 @@ RECORDS = (
         ),
         carried="httpx, translated by litellm",
         source="ai.google.dev: Batch API, Files API, limits; google-genai",
+        batch_ids="batches/",
         key=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         base=("GEMINI_API_BASE",),  # litellm's
         default_base="https://generativelanguage.googleapis.com",

@@ -17,6 +17,7 @@ RECORDS = (
         ),
         carried="httpx",
         source="OpenAI: batch guide, API reference, help FAQ",
+        batch_ids="batch_",
         key=("OPENAI_API_KEY",),
         base=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         default_base="https://api.openai.com/v1",
