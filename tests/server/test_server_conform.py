@@ -148,7 +148,7 @@ def test_other_dumps_are_documented_objects():
 
 @pytest.fixture(autouse=True)
 def _no_client_of_an_upstream_is_left():
-    """litellm keeps a client of an upstream for each loop, also of one that has ended: it is collected here, in silence."""
+    """A client that litellm keeps of a loop that has ended is collected here, in silence."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
