@@ -26,7 +26,6 @@ STAGES = {
         "row_files.text_lines:TextLines.encode": "lines (Arrow)",
         "planning.plan:write_requests": "request files: packed, CRC-32, written",
         "planning.draft:JobDraft.deduplicate": "duplicates, reused answers",
-        "planning.plan:limit_costs": "estimate of the cost",
         "planning.draft:JobDraft.write_rows": "files by row",
         "planning.draft:JobDraft.store": "ledger",
     },
