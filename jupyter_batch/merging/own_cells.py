@@ -5,6 +5,7 @@ Only reads the ledger.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.cells import same
 from jupyter_batch.frames.row_keys import Keys, find, match, repeated
+from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.filled_columns import fill_with
@@ -120,24 +122,31 @@ class ForeignCells:
             keep = {**job.keep, **record.keep}
             if not set(self.rows).intersection(all_columns(out, job.schema, keep)):
                 continue
-            folder = ledger.folders.of(job.id)
-            try:
-                every = self._places(job, keys_of(job, folder), record, asked)
-                places = [at for at in every if (at >= 0).any()]
-            except (JupyterBatchError, OSError, ValueError):  # removed, adopted, damaged
-                continue
-            if not any((at[rows] >= 0).any() for at in places for rows in self.rows.values()):
-                continue
-            found = outcomes_of(job, ledger.shards(job.id), folder, keep)
-            made = as_written(job, found, out, keep)
-            for at in places:
+            folder, made = ledger.folders.of(job.id), None
+            for at in self._places(job, folder, record, asked):
+                if not any((at[rows] >= 0).any() for rows in self.rows.values()):
+                    continue
+                if made is None:
+                    found = outcomes_of(job, ledger.shards(job.id), folder, keep)
+                    made = as_written(job, found, out, keep)
                 self.without(made, at)
+                if not self.rows:  # the other matches cost a hash of each row
+                    break
         return self
 
     def _places(
+        self, job: JobRecord, folder: JobFolder, record: JobRecord, asked: Keys
+    ) -> Iterator[Array]:
+        """For each frame row its row in a job, by several kinds of match, the surest first.
+
+        None of a job that was removed, adopted or damaged.
+        """
+        with contextlib.suppress(JupyterBatchError, OSError, ValueError):
+            yield from self._matches(job, keys_of(job, folder), record, asked)
+
+    def _matches(
         self, job: JobRecord, keys: Keys, record: JobRecord, asked: Keys
     ) -> Iterator[Array]:
-        """For each frame row its row in a job, by several kinds of match, the surest first."""
         rows = frames.row_count(self._frame)
         best: Array = np.full(rows, -1, dtype=np.int64)
         moved = False
