@@ -198,8 +198,8 @@ def _part(path: str, name: str) -> str:
 CASES = {
     f"a poll, {JOBS} jobs in their first minute": lambda _, home: polls(home),
     "floor: a poll with aiohttp": lambda _, home: bare_polls(home),
-    "20 rows beside 1 job": lambda _, home: submission(home, 1),
-    f"20 rows beside {EARLIER:,} jobs": lambda _, home: submission(home, EARLIER),
+    "20 rows with 1 earlier job": lambda _, home: submission(home, 1),
+    f"20 rows with {EARLIER:,} earlier jobs": lambda _, home: submission(home, EARLIER),
     f"a shard of {FEW:,} of one row": lambda _, home: batches(home, FEW),
     f"a shard of {MANY:,} of one row": lambda _, home: batches(home, MANY),
 }

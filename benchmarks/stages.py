@@ -1,6 +1,6 @@
 """Where the time of the hot paths goes: CPU time of each stage, without those within it, of all threads.
 
-`python -m benchmarks profile out|in ROWS`, or --profile: the stages of a path beside its floors.
+`python -m benchmarks profile out|in ROWS`, or --profile: the stages of a path and its floors.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from jupyter_batch.http.address import check_base
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.clouds import base_of, check_cloud, settings_of
+from jupyter_batch.providers.model_names import is_set_up
 from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
 from jupyter_batch.providers.table import (
     access_for,
@@ -157,7 +158,7 @@ def _with_provider(which: str | None, where: Mapping[str, Any]) -> Mapping[str, 
         return where
     for name, record in RECORDS.items():
         begins = record.batch_ids and which.startswith(record.batch_ids)
-        if begins and any(os.environ.get(key) for key in record.key):
+        if begins and is_set_up(record, os.environ):
             return {**where, "provider": name}
     return where
 

@@ -79,7 +79,7 @@ def html(snapshots: Iterable[Snapshot], link: Callable[[str], str] = lambda _: "
     return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div>{blocked}'
 
 
-def beside(
+def rows_table(
     headings: Sequence[str], rows: Iterable[Sequence[str]], marked: Sequence[bool], below: str
 ) -> str:
     """Rows of texts in an HTML table, with a sentence below. marked: rows in bold."""

@@ -33,7 +33,7 @@ def full_name(model: str, *, api_base: str | None, environ: Mapping[str, str]) -
     makers = [record for record in RECORDS.values() if record.bare and re.match(record.bare, low)]
     if makers:
         makers.sort(key=lambda record: bool(record.settings))  # Google: its API, then its cloud
-        made = next((record for record in makers if _is_set_up(record, environ)), makers[0])
+        made = next((record for record in makers if is_set_up(record, environ)), makers[0])
         return f"{made.name}/{name}"
     raise ModelError(_refusal(name, low, environ))
 
@@ -45,7 +45,7 @@ def _named(prefix: str) -> str | None:
     return next((record.name for record in RECORDS.values() if prefix in record.also), None)
 
 
-def _is_set_up(record: Record, environ: Mapping[str, str]) -> bool:
+def is_set_up(record: Record, environ: Mapping[str, str]) -> bool:
     """Whether the environment has the provider's key, or the first setting of a cloud."""
     names = record.settings[0].environ if record.settings else record.key
     return any(environ.get(name) for name in names)
@@ -59,7 +59,7 @@ def _refusal(name: str, low: str, environ: Mapping[str, str]) -> str:
             f'litellm does, PROVIDER/{name} (such as "openai/...", "anthropic/...", "mistral/..."), or '
             "give api_base= for a server of OpenAI's API"
         )
-    here = [record for record in hosts if _is_set_up(record, environ)]
+    here = [record for record in hosts if is_set_up(record, environ)]
     named = " or ".join(f'"{record.name}/{name}"' for record in here or hosts)
     keys = "the hosts whose keys are here" if here else "such as"
     return f"the model {name!r} is served by several hosts: name the one that is meant, {keys}: {named}"

@@ -12,7 +12,7 @@ import numpy as np
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.monitor.table import beside
+from jupyter_batch.monitor.table import rows_table
 from jupyter_batch.results.agreement import plain as comparable
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.rows import Rows, views
@@ -209,4 +209,4 @@ def rows_html(page: ComparedPage, models: Sequence[str]) -> str:
         "group.view() shows every row; group.choose(model) copies a model's answers into the column"
     )
     marked = [row.differs for row in page.rows]
-    return beside(("row", "prompt", *models), rows, marked, f"{differ}; {more}.")
+    return rows_table(("row", "prompt", *models), rows, marked, f"{differ}; {more}.")
