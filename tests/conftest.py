@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_batch.core import secrets
-from tests.key_search import found, heard, shown, since
+from tests.key_search import found, logged, shown, since
 from tests.ledgers import forget
 from tests.loopback_only import no_certificates
 
@@ -86,7 +86,7 @@ def pytest_runtest_call(item):
 def _no_key_anywhere(request, tmp_path, monkeypatch):
     """After each test, whether it passed or not: no form of a key that it used is on disk, on a screen, in a repr."""
     monkeypatch.setattr(secrets, "_known", {})  # a key that an earlier test used, too
-    with heard() as texts:
+    with logged() as texts:
         yield
     keys = since(())
     if keys:

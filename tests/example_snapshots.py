@@ -78,7 +78,7 @@ def batch(number=0, rows=1000, sent=None, ended=None, *, steps=20, now=START + 3
     return ShardRecord(**record | fields), events
 
 
-def told(record, *batches):
+def job_events(record, *batches):
     """A job and its batches, with all that happened in order."""
     events = sorted((event for _, own in batches for event in own), key=lambda event: event[0])
     return JobEvents(
@@ -96,13 +96,13 @@ def drawn(*jobs, now=START + 3 * HOUR, group=False, **more):
 
 def finished(**fields):
     """One batch that is over after two hours."""
-    return told(job(finished_at=START + 2 * HOUR + 30, **fields), batch(sent=0.01, ended=2))
+    return job_events(job(finished_at=START + 2 * HOUR + 30, **fields), batch(sent=0.01, ended=2))
 
 
 def million(shards=20):
     """1,000,000 rows in 20 batches that were looked at 5,000 times each."""
     rows = 1_000_000 // shards
-    return told(
+    return job_events(
         job(rows=1_000_000),
         *(batch(n, rows, 0.01 + n / 20, 1 + n / 15, steps=5000) for n in range(shards)),
     )
@@ -119,7 +119,7 @@ def cases():
         finished_at=START + 2.4 * HOUR,
     )
     models = [
-        told(
+        job_events(
             job(id=f"jb{n}", model=f"provider/model-{n}", finished_at=START + (n + 1) * HOUR),
             batch(
                 sent=0.01, ended=n + 1, **({"bill": Bill(unknown=1000, standard=None)} if n else {})
@@ -139,17 +139,17 @@ def cases():
     )
     return {
         "finished": drawn(finished()),
-        "planned, one row": drawn(told(job(rows=1), batch(rows=1)), now=START),
-        "running": drawn(told(job(), batch(sent=0.1))),
+        "planned, one row": drawn(job_events(job(rows=1), batch(rows=1)), now=START),
+        "running": drawn(job_events(job(), batch(sent=0.1))),
         "waves": drawn(
-            told(
+            job_events(
                 job(rows=5200, reused=200),
                 *(batch(n, 1000, n // 2, n // 2 + 1) for n in range(4)),
                 batch(4, 1000),
             )
         ),
         "models": drawn(*models, group=True),
-        "sent again": drawn(finished(), told(again, batch(rows=10, sent=2.21, ended=2.4))),
+        "sent again": drawn(finished(), job_events(again, batch(rows=10, sent=2.21, ended=2.4))),
         "all reused": drawn(
             JobEvents(job(reused=1000, finished_at=START), [], [(START, None, "planned", 0, "")])
         ),
@@ -157,7 +157,7 @@ def cases():
         "salvaged": drawn(lost),
         "evil": drawn(finished(name=EVIL, model=EVIL, provider=EVIL, out=EVIL)),
         "no tokens": drawn(
-            told(
+            job_events(
                 job(finished_at=START + HOUR),
                 batch(sent=0, ended=1, usage=None, bill=Bill(unknown=1000, standard=None)),
             )

@@ -37,12 +37,12 @@ def serve(cell, *, ours=True):
         table._NEAR = table._OURS
     print("ready", flush=True)
     for line in sys.stdin:
-        told, tell = os.pipe()
+        pipe, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
             _child(cell, json.loads(line), tell)
         os.close(tell)
-        with os.fdopen(told) as file:
+        with os.fdopen(pipe) as file:
             imported = file.read().split()
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
@@ -138,7 +138,7 @@ def host(module):
 
 
 def killed_and_gone_on(run, point, order):
-    """A child that dies at the point, and a new one that goes on: what the latter told in the order's `answers`."""
+    """A child that dies at the point, and a new one that goes on: the latter's report in the order's `answers`."""
     answers = Path(order["answers"])
     assert run(kill=point, **order) == -signal.SIGKILL, "the first process died there"
     assert not answers.exists()

@@ -1,4 +1,4 @@
-"""A ledger and a worker whose clock only moves when it is told, and an adapter that calls a fake."""
+"""A ledger and a worker with a manual clock, and an adapter that calls a fake."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class _Handler(logging.Handler):
 
 
 @contextlib.contextmanager
-def heard():
+def logged():
     """Collect all that is logged (our own loggers at every level) and all that `capsys` and `capfd` take."""
     texts = []
     handler, ours = _Handler(texts), logging.getLogger("jupyter_batch")
@@ -128,7 +128,7 @@ def _text(captured):
 
 
 def shown():
-    """What a user may see of this process at the end of a test: reprs, HTML, tables, and the state of widgets."""
+    """The visible state of this process at the end of a test: reprs, HTML, tables, and the state of widgets."""
     texts = []
     for one in _held():
         texts.append(repr(one))
@@ -167,7 +167,7 @@ def _jobs():
 
 
 def _held():
-    """What this process holds of jobs: sessions, workers, providers, open jobs."""
+    """This process's objects of jobs: sessions, workers, providers, open jobs."""
     for session in _sessions():
         yield from (session, session.worker, session._keys)
         yield from list(session.worker._providers.values())

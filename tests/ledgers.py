@@ -1,4 +1,4 @@
-"""What befalls a ledger between two processes: it is forgotten, or lost; and what must be nowhere in it."""
+"""Changes of a ledger between two processes: it is forgotten, or lost; and the texts that must be nowhere in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def forget(home):
-    """What a restart of the kernel does: nothing of the ledger is known but what is on disk, and nothing moves it."""
+    """A kernel restart: only the disk's part of the ledger is known, and nothing moves it."""
     sessions = sys.modules.get("jupyter_batch.runner.process")
     held = None if sessions is None else sessions._sessions.pop(home, None)
     if held is not None:

@@ -12,7 +12,7 @@ _called: list[str] = []
 
 
 def no_certificates():
-    """From here on this process reads no authorities' certificates: whoever speaks TLS is refused.
+    """From here on this process reads no authorities' certificates: every TLS connection is refused.
 
     litellm makes a client for each call, and each client reads them: two fifths of the CPU of a job's test.
     """

@@ -1,4 +1,4 @@
-"""What a screen shows of a job, as one text."""
+"""A screen's text of a job."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from jupyter_batch.config.help import option_table
 
 
 def python(code):
-    """What a fresh Python prints; warnings are errors there too."""
+    """A fresh Python's output; warnings are errors there, too."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120
     )
@@ -83,7 +83,7 @@ def test_pandas_first_is_as_good():
 
 
 def test_without_pandas_the_import_error_is_pandas_own():
-    """Waiting for pandas changes nothing about how its absence is said."""
+    """Waiting for pandas changes nothing about how its absence is reported."""
     assert (
         python(
             "import sys, jupyter_batch\n"
@@ -102,9 +102,9 @@ def test_registering_twice_does_no_harm_and_says_nothing():
         registration.register()
 
 
-def test_another_packages_llm_stays_and_is_told_once():
+def test_another_packages_llm_stays_and_is_reported_once():
     """Where `llm` is taken, ours is `llm_batch` alone, and one sentence says so, once."""
-    said = python(
+    output = python(
         "import warnings, pandas as pd\n"
         "@pd.api.extensions.register_dataframe_accessor('llm')\n"
         "class Theirs:\n"
@@ -118,7 +118,7 @@ def test_another_packages_llm_stays_and_is_told_once():
         "print(type(df.llm).__name__, type(df.llm_batch).__name__, *[t.message for t in told], sep='|')"
     )
     assert (
-        said
+        output
         == "Theirs|LLMAccessor|df.llm belongs to __main__: LLM batches are at df.llm_batch here"
     )
 

@@ -149,13 +149,13 @@ def test_a_retry_that_is_not_sent_says_so(home, tmp_path, capsys):
         )
         assert job.counts.failed == 1
     assert cli.main(["retry", job.id]) == 1
-    said = capsys.readouterr()
-    assert "waiting, 0 of 1 row" in said.out
-    assert "Not all batches could be sent yet" in said.err
-    assert "fetches the answers" not in said.err
+    printed = capsys.readouterr()
+    assert "waiting, 0 of 1 row" in printed.out
+    assert "Not all batches could be sent yet" in printed.err
+    assert "fetches the answers" not in printed.err
 
 
-def test_watch_gives_up_when_told_to(here):
+def test_watch_gives_up_at_its_limit(here):
     """--timeout ends the watching with 1, not the job."""
     job = here.submitted("third")
     assert here.batch("watch", job, "--timeout", "0").returncode == 1

@@ -71,7 +71,7 @@ SOURCES = Sources(
 
 
 def words(before, names=NAMES):
-    """What is offered there; None where nothing of ours is."""
+    """The completions there; None where nothing of ours is."""
     found = offers(before, names, SOURCES)
     if found is None:
         return None
@@ -175,7 +175,7 @@ def test_models_come_with_price_and_context_the_users_own_first(monkeypatch):
 
 
 def test_the_options_of_adopt_are_its_parsers():
-    """What is offered after `adopt` is what it takes."""
+    """The completions after `adopt` are its arguments."""
     made = magic_line.Parser(add_help=False)
     add_arguments(made)
     taken = {flag for flag in made._option_string_actions if flag.startswith("--")}
@@ -349,7 +349,7 @@ def test_ipython_offers_ours_alone_where_something_of_ours_may_come(shell):
 
 
 def test_the_cursor_may_be_in_the_middle_of_the_cell(shell):
-    """What stands behind it stays as it is, in its own line and below."""
+    """The text behind it stays as it is, in its own line and below."""
     text = "%%llm_batch df\nSay {T} now\nand {text}"
     assert tab(shell, text, at=text.index("}")) == ["%%llm_batch df\nSay {Total} now\nand {text}"]
     text = "%%llm_batch df --na  --wait\n{text}"

@@ -18,7 +18,7 @@ ZONE = "Europe/Berlin"
 
 
 def keys_of(frame, columns):
-    """What is kept of a submitted frame, as it comes back from the ledger."""
+    """The kept columns of a submitted frame, as they come back from the ledger."""
     fingerprints = b"".join(
         b"".join(block.fingerprints) for block in blocks(frame, columns, size=7)
     )
@@ -134,7 +134,7 @@ def frames(draw):
 
 
 def cells(frame):
-    """What a row says, in a form to compare: dtype drift (1 -> 1.0) is no other content."""
+    """A row's content, in a form to compare: dtype drift (1 -> 1.0) is no other content."""
     return [fingerprint for block in blocks(frame, ["a", 0]) for fingerprint in block.fingerprints]
 
 
@@ -189,9 +189,9 @@ def test_each_answer_is_on_a_row_with_its_own_content_or_the_merge_is_refused(fr
     except AlignmentError:
         assert steps, "a frame as it was is never refused"
         return
-    said = cells(now)
+    values = cells(now)
     for place, position in enumerate(positions):
-        assert position == -1 or said[place] == asked[position]
+        assert position == -1 or values[place] == asked[position]
     taken = positions[positions >= 0]
     assert len(set(taken.tolist())) == len(taken), "no answer is given twice"
     assert not any(isinstance(cell, str) and cell == "edited" for cell in now["a"][positions >= 0])
@@ -221,7 +221,7 @@ def test_rows_with_telling_content_are_found_after_a_reset_of_the_index(order, c
 
 
 def test_equal_rows_under_new_labels_are_refused_with_their_number():
-    """Where the labels were dealt anew, rows with the same text can't be told apart: all of them are counted."""
+    """Where the labels were renumbered, rows with the same text can't be distinguished: all of them are counted."""
     frame = pd.DataFrame({"t": ["A", "A", "B", "C"]})
     keys = keys_of(frame, ["t"])
     with pytest.raises(AlignmentError, match=r"2 of 4 rows .*2 moved.*job\.merge\(df\)"):
@@ -229,7 +229,7 @@ def test_equal_rows_under_new_labels_are_refused_with_their_number():
 
 
 def test_a_row_that_only_seems_to_be_where_it_was_is_refused_with_the_others():
-    """Filtered and reset, row 1 stands at label 0, where another row with the same text was: it can't be told which."""
+    """Filtered and reset, row 1 stands at label 0, where another row with the same text was: it is ambiguous."""
     frame = pd.DataFrame({"t": ["A", "A", "B"]})
     keys = keys_of(frame, ["t"])
     with pytest.raises(AlignmentError, match="1 of 2 rows"):
@@ -289,7 +289,7 @@ def test_another_frame_is_refused():
         align(pd.DataFrame({"u": ["A", "B"]}), ["t"], keys)
 
 
-def test_labels_keep_their_hash_beside_labels_of_another_kind():
+def test_labels_keep_their_hash_next_to_labels_of_another_kind():
     """Whole numbers become objects, or floats, when a label of another kind is appended: the old rows are found."""
     frame = pd.DataFrame({"t": ["A", "A", "B"]}, index=[3, 4, 5])
     keys = keys_of(frame, ["t"])
@@ -329,9 +329,9 @@ print(Keys.of(index, fingerprints, [1]).to_bytes().hex())
 
 
 def test_keys_are_the_same_in_every_process():
-    """Whatever Python's hash seed is."""
+    """For each of Python's hash seeds."""
     here = str(Path(__file__).parents[1])
-    told = {
+    output = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM.format(path=here)],
             check=True,
@@ -342,8 +342,8 @@ def test_keys_are_the_same_in_every_process():
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(told) == 1
-    assert len(told.pop()) > 100
+    assert len(output) == 1
+    assert len(output.pop()) > 100
 
 
 def test_keys_come_back_from_bytes_and_foreign_bytes_are_refused():
@@ -367,7 +367,7 @@ def test_an_empty_frame_is_aligned_to_nothing():
 
 
 def test_the_echo_of_each_row_is_in_its_cell_after_a_shuffle():
-    """From keys to cells: what was answered to a row's text stands beside it."""
+    """From keys to cells: the answer to a row's text is in its row."""
     frame = pd.DataFrame(
         {"t": [f"text {n % 5}" for n in range(40)]}, index=[f"r{n % 8}" for n in range(40)]
     )

@@ -41,7 +41,7 @@ def test_the_frame_that_is_held_elsewhere_gets_the_column():
 
 
 def test_a_column_that_is_there_keeps_its_place():
-    """Whatever dtype it had."""
+    """For each dtype."""
     frame = pd.DataFrame({"a": [1, 2], "out": [1.5, 2.5], "b": [3, 4]})
     fill(frame, "out", ["x", None], everywhere(2))
     assert list(frame.columns) == ["a", "out", "b"]
@@ -49,7 +49,7 @@ def test_a_column_that_is_there_keeps_its_place():
 
 
 def test_positions_say_which_answer_and_new_rows_stay_missing():
-    """-1 is a row without an answer, also beside the last one."""
+    """-1 is a row without an answer, also next to the last one."""
     frame = pd.DataFrame({"a": [1, 2, 3]}, index=["x", "x", "y"])
     fill(frame, "out", ["p", "q"], np.array([1, -1, 0]))
     assert frame["out"].iloc[0] == "q"

@@ -81,7 +81,7 @@ def test_a_zone_comes_back_by_its_name():
 
 
 def test_labels_of_an_unknown_kind_come_back_as_their_text():
-    """No pickle: what can't be told is told as a person reads it."""
+    """No pickle: other values are given by their text."""
     back = index_from_bytes(index_to_bytes(pd.Index([dt.date(2024, 1, 2), b"x", 1j], dtype=object)))
     assert back.tolist() == ["2024-01-02", "b'x'", "1j"]
 
@@ -94,7 +94,7 @@ def test_labels_of_an_unknown_kind_come_back_as_their_text():
     )
 )
 def test_any_labels_survive(labels):
-    """Surrogates, huge numbers and all; a bool stays a bool beside numbers."""
+    """Surrogates, huge numbers and all; a bool stays a bool among numbers."""
     index = pd.Index(
         np.fromiter(labels, dtype=object, count=len(labels)), dtype=object, tupleize_cols=False
     )

@@ -42,17 +42,19 @@ def send(frame, prompt):
 
 
 def answer(file, random):
-    """What a provider that echoes sends back: in any order, one in five of them an error."""
+    """The results of a provider that echoes: in any order, one in five of them an error."""
     lines = []
     for line in file.splitlines():
         request = json.loads(line)
-        said = {
+        messages = {
             "choices": [
                 {"message": {"content": "echo " + request["body"]["messages"][0]["content"]}}
             ]
         }
         code = 200 if random.random() < 0.8 else 500
-        body = said if code == 200 else {"error": {"message": "no luck", "code": "server_error"}}
+        body = (
+            messages if code == 200 else {"error": {"message": "no luck", "code": "server_error"}}
+        )
         lines.append(
             json.dumps(
                 {"custom_id": request["custom_id"], "response": {"status_code": code, "body": body}}

@@ -81,9 +81,9 @@ def cells(series):
 )
 def test_every_dtype_gives_plain_values_and_none_for_missing(series, values):
     """Lists, dicts and arrays are values, whatever is in them."""
-    said, missing = cells(series)
-    assert said == values
-    assert [type(value) for value in said] == [type(value) for value in values]
+    text, missing = cells(series)
+    assert text == values
+    assert [type(value) for value in text] == [type(value) for value in values]
     assert missing == [at for at, value in enumerate(values) if value is None]
 
 
@@ -110,7 +110,7 @@ def test_blocks_are_all_rows_in_order_whatever_the_size():
     assert max(part.rows for part in whole[1]) == 7
 
 
-def test_the_first_missing_column_of_a_row_is_told():
+def test_the_first_missing_column_of_a_row_is_reported():
     """By its place in the prompt, for the row's reason."""
     frame = pd.DataFrame({"a": [1, None, None], "b": ["x", None, "y"]})
     block = next(blocks(frame, ["b", "a"]))
@@ -151,7 +151,7 @@ def test_no_columns_and_no_rows():
 
 
 def test_missing_is_rendered_as_nothing():
-    """What na="send" sends."""
+    """The requests of na="send"."""
     frame = pd.DataFrame({"t": ["a", None], "n": [1, None]})
     template = parse("<{t}|{n:.1f}>", frame.columns)
     block = next(blocks(frame, template.columns))
@@ -159,7 +159,7 @@ def test_missing_is_rendered_as_nothing():
 
 
 def test_memory_stays_bounded_by_the_block_also_with_long_cells():
-    """A thousand rows of a hundred thousand characters are never all in memory beside the frame."""
+    """A thousand rows of a hundred thousand characters are never all in memory in addition to the frame."""
     texts = [chr(97 + n % 26) * 100_000 for n in range(1000)]
     frame = pd.DataFrame({"t": pd.Series(texts, dtype=pd.ArrowDtype(pa.large_string()))})
     del texts

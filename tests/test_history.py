@@ -23,14 +23,14 @@ def course(*events, began=0.0, base=0):
 
 
 def test_the_rows_of_all_batches_are_one_curve():
-    """Each batch's newest count counts, beside what needed no request; a look that brought nothing makes no point."""
+    """Each batch's newest count counts, in addition to rows that needed no request; a look without news makes no point."""
     points = course((10, 0, 5), (20, 1, 7), (30, 1, 7), (40, 0, 6), began=1.0, base=100)
     assert points == ((1.0, 100), (10, 105), (20, 112), (40, 113))
     assert [done_at(points, when) for when in (0, 1, 15, 40, 99)] == [100, 100, 105, 113, 113]
 
 
 def test_the_moment_at_which_the_first_batch_is_taken_is_a_point():
-    """Though nothing is done then: the time in the queue before it is told from the time after it."""
+    """Nothing is done in that time: the time in the queue before it is distinguished from the time after it."""
     curve = Curve(0.0, 0)
     curve.add(5.0, 0, 0, taken=False)
     curve.add(7200.0, 0, 0, taken=True)
@@ -51,7 +51,7 @@ def test_a_hundred_thousand_events_are_a_few_points():
 
 
 def test_a_clock_that_was_put_back_does_not_turn_time_around():
-    """What comes after is after."""
+    """The next rows come after it."""
     points = course((100, 0, 5), (40, 0, 9))
     assert points == ((0.0, 0), (100, 5), (100, 9))
 
@@ -71,7 +71,7 @@ def test_hours_in_a_queue_are_no_part_of_the_pace():
         curve.add(10 * HOUR + 60 * minute, 0, 400 * minute // 60, taken=True)
     rate, rows = pace_of(curve.points(), 11 * HOUR, 400, 0)
     assert rate * HOUR == pytest.approx(400, rel=0.05)
-    assert 150 <= rows <= 250, "it is told by the later half"
+    assert 150 <= rows <= 250, "the later half sets it"
 
 
 def test_a_slow_beginning_does_not_hold_the_eta_back():
@@ -90,7 +90,7 @@ def test_a_slow_beginning_does_not_hold_the_eta_back():
 
 
 def test_a_burst_is_not_taken_for_the_rule():
-    """600 rows in the last two seconds of an hour: a quarter of the time, at least, tells the pace."""
+    """600 rows in the last two seconds of an hour: the pace is that of a quarter of the time, at least."""
     rate, _ = pace_of(course((0, 0, 0), (HOUR - 2, 0, 400), (HOUR, 0, 1000)), HOUR, 1000, 0)
     assert rate * HOUR < 4 * 1000
 
@@ -108,11 +108,11 @@ def test_what_was_given_is_not_earned():
     st.integers(0, 200),
 )
 def test_any_course_has_a_pace_that_is_a_number(events, base, given_rows):
-    """Whatever was noted, in whatever order: a pace above 0, told by rows, or none."""
+    """For any points, in any order: a pace above 0, from rows, or none."""
     points = course(*events, base=base)
     now = points[-1][0] + 1.0
-    told = pace_of(points, now, points[-1][1], given_rows)
-    assert told is None or (told[0] > 0 and told[1] > 0)
+    shown = pace_of(points, now, points[-1][1], given_rows)
+    assert shown is None or (shown[0] > 0 and shown[1] > 0)
     assert all(one[0] <= other[0] for one, other in pairwise(points))
 
 
@@ -128,7 +128,7 @@ def test_thinning_keeps_the_ends(times, most):
 
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.integers(0, 99)), max_size=500), st.integers(1, 50))
 def test_thinned_as_it_came_is_thinned_at_once(events, every):
-    """However often somebody looked meanwhile, the points are the same."""
+    """The points are the same, however often somebody looked."""
     often, once = Curve(0.0, 0, 16), Curve(0.0, 0, 16)
     for number, (at, done) in enumerate(sorted(events)):
         often.add(at, 0, done, taken=True)
@@ -140,7 +140,7 @@ def test_thinned_as_it_came_is_thinned_at_once(events, every):
 
 
 def test_a_group_has_the_history_of_all_its_jobs():
-    """What is held and shown as one has one course, and a pace by it."""
+    """Jobs that are shown as one have one course, and a pace by it."""
     counts = Counts(succeeded=50, running=50)
     one = Snapshot(
         id="jb1",

@@ -29,7 +29,7 @@ from jupyter_batch.ledger.store import Ledger, this_process
 
 @pytest.fixture
 def ledger(tmp_path):
-    """A ledger that nobody has written to."""
+    """A ledger without any job."""
     made = Ledger(tmp_path / "home")
     yield made
     made.close()
@@ -90,8 +90,8 @@ def test_asking_writes_nothing(ledger):
     assert not ledger.home.exists()
 
 
-def test_a_folder_that_was_removed_is_begun_anew(ledger):
-    """Somebody removes the folder under a ledger that is open: its jobs are gone, and new ones are really written."""
+def test_a_folder_that_was_removed_is_begun_again(ledger):
+    """The folder under an open ledger is removed: its jobs are gone, and new ones are really written."""
     planned(ledger, "jbaaa")
     shutil.rmtree(ledger.home)
     assert ledger.jobs() == []
@@ -184,7 +184,7 @@ def test_a_newer_ledger_is_refused_clearly(ledger):
         ledger.jobs()
 
 
-def test_a_ledger_that_became_newer_meanwhile_is_not_written_to_any_more(ledger):
+def test_a_ledger_that_became_newer_is_not_written_to_any_more(ledger):
     """A kernel, or a Jupyter server, that runs for days while another process of a newer version brings it up to date.
 
     What it would write lacks what that version has put into the records.
@@ -211,7 +211,7 @@ def test_a_damaged_ledger_is_refused_clearly(ledger):
         ledger.jobs()
 
 
-def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_half_file(tmp_path):
     """ENOSPC becomes a sentence; the file that was being written is not there, the one before it still is."""
     target = tmp_path / "output-0.jsonl"
     target.write_bytes(b"before")
@@ -260,7 +260,7 @@ def test_a_draft_of_a_dead_process_is_swept_and_a_jobs_folder_never(tmp_path):
 
 
 def test_counts_always_add_up():
-    """Whatever the provider says, a shard's counts add up to its requests."""
+    """A shard's counts add up to its requests, for any counts of the provider."""
     for completed, failed in ((0, 0), (1, 0), (2, 0), (5, 0), (1, 5), (0, 7)):
         counts = msgspec.structs.replace(shard(), completed=completed, failed=failed).row_counts()
         assert counts.total == 2

@@ -102,7 +102,7 @@ def run(ip, cell):
 
 
 def refused(ip, cell, capsys):
-    """What a person sees of a cell that fails: one line, no traceback, and the cell did fail."""
+    """The output of a cell that fails: one line, no traceback, and the cell did fail."""
     capsys.readouterr()
     result = ip.run_cell(cell)
     assert result.error_in_exec is not None
@@ -268,7 +268,7 @@ def assert_matches(pattern, text):
     assert re.search(pattern, text), text
 
 
-def test_no_frame_at_all_is_said(shell, capsys):
+def test_no_frame_at_all_is_reported(shell, capsys):
     """Where no name holds a DataFrame, the sentence says so; IPython's own output names do not count."""
     shell.user_ns["_1"] = shell.user_ns.pop("df")
     assert "there is no DataFrame here yet" in refused(shell, "%%llm_batch df\nx", capsys)
@@ -290,7 +290,7 @@ def test_help_shows_every_option_and_sends_nothing(shell, face, capsys):
 
 
 def test_no_option_is_parsed_by_an_abbreviation():
-    """What is typed is what is meant: the parser takes no prefix of an option."""
+    """The parser takes no prefix of an option."""
     assert line.parser().allow_abbrev is False
     with pytest.raises(OptionError):
         line.read_line("df --tempera 1", {})
@@ -388,7 +388,7 @@ def test_config_holds_and_survives_a_reload(shell):
 def test_loading_says_in_one_line_what_is_still_open(
     shell, face, capsys, monkeypatch, still_open, says
 ):
-    """Open jobs are taken up and counted; a ledger that can't be read is said, and the magics are there."""
+    """Open jobs are taken up and counted; an unreadable ledger is reported, and the magics are there."""
     monkeypatch.setattr(magics, "_has_open_jobs", lambda: still_open != 0)
     face.open = still_open
     capsys.readouterr()

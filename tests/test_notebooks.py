@@ -117,7 +117,7 @@ def test_the_flows_run_without_an_error(flows):
             assert texts(cell).strip(), cell.source
 
 
-def test_the_flows_are_short_and_each_is_told():
+def test_the_flows_are_short_and_each_is_reported():
     """A code cell has a line above it that says what it is for, and fits on a glance."""
     cells = read(COMING_FROM).cells
     for before, cell in pairwise(cells):
@@ -131,7 +131,7 @@ def test_dspy_step_by_step(flows):
     assert "feedback -> label" in texts(flows["dspy-module"])
     assert "40 requests in 1 file" in result(flows["dspy-build"])
     assert "nothing sent" in result(flows["dspy-build"])
-    told = result(flows["dspy-metadata"])
+    reported = result(flows["dspy-metadata"])
     for name in (
         "created_at",
         "endpoint",
@@ -141,8 +141,8 @@ def test_dspy_step_by_step(flows):
         "custom_id",
         "'inputs'",
     ):
-        assert name in told
-    assert "door" not in told
+        assert name in reported
+    assert "door" not in reported
     assert result(flows["dspy-retrieve"]).startswith(
         ("('planned'", "('submitting'", "('running'", "('completed'")
     )
@@ -242,10 +242,10 @@ def test_deluge_tools_caching_errors(flows):
     """Functions are run and their answers come back; the marks are in the request; a failed row has its reason."""
     assert result(flows["deluge-tools"]) == "['It rains in Lima.', 'It rains in Oslo.']"
     assert result(flows["deluge-cache"]).count("'cache_control': {'type': 'ephemeral'}") == 2
-    told = result(flows["deluge-errors"])
-    assert "succeeded" in told
-    assert "failed" in told
-    assert "server_error" in told
+    reported = result(flows["deluge-errors"])
+    assert "succeeded" in reported
+    assert "failed" in reported
+    assert "server_error" in reported
 
 
 def test_pydantic_ai_one_call_and_ids(flows):
@@ -255,7 +255,7 @@ def test_pydantic_ai_one_call_and_ids(flows):
 
 
 def test_pydantic_ai_timeout_and_cancellation(flows):
-    """Waiting ends without the job, the job ends when it is told to."""
+    """Waiting ends without the job, the job ends when it is released."""
     assert result(flows["pydantic-timeout"]) == "('cancelled', ['cancelled', 'cancelled'])"
     on_its_way = "planned", "submitting", "running"
     assert result(flows["pydantic-wait-for"]) in (
@@ -266,16 +266,16 @@ def test_pydantic_ai_timeout_and_cancellation(flows):
 
 def test_pydantic_ai_tools_and_low_level(flows):
     """Calls are the answer until they are run; a loop of one's own comes to the results; the status has its figures."""
-    told = result(flows["pydantic-tools"])
-    assert "'arguments': {'expression': '15 * 23'}" in told
-    assert "15 * 23 = 345" in told
+    reported = result(flows["pydantic-tools"])
+    assert "'arguments': {'expression': '15 * 23'}" in reported
+    assert "15 * 23 = 345" in reported
     assert result(flows["pydantic-low"]) == "['What is 4 + 4?', 'What is 5 + 5?']"
     assert result(flows["pydantic-status"]) == "(True, True, 'completed', 2, 2, 0)"
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_are_kept_without_outputs(path):
-    """What is in the repository has no outputs, no counts and no machine's traces."""
+    """The notebooks in the repository have no outputs, no counts and no machine's traces."""
     for cell in read(path).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None

@@ -1,4 +1,4 @@
-"""What a person may give, and what is said when it can't be used. No notebook and no network here."""
+"""The options of a call, and the messages of unusable values. No notebook and no network here."""
 
 from dataclasses import fields
 from datetime import timedelta
@@ -187,7 +187,7 @@ def test_a_bad_value_is_refused_in_one_sentence(name, value):
 
 
 def test_good_values_are_kept_as_they_are():
-    """What a person gives rightly comes out unchanged; metadata are texts, an address has no last slash."""
+    """A right value comes out unchanged; metadata are texts, an address has no last slash."""
     made = resolve(
         {
             "na": "raise",
@@ -241,7 +241,7 @@ def test_the_key_is_in_no_repr_and_in_no_error():
 
 
 def test_the_record_is_frozen():
-    """Nobody changes the options of a submission afterwards."""
+    """The options of a submission do not change afterwards."""
     with pytest.raises(AttributeError):
         resolve({}, HERE).out = "x"
 

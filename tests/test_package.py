@@ -28,7 +28,7 @@ HEAVY = [
 
 
 def python(code, **environment):
-    """What a fresh Python prints."""
+    """A fresh Python's output."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -81,10 +81,10 @@ def test_import_brings_four_modules():
 
 def test_names_of_the_package_are_there_before_their_first_use():
     """Tab shows them, and each can be had."""
-    said = python(
+    output = python(
         "import jupyter_batch as jb; print({*jb.__all__} - {*dir(jb)}, [getattr(jb, n) for n in jb.__all__] and 'all')"
     )
-    assert said == "set() all\n"
+    assert output == "set() all\n"
 
 
 def test_load_ext_brings_nothing_heavy(tmp_path):
@@ -120,7 +120,7 @@ def test_load_ext_writes_nothing_where_there_is_no_ledger(tmp_path):
 
 def test_unload_and_reload_twice(tmp_path):
     """%unload_ext and %reload_ext do what they say, twice, without a word."""
-    said = python(
+    output = python(
         f"import os; os.environ['JUPYTER_BATCH_HOME'] = {str(tmp_path / 'home')!r}\n"
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "ip = InteractiveShell.instance()\n"
@@ -132,7 +132,7 @@ def test_unload_and_reload_twice(tmp_path):
         "    ip.run_line_magic('unload_ext', 'jupyter_batch')\n"
         "    print('llm_batch' in ip.magics_manager.magics['cell'])\n"
     )
-    assert said.split() == ["1", "False"] * 2
+    assert output.split() == ["1", "False"] * 2
 
 
 def test_the_version_is_declared_once():
@@ -194,7 +194,7 @@ def test_the_flat_face_is_there(name):
 
 
 def test_the_demo_data_is_real_and_says_where_it_is_from():
-    """The reviews are in the package, source and licence beside them; ids are unique and ratings in range."""
+    """The reviews are in the package, with source and licence; ids are unique and ratings in range."""
     from jupyter_batch import demo
 
     folder = resources.files("jupyter_batch") / "data"

@@ -63,8 +63,8 @@ def test_hostile_text_is_text():
         assert not (text.get_parse_math() and "frac" in text.get_text())
 
 
-def test_unknown_costs_are_said():
-    """Not as a bar of no length beside a zero."""
+def test_unknown_costs_are_reported():
+    """Not as a bar of no length next to a zero."""
     for case, words in (
         ("no tokens", "not known"),
         ("running", "nothing is here yet"),

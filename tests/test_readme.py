@@ -31,7 +31,7 @@ df["photo"] = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green",
 df["messages"] = [[{"role": "user", "content": text}] for text in df["feedback"]]
 labelled = pd.DataFrame({"feedback": ["fine", "awful"] * 5, "tone": ["warm", "cold"] * 5})
 """
-"""What the README's cells take for granted."""
+"""The names that the README's cells use."""
 RUN = """
 import json, sys
 from IPython.core.interactiveshell import InteractiveShell

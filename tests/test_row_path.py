@@ -1,4 +1,4 @@
-"""How much of the package a row passes through, from `df.llm.batch` to its cell: limits that only fall."""
+"""The part of the package that a row passes through, from `df.llm.batch` to its cell: limits that only fall."""
 
 from __future__ import annotations
 

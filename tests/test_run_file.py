@@ -113,9 +113,9 @@ def test_failed_rows(run, server, tmp_path, capsys):  # noqa: F811
     path = tmp_path / "r.csv"
     path.write_text("text\na\n")
     assert run(path, "{text}") == 0
-    said = capsys.readouterr()
-    assert "0 of 1 rows" in said.out
-    assert "jupyter batch retry jb" in said.err
+    printed = capsys.readouterr()
+    assert "0 of 1 rows" in printed.out
+    assert "jupyter batch retry jb" in printed.err
     assert run(path, "{text}", "--raise-on-failure") == 1
 
 

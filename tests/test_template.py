@@ -86,7 +86,7 @@ def test_braces_around_anything_else_are_text(text):
 
 
 def test_json_around_holes_stays_as_it_is():
-    """The usual prompt: an example in JSON, with holes inside it and beside it."""
+    """The usual prompt: an example in JSON, with holes inside it and next to it."""
     text = 'Answer as {"label": "pos" or "neg", "why": {"text": {feedback}}}. Price {price:.1f}: {"p": {price}}'
     assert rendered(text) == (
         'Answer as {"label": "pos" or "neg", "why": {"text": good}}. Price 2.5: {"p": 2.5}'
@@ -140,7 +140,7 @@ def test_doubled_braces_are_the_text(text, expected):
     ],
     ids=str,
 )
-def test_a_mistake_is_told_before_row_one(text, words):
+def test_a_mistake_is_reported_before_row_one(text, words):
     """By name, with the closest column, and what to do."""
     with pytest.raises(TemplateError, match=words):
         parse(text, COLUMNS)
@@ -155,7 +155,7 @@ def test_the_columns_are_listed_but_not_without_end():
         parse("{feedback}", [])
 
 
-def test_the_used_columns_are_told_once_in_order():
+def test_the_used_columns_are_reported_once_in_order():
     """As labels, not as texts."""
     template = parse("{price} {0} {price:.1f} {feedback} {('a', 'b')}", COLUMNS)
     assert template.columns == ("price", 0, "feedback", ("a", "b"))
@@ -211,7 +211,7 @@ class Unspeakable:
 
 
 def test_a_value_that_can_not_be_written_is_its_rows_own_reason():
-    """Whatever its own __str__ raises."""
+    """Even if its own __str__ raises."""
     texts = parse("{v}", ["v"]).render([["a", Unspeakable()]], 2)
     assert texts[0] == "a"
     assert texts[1] == RowError("a value can't be written as text: RuntimeError: no words")
@@ -231,10 +231,10 @@ def test_any_text_over_any_columns_is_rendered_or_refused(columns, text):
     except TemplateError:
         assert "{" in text
         return
-    said = template.render([["V"] for _ in template.columns], 1)
-    assert len(said) == 1
+    content = template.render([["V"] for _ in template.columns], 1)
+    assert len(content) == 1
     if "{" not in text:
-        assert said == [text]
+        assert content == [text]
 
 
 @given(
@@ -242,7 +242,7 @@ def test_any_text_over_any_columns_is_rendered_or_refused(columns, text):
     st.text(max_size=30),
 )
 def test_any_column_name_in_braces_is_its_column(name, value):
-    """Whatever it is made of."""
+    """For each kind of value."""
     assert rendered(f"<{{{name}}}>", {name: value, "other": 1}) == f"<{value}>"
 
 
@@ -298,7 +298,7 @@ def test_a_jinja_template_tells_the_columns_it_reads():
     ],
     ids=str,
 )
-def test_a_mistake_in_jinja_is_told_before_row_one(text, words):
+def test_a_mistake_in_jinja_is_reported_before_row_one(text, words):
     """Undefined names are errors, and so is what Jinja itself refuses."""
     with pytest.raises(TemplateError, match=words):
         parse(text, COLUMNS, "jinja")

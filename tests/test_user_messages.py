@@ -60,7 +60,7 @@ def test_with_an_address_a_bare_name_is_a_model_of_that_server():
 
 
 @pytest.mark.parametrize(
-    ("name", "environ", "said"),
+    ("name", "environ", "message"),
     [
         ("deepseek-chat", {"DEEPSEEK_API_KEY": "k"}, 'keys are here: "deepseek/deepseek-chat"'),
         ("gpt-oss-20b", {"GROQ_API_KEY": "k"}, '"groq/gpt-oss-20b"'),
@@ -69,11 +69,11 @@ def test_with_an_address_a_bare_name_is_a_model_of_that_server():
         ("my-model", {}, "PROVIDER/my-model"),
     ],
 )
-def test_a_name_of_several_hosts_is_refused_with_those_whose_keys_are_there(name, environ, said):
-    """What is ambiguous is never guessed, and Claude is never sent to OpenAI."""
+def test_a_name_of_several_hosts_is_refused_with_those_whose_keys_are_there(name, environ, message):
+    """An ambiguous name is never guessed, and Claude is never sent to OpenAI."""
     with pytest.raises(ModelError) as refused:
         full_name(name, api_base=None, environ=environ)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_the_full_name_is_what_is_stored(home):
@@ -110,8 +110,8 @@ def test_system_on_a_line_takes_a_variable_or_a_text_in_quotes():
     assert read_line("df --system=RULES", names)[1]["system"] == "Be brief."
     assert read_line("df --system 'RULES'", names)[1]["system"] == "RULES"
     assert read_line('df --system "Be kind."', names)[1]["system"] == "Be kind."
-    for word, said in (("OTHER", "not defined"), ("n", "holds a int")):
-        with pytest.raises(OptionError, match=said):
+    for word, content in (("OTHER", "not defined"), ("n", "holds a int")):
+        with pytest.raises(OptionError, match=content):
             read_line(f"df --system {word}", names)
 
 

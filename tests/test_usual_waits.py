@@ -1,4 +1,4 @@
-"""When a batch will be there: from the ledger's own batches of the same model, and nothing where there are too few."""
+"""The expected end of a batch: from the ledger's own batches of the same model, and nothing where there are too few."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_too_few_batches_are_no_history():
 
 
 def test_batches_of_its_size_count_where_there_are_enough():
-    """Of ten times the size, none counts beside three alike; with two alike, all count."""
+    """Of ten times the size, none counts next to three alike; with two alike, all count."""
     large = [(10_000, 60 * MIN)] * 5
     assert usual_wait([*large, *[(90, MIN)] * 3], 100) == Wait(low=MIN, high=MIN, batches=3)
     assert usual_wait([*large, *[(90, MIN)] * 2], 100) == Wait(low=MIN, high=60 * MIN, batches=7)
@@ -105,7 +105,7 @@ def test_the_monitor_has_it_until_there_is_a_pace_or_it_has_passed():
 
 
 def test_the_preview_and_a_job_read_it(call_of, home):
-    """Three batches of the model, and the fourth is told about; without any, no line."""
+    """Three batches of the model, and the fourth has an expected time; without any, no line."""
     df = pd.DataFrame({"text": ["a", "b"]})
     assert df.llm.preview("0 {text}", **call_of).wait is None
     for number in range(3):

@@ -103,7 +103,7 @@ def test_a_line_is_byte_for_byte_what_orjson_makes_of_the_request(rows, model, c
 
 
 def test_whole_message_lists_differ_from_row_to_row():
-    """What a callable prompt gives."""
+    """The messages of a callable prompt."""
     encoder = Encoder(CHAT, {"model": "m", "messages": Hole("messages"), "temperature": 0})
     user, system = {"role": "user", "content": "a"}, {"role": "system", "content": "s"}
     messages = [[user], [system, user]]
@@ -172,12 +172,12 @@ def test_a_recorded_line_gives_the_value_the_reason_and_the_tokens(case):
     if expected["usage"] is None:
         assert result.usage is None
     else:
-        told = expected["usage"]
+        shown = expected["usage"]
         assert result.usage == Usage(
-            told["input_tokens"],
-            told["output_tokens"],
-            told["cached_tokens"] or 0,
-            told["reasoning_tokens"] or 0,
+            shown["input_tokens"],
+            shown["output_tokens"],
+            shown["cached_tokens"] or 0,
+            shown["reasoning_tokens"] or 0,
         )
     if "no_row" in record:
         assert result.custom_id is None
@@ -205,7 +205,7 @@ def test_a_file_of_all_lines_gives_one_result_a_line():
 
 
 def test_two_objects_in_one_line_are_a_broken_line():
-    """Also beside an empty line, which makes the numbers agree: no error is told of another row."""
+    """Also with an empty line, which makes the numbers agree: no error is reported of another row."""
     good, error = chat({"content": "good"}), line_of({"error": {"message": "bad"}}, code=400)
     for spaces in (b"", b"\n", b"\n ", b"\n\r", b"\n\t"):
         results = list(
@@ -533,7 +533,7 @@ def test_tokens_are_read_in_every_dialect():
             "total_tokens": 10,
             "completion_tokens_details": {"reasoning_tokens": 3},
         }
-    ) == Usage(5, 5, 0, 3)  # xAI: what was thought is counted beside the answer
+    ) == Usage(5, 5, 0, 3)  # xAI: reasoning tokens are counted in addition to the answer's
     assert usage(
         {
             "prompt_tokens": 9,

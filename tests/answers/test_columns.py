@@ -1,4 +1,4 @@
-"""Result files as columns: what is kept beside a file gives the same answers as the file."""
+"""Result files as columns: the kept columns give the same answers as the file."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_damaged_copy_is_made_again(there, monkeypatch, damage):
 
 
 def test_a_copy_that_cant_be_written_is_no_loss(there, monkeypatch):
-    """Where nothing can be written beside the file, its lines are decoded each time."""
+    """Where nothing can be written next to the file, its lines are decoded each time."""
     job, path = there
     monkeypatch.setattr(result_files, "LEAST_BYTES", 0)
     kept_at(path).mkdir()

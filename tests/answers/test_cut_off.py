@@ -1,4 +1,4 @@
-"""Answers that were cut off: kept, marked, counted apart, and said on every screen."""
+"""Answers that were cut off: kept, marked, counted apart, and shown on every screen."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_an_answer_that_was_cut_off_is_kept_marked_and_counted(call, home):
     """The text is in its cell, `_finish` says why it ended, and the job is not successful."""
     df = frame()
     job = df.llm.batch("{text}", out="said", max_tokens=3, **call).wait(60)
-    told = job.results()
+    results = job.results()
     assert LONG.startswith(df["said"]["a"])
     assert df["said"]["a"] == df["said"]["d"]
-    assert told["_finish"].dropna().tolist() == ["length", "stop", "length"]
-    assert told["_finish"].isna().tolist() == [False, False, True, False]
-    assert told["_status"].tolist() == ["succeeded", "succeeded", "skipped", "reused"]
+    assert results["_finish"].dropna().tolist() == ["length", "stop", "length"]
+    assert results["_finish"].isna().tolist() == [False, False, True, False]
+    assert results["_status"].tolist() == ["succeeded", "succeeded", "skipped", "reused"]
     assert (job.is_complete, job.is_successful, job.cut_off) == (True, False, 2)
     assert job.counts.total == 4
     assert job.counts.succeeded + job.counts.reused == 3
@@ -107,8 +107,8 @@ def test_the_command_line_and_the_lab_say_it(call, home, capsys):
     job = frame().llm.batch("{text}", out="said", max_tokens=3, **call).wait(60)
     main(["list"])
     main(["show", job.id])
-    said = capsys.readouterr().out
-    assert said.count("2 cut off") >= 2
+    printed = capsys.readouterr().out
+    assert printed.count("2 cut off") >= 2
     listed = json.loads(Listing(Ledger(home)).json())["jobs"][0]
     assert "2 cut off" in listed["counts"]
     assert any("cut off: allow more" in line for line in listed["lines"])

@@ -18,8 +18,8 @@ from jupyter_batch.wire.translated import JSON_TOOL
 
 def chat(finish, text="half an", **message):
     """A chat completion's line."""
-    said = {"role": "assistant", "content": text, **message}
-    body = {"choices": [{"index": 0, "message": said, "finish_reason": finish}]}
+    answer = {"role": "assistant", "content": text, **message}
+    body = {"choices": [{"index": 0, "message": answer, "finish_reason": finish}]}
     return {"custom_id": "j-0", "response": {"status_code": 200, "body": body}}
 
 
@@ -92,17 +92,17 @@ ENDED = [
 ]
 
 
-def decoded(way, *told):
+def decoded(way, *expected):
     """The Result of one line."""
     dialect, endpoint, line = WAYS[way]
-    return next(decode_lines(dialect, json.dumps(line(*told)).encode(), endpoint, {}))
+    return next(decode_lines(dialect, json.dumps(line(*expected)).encode(), endpoint, {}))
 
 
-@pytest.mark.parametrize(("way", "told", "finish"), ENDED, ids=str)
-def test_the_text_is_kept_and_the_reason_beside_it(way, told, finish):
+@pytest.mark.parametrize(("way", "expected", "finish"), ENDED, ids=str)
+def test_the_text_is_kept_and_its_reason_is_kept(way, expected, finish):
     """OpenAI's words for all providers, or the provider's own where OpenAI has none."""
-    result = decoded(way, *told)
-    if told[-1] is None and finish is None and len(told) > 1:
+    result = decoded(way, *expected)
+    if expected[-1] is None and finish is None and len(expected) > 1:
         assert result.status is Status.FAILED
         return
     assert (result.status, result.value, result.finish) == (Status.SUCCEEDED, "half an", finish)
@@ -152,7 +152,7 @@ def test_json_that_was_asked_for_as_a_tool_is_whole():
 
 
 def test_what_counts_as_cut_off():
-    """All but an end of its own, tool calls, and words that nobody knows."""
+    """All but a normal end, tool calls, and unknown words."""
     assert Finish.STOP not in CUT
     assert Finish.TOOL_CALLS not in CUT
     assert {finish_of(word) for word in ("MAX_TOKENS", "SAFETY", "pause_turn")} <= CUT

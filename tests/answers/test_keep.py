@@ -1,4 +1,4 @@
-"""`keep=` gives columns of what answers hold beside their text; on a job that is done it costs nothing."""
+"""`keep=` gives columns of an answer's other fields; on a job that is done it costs nothing."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_the_columns_are_there(call, home):
     assert df["said_reasoning"].dtype == "string"
     assert df["said_citations"]["a"][0]["url_citation"]["url"] == "https://a.example"
     assert df["said_logprobs"]["b"][0]["logprob"] == -0.5
-    told = job.results()
-    assert told["said_reasoning"].tolist() == df["said_reasoning"].tolist()
+    results = job.results()
+    assert results["said_reasoning"].tolist() == df["said_reasoning"].tolist()
     assert jupyter_batch.open(job.id).results()["said_reasoning"]["b"] == "because of sea"
 
 
@@ -142,7 +142,7 @@ def test_a_group_has_them_for_each_model(call, home):
     assert {"response_reasoning_openai/m", "response_reasoning_openai/n"} <= set(fields.columns)
 
 
-def test_what_no_answer_holds_is_said(call, home):
+def test_what_no_answer_holds_is_reported(call, home):
     """The column is there, empty, and the merge says what is missing."""
     df = frame()
     job = df.llm.batch("{text}", out="said", keep="transcript", **call).wait(60)

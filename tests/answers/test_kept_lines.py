@@ -1,4 +1,4 @@
-"""What an answer holds beside its text, in the shapes that providers and servers send."""
+"""The fields of an answer other than its text, in the shapes that providers and servers send."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WEB = {"web": {"uri": "https://a.example", "title": "A"}}
 
 def chat(message, choice=(), **body):
     """A chat completion's line."""
-    said = {
+    text = {
         "index": 0,
         "message": {"role": "assistant", "content": "hi", **message},
         **dict(choice),
     }
-    return {"response": {"status_code": 200, "body": {"choices": [said], **body}}}
+    return {"response": {"status_code": 200, "body": {"choices": [text], **body}}}
 
 
 def responses(*output):

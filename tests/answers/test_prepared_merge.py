@@ -69,7 +69,7 @@ def test_answers_as_an_arrow_array():
 
 
 def test_a_prepared_merge_looks_at_no_row(call, home, monkeypatch):
-    """When the worker has found the rows, the merge does not; of a frame that changed since it does."""
+    """The merge uses the rows that the worker found; it finds them again if the frame has changed since."""
     from jupyter_batch.merging import target
     from jupyter_batch.merging.rendered import Rendered
 
@@ -142,7 +142,7 @@ class Guarded(pd.DataFrame):
 
 
 def test_a_preparation_that_fails_loses_no_answer(call, home):
-    """Whatever happens in it, the answers are merged."""
+    """The answers are merged whatever happens in it."""
     del home
     df = Guarded({"text": ["b", "c", "a"]})
     job = df.llm.batch("{text}", out="answer", **call).wait(60)

@@ -16,7 +16,7 @@ from tests.example_snapshots import job as made_up
 
 
 def bodies(job):
-    """What a job's request files ask."""
+    """The requests of a job's request files."""
     files = [path for path in job.files if path.name.startswith("requests-")]
     return [json.loads(line)["body"] for path in files for line in path.read_bytes().splitlines()]
 
@@ -143,7 +143,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("dialect", list(BODIES))
-def test_the_parameter_is_said_in_the_dialect(dialect):
+def test_the_parameter_is_reported_in_the_dialect(dialect):
     """In the provider's words; the rest of a request stays as it was."""
     model, bare, where, body, name = BODIES[dialect]
     record = made_up(model=model, provider=dialect, dialect=dialect, body_model=bare)

@@ -105,7 +105,7 @@ def test_a_group_has_one_of_each_model(call, home):
 
 @pytest.mark.parametrize("dialect", ["anthropic", "vertex", "bedrock"])
 def test_other_dialects(dialect, tmp_path):
-    """The request in the provider's words, the prompt in OpenAI's, where that is kept beside it."""
+    """The request in the provider's words, the prompt in OpenAI's, where that is kept."""
     folder = JobFolder(tmp_path)
     job = made_up(rows=2, provider=dialect, dialect=dialect)
     shard, _ = batch(rows=2)

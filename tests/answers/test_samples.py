@@ -52,7 +52,7 @@ def frame():
 
 
 def answers(text, *numbers):
-    """What the model says to so many calls; it is asked in any order."""
+    """The model's replies to so many calls, which come in any order."""
     return {f"{text} {number}" for number in numbers}
 
 
@@ -64,11 +64,11 @@ def test_the_cell_is_a_list(call, home, model):
     assert set(df["said"]["b"]) == answers("sea", 0, 1, 2)
     assert pd.isna(df["said"]["c"])
     assert (len(model.sent), job.counts.total, job.counts.succeeded) == (6, 9, 6)
-    told = job.results()
-    assert told.index.tolist() == list("abc")
-    assert told["said"]["a"] == df["said"]["a"]
-    assert told["_status"].tolist() == ["succeeded", "succeeded", "skipped"]
-    assert told["_output_tokens"].tolist()[:2] == [6, 6]
+    results = job.results()
+    assert results.index.tolist() == list("abc")
+    assert results["said"]["a"] == df["said"]["a"]
+    assert results["_status"].tolist() == ["succeeded", "succeeded", "skipped"]
+    assert results["_output_tokens"].tolist()[:2] == [6, 6]
     assert job.is_successful
     assert "2 of 3 rows have their answer" in job.snapshot().merged
     assert "answers" in view(job.snapshot()).share
@@ -117,9 +117,9 @@ def test_what_is_missing_is_none_and_only_that_is_sent_again(call, home, model):
     df = frame()
     job = df.llm.batch("{text}", out="said", n=3, **call).wait(60)
     assert sum(one is None for one in df["said"]["a"]) == 1
-    told = job.results().loc["a"]
-    assert told["_status"] == "failed"
-    assert told["_error"].startswith("1 of 3 answers is missing: ")
+    results = job.results().loc["a"]
+    assert results["_status"] == "failed"
+    assert results["_error"].startswith("1 of 3 answers is missing: ")
     assert (job.counts.failed, job.counts.succeeded, job.is_successful) == (1, 5, False)
     assert job.errors.index.tolist() == ["a", "c"]
     kept = [one for one in df["said"]["a"] if one is not None]
@@ -175,8 +175,8 @@ def test_preview_and_a_list_of_prompts(call, home, model):
     job = jupyter_batch.batch(["sky", "sea"], n=2, **call).wait(60)
     assert [len(cell) for cell in job.results()["response"]] == [2, 2]
     group = frame().llm.batch("{text}", n=2, **{**call, "model": ["openai/m", "openai/k"]})
-    told = group.wait(60).results()
-    assert [len(told[f"response_openai/{one}"]["a"]) for one in "mk"] == [2, 2]
+    results = group.wait(60).results()
+    assert [len(results[f"response_openai/{one}"]["a"]) for one in "mk"] == [2, 2]
 
 
 def test_a_lost_ledger(home, tmp_path):
@@ -230,7 +230,7 @@ def test_what_is_under_way_is_waited_for(home, model):
 
 @pytest.mark.parametrize("name", ["places", "unsent", "index", "keys"])
 def test_a_damaged_file_is_made_again(name, home, tmp_path):
-    """What a job keeps of its rows is told from its other files, as for one answer a row."""
+    """A job's record of its rows is read from its other files, as for one answer a row."""
     with Embedded(tmp_path / "server") as server:
         call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
         df = pd.concat([frame(), frame()])
@@ -240,8 +240,8 @@ def test_a_damaged_file_is_made_again(name, home, tmp_path):
         path.write_bytes(b"\x00damaged")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            told = jupyter_batch.open(job.id).results()["said"]
-        assert [cell if isinstance(cell, list) else None for cell in told] == [
+            results = jupyter_batch.open(job.id).results()["said"]
+        assert [cell if isinstance(cell, list) else None for cell in results] == [
             ["sky"] * 2,
             ["sea"] * 2,
             None,

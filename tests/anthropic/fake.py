@@ -57,7 +57,7 @@ class Fake:
     """The API's state, and the faults that are to come: each is used up by the next call that it is meant for.
 
     faults: (verb such as "create", what): a RefusalError; "reset" before anything is done; "lost": done, but the
-    connection breaks before it is told; "cut": results that break off; "junk": an answer that is no JSON.
+    connection breaks before the answer arrives; "cut": results that break off; "junk": an answer that is no JSON.
     """
 
     def __init__(self):
@@ -102,14 +102,18 @@ class Fake:
                 "error": {"type": "invalid_request_error", "message": "bad prompt"},
             }
         elif kind == "succeeded":
-            said = request["params"]["messages"][-1]["content"]
-            said = said if isinstance(said, str) else "".join(part["text"] for part in said)
+            messages = request["params"]["messages"][-1]["content"]
+            messages = (
+                messages
+                if isinstance(messages, str)
+                else "".join(part["text"] for part in messages)
+            )
             result["message"] = {
                 "id": "msg_1",
                 "type": "message",
                 "role": "assistant",
                 "model": request["params"]["model"],
-                "content": [{"type": "text", "text": said.upper()}],
+                "content": [{"type": "text", "text": messages.upper()}],
                 "stop_reason": "end_turn",
                 "stop_sequence": None,
                 "usage": {

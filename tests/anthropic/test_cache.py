@@ -78,16 +78,16 @@ def test_marked_requests_are_what_litellm_makes_of_them(litellm, shape, cache):
 
 def test_message_lists_of_the_rows_are_marked():
     """Prompts without a template: each row's own system message; a row without one is left as it is."""
-    said = [turn("system", "s"), turn("user", "u")]
-    holes = marked_holes({"messages": [said, [turn("user", "u")]]}, "system")
+    text = [turn("system", "s"), turn("user", "u")]
+    holes = marked_holes({"messages": [text, [turn("user", "u")]]}, "system")
     assert holes["messages"] == [
         [turn("system", [{"type": "text", "text": "s", "cache_control": MARK}]), turn("user", "u")],
         [turn("user", "u")],
     ]
-    assert said[0]["content"] == "s", "the person's own list is not touched"
+    assert text[0]["content"] == "s", "the person's own list is not touched"
 
 
-def test_nothing_to_cache_is_told():
+def test_nothing_to_cache_is_reported():
     """cache="system" without a system message is refused; with tools alone, system_and_tools marks them."""
     body = {"model": MODEL, "messages": [turn("user", Hole("a"))]}
     with pytest.raises(OptionError, match="system="):

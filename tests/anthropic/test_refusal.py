@@ -114,8 +114,8 @@ def test_a_body_that_says_nothing(body):
     assert read.lines == ()
 
 
-def test_the_calls_id_is_told():
-    """What Anthropic's support asks for."""
+def test_the_calls_id_is_reported():
+    """The header that Anthropic's support asks for."""
     body = b'{"error": {"type": "api_error", "message": "m"}, "request_id": "req_7"}'
     assert read_rows(body, read_refusal(body)).request == "req_7"
 

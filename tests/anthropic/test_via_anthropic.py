@@ -65,7 +65,7 @@ class Scene:
     def __init__(self, folder):
         self.folder = folder
         self.fake = Fake()
-        self.told = []
+        self.uploads = []
         self.provider = None
 
     def file(self, number):
@@ -74,7 +74,7 @@ class Scene:
 
     async def on_upload(self, file_id):
         """The ledger's."""
-        self.told.append(file_id)
+        self.uploads.append(file_id)
 
     def shard(self, number=0, positions=range(3)):
         """A shard on disk."""
@@ -142,7 +142,7 @@ def test_a_job_goes_the_whole_way(play):
         view = await scene.submit()
         assert (view.status, view.ending, view.total) == ("in_progress", None, 3)
         assert view.expires_at - view.created_at == 86400
-        assert scene.told == [INLINE]
+        assert scene.uploads == [INLINE]
         assert (await scene.provider.poll(view.id)).ending is None
         scene.fake.end(view.id)
         ended = await scene.provider.poll(view.id)
@@ -228,7 +228,7 @@ def test_a_cancel_that_comes_too_late_tells_how_it_stands(play, status):
     ],
 )
 @pytest.mark.parametrize("verb", ["create", "list", "retrieve", "cancel", "results"])
-def test_a_refusal_is_told_in_our_words(play, verb, status, kind, transient):
+def test_a_refusal_is_reported_in_our_words(play, verb, status, kind, transient):
     """With its status, its reason and how long to wait, whichever call it was."""
 
     async def story(scene):
@@ -272,7 +272,7 @@ def test_a_spending_limit_is_waited_for(play):
 
 
 def test_a_file_that_is_too_large_is_refused_while_it_is_sent(play):
-    """The refusal is told, not the broken pipe."""
+    """The refusal is reported, not the broken pipe."""
 
     async def story(scene):
         written(scene.file(0), lines_of(JOB, range(2000), "x" * 2000))
@@ -325,7 +325,7 @@ def test_an_answer_that_is_no_json_is_a_server_that_is_down(play):
 
 
 def test_results_that_break_off_are_not_taken_as_whole(play):
-    """What had come is written, and the break is told."""
+    """The bytes that had come are written, and the break is reported."""
 
     async def story(scene):
         batch = scene.fake.add(lines_of(JOB, range(400)))
@@ -340,7 +340,7 @@ def test_results_that_break_off_are_not_taken_as_whole(play):
 
 
 def test_a_disk_that_is_full_is_no_failure_of_the_network(play):
-    """What `write` raises comes through as it is, and so does what the ledger raises at an upload."""
+    """An error raised by `write` passes through unchanged, and so does the ledger's at an upload."""
 
     class FullError(Exception):
         pass
@@ -384,7 +384,7 @@ def test_nobody_answers(play, monkeypatch):
         scene.shard()
         with pytest.raises(ConnectionFailedError):
             await scene.submit()
-        assert scene.told == [], "surely nothing was made, and the ledger knows it"
+        assert scene.uploads == [], "surely nothing was made, and the ledger knows it"
 
     play(refused, base=nowhere)
 
@@ -451,7 +451,7 @@ def test_the_key_is_nowhere(play, caplog):
 
 
 def test_a_batch_whose_answer_was_lost_is_found_by_what_is_in_it(play):
-    """Once it has ended; until then nobody can tell, and it is not sent again."""
+    """Once it has ended; until then it is unknown, and it is not sent again."""
 
     async def story(scene):
         scene.shard(0, range(3))
@@ -459,7 +459,7 @@ def test_a_batch_whose_answer_was_lost_is_found_by_what_is_in_it(play):
         scene.fake.faults = [("create", "lost")]
         with pytest.raises(ConnectionFailedError):
             await scene.submit(1)
-        assert scene.told == [INLINE], "the body was whole, so a batch may be there"
+        assert scene.uploads == [INLINE], "the body was whole, so a batch may be there"
         (lost,) = scene.fake.batches
         with pytest.raises(UndecidedError, match=lost) as undecided:
             await scene.find(1)
@@ -500,7 +500,7 @@ def test_no_foreign_batch_is_taken_for_ours(play):
 
 
 def test_what_is_surely_ours_decides(play):
-    """Whatever else is under way; of two, the newest comes first, as from any provider."""
+    """Independent of other batches in progress; of two, the newest comes first, as from any provider."""
 
     async def story(scene):
         scene.shard()
@@ -571,7 +571,7 @@ def test_without_a_tag_nothing_is_found(play):
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4000])
 def test_the_body_is_the_file_as_json(tmp_path, rows):
-    """Its length is told before, and it is told that it is going out just before its last part does."""
+    """Its length is sent first, and the caller is notified just before its last part goes out."""
     requests = lines_of(JOB, range(rows), "ä\n\u2028" * 40)
     events = []
 

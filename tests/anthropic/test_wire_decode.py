@@ -53,9 +53,9 @@ def line_of(content, stop="end_turn", usage=None, **message):
     ).encode()
 
 
-def text(said):
+def text(sentence):
     """A block of text."""
-    return {"type": "text", "text": said}
+    return {"type": "text", "text": sentence}
 
 
 @pytest.mark.parametrize("case", LINES)
@@ -113,7 +113,7 @@ def test_each_way_for_a_row_to_end_has_its_status():
 
 
 def test_the_input_counts_what_the_cache_gave_and_took():
-    """Anthropic counts them beside `input_tokens`: a cost without them is a fraction of the truth."""
+    """Anthropic counts them in addition to `input_tokens`: a cost without them is a fraction of the truth."""
     usage = {
         "input_tokens": 3,
         "cache_read_input_tokens": 9511,
@@ -136,8 +136,8 @@ def test_the_input_counts_what_the_cache_gave_and_took():
         6, 1, 0, 0, 5, cache_write_1h_tokens=2
     )
     both = {**by_age, "cache_creation_input_tokens": 5}
-    for said, stop in (([text("a")], "end_turn"), ([], "refusal")):
-        assert decode(line_of(said, stop, usage=both)).usage == Usage(
+    for answer, stop in (([text("a")], "end_turn"), ([], "refusal")):
+        assert decode(line_of(answer, stop, usage=both)).usage == Usage(
             6, 1, 0, 0, 5, cache_write_1h_tokens=2
         )
     rounds = {
@@ -186,12 +186,12 @@ def test_what_a_message_says():
     assert why.error == "refusal: not this"
 
 
-def test_tool_calls_are_told_by_the_names_that_the_person_gave():
+def test_tool_calls_are_reported_by_the_names_that_the_person_gave():
     """As for OpenAI's: name and arguments."""
     call = {"type": "tool_use", "id": "t", "name": "my_tool", "input": {"city": "Zürich"}}
-    told = decode(line_of([call], "tool_use"), tool_names={"my_tool": "my.tool"})
-    assert json.loads(told.value) == [{"name": "my.tool", "arguments": {"city": "Zürich"}}]
-    assert "Zürich" in told.value
+    decoded = decode(line_of([call], "tool_use"), tool_names={"my_tool": "my.tool"})
+    assert json.loads(decoded.value) == [{"name": "my.tool", "arguments": {"city": "Zürich"}}]
+    assert "Zürich" in decoded.value
     block = line_of([call], "tool_use") + b"\n" + line_of([text("x")])
     assert [
         "my.tool" in result.value
@@ -351,7 +351,7 @@ def test_a_recorded_batch_under_way_is_open(case):
         (batch(cancelled=True, succeeded=3), State.COMPLETED),
     ],
 )
-def test_the_ending_is_told_by_the_counts(obj, ending):
+def test_the_ending_is_reported_by_the_counts(obj, ending):
     """A cancel that came too late changed nothing; an unknown status is no ending."""
     view = read_batch(obj)
     assert view.ending is ending

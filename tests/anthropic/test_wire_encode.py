@@ -215,7 +215,7 @@ TOOL = {
 
 
 def test_whole_message_lists_are_translated_row_by_row(litellm):
-    """What a function of the row gives: tools, images, turns; each is litellm's own, and none changes the next."""
+    """A function of the row gives tools, images, turns; each is litellm's own, and none changes the next."""
     params = {"max_tokens": 9, "tools": [TOOL]}
     encoder = Encoder(
         CHAT, {"model": MODEL, "messages": Hole("messages"), **params}, litellm=litellm
@@ -359,7 +359,7 @@ def test_a_row_that_can_not_be_sent_is_its_own_reason(litellm):
 
 
 def test_betas_are_united_and_tool_names_kept(litellm):
-    """What litellm would send as headers with any row goes with the batch, and a name it had to change is known."""
+    """Headers that litellm would send with a row go with the batch, and a name it had to change is known."""
     schema = {
         "type": "json_schema",
         "json_schema": {

@@ -37,7 +37,7 @@ def deflated(data: bytes) -> bytes:
 )
 @pytest.mark.parametrize("block", [1, 7, 100_000])
 def test_a_body_is_decoded(encoding, packed, block):
-    """Whatever the encoding and the blocks, the body is what was sent."""
+    """The body is as it was sent, for each encoding and block size."""
     decoder = Decoder(encoding, len(TEXT))
     blocks = [packed[at : at + block] for at in range(0, len(packed), block)]
     assert b"".join(piece for part in blocks for piece in decoder.decode(part)) == TEXT
@@ -61,7 +61,7 @@ def test_an_error_above_its_limit_is_read_to_the_limit():
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "\x00" * 100])
 def test_an_encoding_without_a_bound_is_refused(encoding):
-    """What was not asked for, or is nested, is not decoded."""
+    """Fields that were not asked for, or are nested, are not decoded."""
     with pytest.raises(TooLargeError, match="not asked for"):
         Decoder(encoding, MIB)
 
@@ -121,7 +121,7 @@ def test_a_jinja_template_without_a_bound_is_the_rows_reason(text):
 
 
 def test_an_ordinary_jinja_template_is_as_before():
-    """What is within the limits is rendered."""
+    """Texts within the limits are rendered."""
     text = (
         '{{ "-" * 20 }}{{ a|round(1) }}{{ "%.2f"|format(a) }}{{ "{:>5}".format(a) }}{{ 2 ** 10 }}'
     )

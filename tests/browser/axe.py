@@ -12,7 +12,7 @@ AXE = """where => axe.run(where, {resultTypes: ['violations'], rules: {region: {
 
 
 def violations(page: Any, *shadow: str, css: str = ".jb-live") -> list[Any]:
-    """What axe-core finds in what matches. shadow: the elements around it that have a shadow tree."""
+    """axe-core's findings in the matching elements. shadow: the elements around them that have a shadow tree."""
     found = util.find_spec("axe_playwright_python")
     if found is None or found.origin is None:
         pytest.skip("axe-core is not here (pip install axe-playwright-python)")

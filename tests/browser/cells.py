@@ -3,7 +3,7 @@
 import re
 
 START = "from driver import Job\njob = Job()"
-"""A job of 1,000 rows that goes on until it is told to end (driver.py)."""
+"""A job of 1,000 rows that runs until driver.py stops it."""
 
 FRAME = """
 %load_ext jupyter_batch

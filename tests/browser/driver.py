@@ -1,4 +1,4 @@
-"""Stands in for a job in the browser tests' notebooks: a thread feeds snapshots to a real monitor until told to end.
+"""A stand-in for a job in the browser tests' notebooks: a thread feeds snapshots to a real monitor until it is stopped.
 
 The monitor, the kernel's rules and the front end are the real ones; only the batch is not.
 """

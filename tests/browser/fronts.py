@@ -133,18 +133,18 @@ class Front:
         process.wait(5)
 
     def log(self) -> str:
-        """What the server wrote so far."""
+        """The server's output so far."""
         return self._log.read_text("utf-8", "replace")
 
     # -- the page -----------------------------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """What a reader sees in the page, and in its panels."""
+        """The visible text of the page, and of its panels."""
         panels = self.page.locator(".jb-live").all_inner_texts() if self.shadow else []
         return "\n".join([self.page.inner_text("body"), *panels])
 
     def visible(self, css: str) -> int:
-        """How many such elements a reader sees."""
+        """The number of visible elements of this kind."""
         return int(self.page.locator(css).locator("visible=true").count())
 
     def rows(self) -> int:

@@ -99,11 +99,11 @@ class ManagerPage:
         self.page.evaluate("code => page.run(code)", code)
 
     def text(self) -> str:
-        """What a reader sees."""
+        """The visible text."""
         return str(self.page.inner_text("body"))
 
     def visible(self, css: str) -> int:
-        """How many such elements a reader sees."""
+        """The number of visible elements of this kind."""
         return int(self.page.locator(css).locator("visible=true").count())
 
     def click(self, label: str) -> None:

@@ -70,7 +70,7 @@ def notebook_of(*cells: str) -> dict[str, Any]:
 
 
 class LabError(AssertionError):
-    """What was waited for did not come."""
+    """An expected element did not appear."""
 
 
 def _named(label: str) -> re.Pattern[str]:
@@ -156,7 +156,7 @@ class Lab:
         page.on("console", lambda message: self.console.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.page_errors.append(str(error)))
 
-    def beside(self, notebook: dict[str, Any], name: str = "other.ipynb") -> Lab:
+    def second_notebook(self, notebook: dict[str, Any], name: str = "other.ipynb") -> Lab:
         """Another notebook of this server, in a page of its own; it is closed with the first."""
         other = copy.copy(self)
         other.path, other.view = self._put(notebook, name), f"{self.view}-{Path(name).stem}"
@@ -201,7 +201,7 @@ class Lab:
         return cells
 
     def output(self, cell: int | None = None) -> str:
-        """What a reader sees below a cell (widgets included), or below all of them."""
+        """The visible text below a cell (widgets included), or below all of them."""
         cells = self.cells()
         return "\n".join(c["text"] for c in (cells if cell is None else [cells[cell]]))
 
@@ -267,7 +267,7 @@ class Lab:
         return bool(outputs.get_by_role("button", name=_named(label)).count())
 
     def visible(self, css: str) -> int:
-        """How many such elements a reader sees."""
+        """The number of visible elements of this kind."""
         return int(self.page.locator(css).locator("visible=true").count())
 
     def trusted(self) -> bool:

@@ -1,7 +1,7 @@
 """A throw-away Jupyter server with its own configuration, settings, ledger, token and port. It knows no browser.
 
 It serves this repository's JupyterLab part, and runs in this Python: what is tested is the JupyterLab and the ipykernel
-beside it. With JUPYTER_BATCH_FRONT=notebook the pages are those of Notebook 7.
+next to it. With JUPYTER_BATCH_FRONT=notebook the pages are those of Notebook 7.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ FRONT = FRONTS[os.environ.get("JUPYTER_BATCH_FRONT", "lab")]
 
 
 def release(package: str) -> tuple[int, int]:
-    """The first two numbers of what is installed beside this Python."""
+    """The first two numbers of the version installed for this Python."""
     major, minor = version(package).split(".")[:2]
     return int(major), int(minor)
 
@@ -193,7 +193,7 @@ class Served:
             self.set(plugin, {})
 
     def environment(self, room: Path, values: Mapping[str, str]) -> None:
-        """What kernels in this folder find in their environment, from their start on."""
+        """The environment of kernels in this folder, from their start on."""
         (room / ENVIRONMENT).write_text(json.dumps(dict(values)), "utf-8")
 
     def end_kernels(self, room: Path) -> None:
@@ -215,7 +215,7 @@ class Served:
         return read
 
     def log(self) -> str:
-        """What it wrote so far."""
+        """Its output so far."""
         return (self.folder / "server.log").read_text("utf-8", "replace")
 
     def _write_files(self) -> None:

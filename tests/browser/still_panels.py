@@ -238,13 +238,13 @@ def shot(case: str = "running", **fields: object) -> Snapshot:
 
 def still(case: str = "running", **fields: object) -> None:
     """Display it."""
-    said = {
+    text = {
         name: lambda name=name: f"{name} was clicked"
         for name in ("refresh", "retry", "merge", "finish", "cancel")
     }
     monitor = open_monitor(
         shot(case, **fields),
-        actions=said,
+        actions=text,
         frontend=kernel.has_frontend(),
         context=kernel.widget_context(),
     )

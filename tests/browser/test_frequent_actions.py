@@ -76,8 +76,8 @@ def each_action(lab):
     assert clicks.count <= 2, "an export"
     clicks = Clicks()
     clicks.on(retry)
-    said = lab.page.locator(".jb-side-say")
-    lab.until(lambda: "Sent again as" in said.inner_text(), "the retry")
+    shown = lab.page.locator(".jb-side-say")
+    lab.until(lambda: "Sent again as" in shown.inner_text(), "the retry")
     assert clicks.count + 1 <= 2, "with the click on the title"
-    found = re.search(r"Sent again as (jb\w+)", said.inner_text())
+    found = re.search(r"Sent again as (jb\w+)", shown.inner_text())
     assert found

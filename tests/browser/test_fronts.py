@@ -90,7 +90,7 @@ def test_a_kernel_that_is_gone_is_noticed(open_front, name):
         assert "As its kernel left it" in page.text()
 
 
-def test_a_click_during_a_cell_of_marimo_is_heard_and_then_answered(open_front):
+def test_a_click_during_a_cell_of_marimo_is_received_and_then_answered(open_front):
     """No message is read while a cell runs: the panel goes on moving, says so, and answers after it."""
     with open_front("marimo editor", START, f"job\n{BUSY}") as page:
         page.until(lambda: answered(page) > 0, "the panel")

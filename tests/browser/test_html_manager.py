@@ -56,8 +56,8 @@ def test_a_job_is_drawn_once_and_live(open_page):
         assert page.errors() == []
 
 
-def test_a_click_during_a_cell_is_heard_or_answered(open_page):
-    """No subshell: in a cell that blocks it is noted as heard; in one that waits for the job it acts at once."""
+def test_a_click_during_a_cell_is_received_or_answered(open_page):
+    """No subshell: in a blocking cell the click is noted; in one that waits for the job it acts at once."""
     with open_page() as page:
         page.run(START)
         page.until(lambda: answered(page) > 0, "the panel")
@@ -84,7 +84,7 @@ def test_a_click_during_a_cell_is_heard_or_answered(open_page):
 
 
 def test_a_kernel_that_is_shut_down_is_noticed(open_page):
-    """Nobody tells such a page; the panel finds out, and has no button that would do nothing."""
+    """Such a page gets no message; the panel detects it, and has no button without effect."""
     with open_page() as page:
         page.run(START)
         page.until(lambda: answered(page) > 0, "the panel")

@@ -31,7 +31,7 @@ def open_at(open_lab, tmp_path):
 
 
 def test_the_panel_moves_while_other_cells_run_and_the_column_comes_between_cells(open_at):
-    """A busy cell sees no change of its frame; the panel moves meanwhile; the next cell has the column."""
+    """A busy cell sees no change of its frame; the panel moves; the next cell has the column."""
     busy = "while not job.is_complete:\n    sum(range(20_000))\nprint('inside', 'sentiment' in df)"
     after = "print('after', df['sentiment'].notna().sum(), job.is_successful)"
     with open_at(12, FRAME, SUBMIT, busy, after) as lab:

@@ -44,7 +44,7 @@ def test_retry_failed_sends_the_missed_rows_and_shows_how_it_goes(open_at):
         lab.run_all()
         lab.wait_text("filled", 3)
         assert "filled 200" not in lab.output(3)
-        lab.wait_text("row ", 1)  # first answers, beside their rows, and an example of the failure
+        lab.wait_text("row ", 1)  # first answers, next to their rows, and an example of the failure
         assert "Sentiment (positive/negative)?" not in lab.output(1), (
             "the prompt's own words are not repeated"
         )

@@ -34,24 +34,24 @@ PAUSES = """async url => {
   const request = async () => answers.shift();
   const jobs = new Jobs({ request, memory: new Map(), place: '', watched: () => watched, awaited: () => awaited });
   const found = {};
-  const told = list => ({ status: 200, headers: new Map(), json: async () => ({ jobs: list, older: 0, problem: '' }) });
+  const page = list => ({ status: 200, headers: new Map(), json: async () => ({ jobs: list, older: 0, problem: '' }) });
   const ask = async answer => { answers.push(answer); await jobs.ask(); };
-  await ask(told([])); found.quiet = jobs.pause();
-  await ask(told([job])); found.open = jobs.pause();
+  await ask(page([])); found.quiet = jobs.pause();
+  await ask(page([job])); found.open = jobs.pause();
   watched = true; found.watched = jobs.pause();
-  await ask(told([])); jobs.nudge(); found.nudged = jobs.pause(); await ask(told([job]));
+  await ask(page([])); jobs.nudge(); found.nudged = jobs.pause(); await ask(page([job]));
   hidden = true; found.hidden = jobs.pause();
   awaited = true; found.awaited = jobs.pause();
   hidden = false; await ask({ status: 304 }); found.same = jobs.jobs.length;
   await ask({ status: 404 }); found.absent = jobs.pause(); found.problem = jobs.problem;
-  await ask(told([job])); found.back = jobs.problem;
+  await ask(page([job])); found.back = jobs.problem;
   delete document.hidden;
   return found;
 }"""
 
 
-def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_path):
-    """The kernel is shut in mid-job: the server's watch goes on, the panel moves, the end is told with its counts.
+def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_reported(open_lab, tmp_path):
+    """The kernel is shut in mid-job: the server's watch goes on, the panel moves, the end is reported with its counts.
 
     The notebook is opened and the re-attaching line copied from there; the status bar has what is running, until then.
     """
@@ -104,11 +104,11 @@ def test_the_panel_lives_with_the_kernel_shut_and_its_end_is_told(open_lab, tmp_
 
 @pytest.mark.matrix
 def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
-    """Hostile names are text in panel, dialog, notification and status bar; Cancel asks; the bell tells the desktop."""
+    """Hostile names are text in panel, dialog, notification and status bar; Cancel asks; the bell is a switch."""
     with open_lab(notebook_of("1 + 1"), alone=True) as lab:
         ledger = Ledger(lab.home)
-        said = []
-        lab.page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        seen = []
+        lab.page.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
         lab.page.evaluate(FAKE_DESKTOP)
         shown = HOSTILE.replace("\u202e", "")
         plan(ledger, "jbhostile", done=412, name=HOSTILE, out="x", notebook="javascript:alert(1)")
@@ -163,18 +163,18 @@ def test_the_panel_shows_text_and_cancels_after_asking(open_lab):
         toast.wait_for()
         lab.until(lambda: "997 succeeded, 3 failed" in toast.inner_text(), "the counts")
         assert "<img src=x onerror=alert(1)>" in toast.inner_text()
-        lab.until(lambda: lab.page.evaluate("window.desktop.length"), "the desktop to be told")
+        lab.until(lambda: lab.page.evaluate("window.desktop.length"), "the desktop notification")
         [[title, body]] = lab.page.evaluate("window.desktop")
         assert title.startswith("<img src=x onerror=alert(1)>")
         assert "997 succeeded, 3 failed" in body
-        lab.shot("panel-told.png")
-        assert said == []
+        lab.shot("panel-notified.png")
+        assert seen == []
         assert lab.errors() == []
         ledger.close()
 
 
-def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
-    """The pauses; a job that ended while no page was open is told at the next visit; keyboard alone; axe-core."""
+def test_it_asks_politely_and_an_end_in_between_is_reported(open_lab):
+    """The pauses; a job that ended while no page was open is reported at the next visit; keyboard alone; axe-core."""
     with open_lab(notebook_of("1 + 1"), alone=True) as lab:
         ledger = Ledger(lab.home)
         other = lab.path.with_name("other.ipynb")  # not the one in front
@@ -213,7 +213,8 @@ def test_it_asks_politely_and_an_end_in_between_is_told(open_lab):
         end(ledger, "jbaaa", failed=0)
         lab.open(kernel=False)
         lab.until(
-            lambda: "1,000 succeeded" in lab.page.locator(TOAST).inner_text(), "the end to be told"
+            lambda: "1,000 succeeded" in lab.page.locator(TOAST).inner_text(),
+            "the end to be reported",
         )
         lab.open(kernel=False)
         lab.command("jupyter_batch:show")
@@ -305,12 +306,12 @@ def check_panel_with_axe(lab):
         lab.theme(f"JupyterLab {theme}")
         found = lab.page.evaluate("""() => axe.run({include: [['.jb-side-section'], ['.jb-side-line'],
           ['.jb-status'], ['.jb-bell']]})""")
-        told = [
+        reported = [
             (one["id"], node["target"], node["any"][0]["message"] if node["any"] else "")
             for one in found["violations"]
             for node in one["nodes"]
         ]
-        assert told == [], json.dumps(told, indent=1)
+        assert reported == [], json.dumps(reported, indent=1)
 
 
 def test_axe_finds_nothing_in_the_panel(open_lab):

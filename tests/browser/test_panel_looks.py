@@ -1,4 +1,4 @@
-"""How the panel reads: any width, both themes, by keyboard alone, to a screen reader, and with hostile text in it."""
+"""The panel is readable: any width, both themes, keyboard alone, to a screen reader, with hostile text."""
 
 from axe import violations
 from lab import notebook_of
@@ -130,14 +130,14 @@ def test_what_stays_is_read_as_it_is(open_lab):
         lab.until(lambda: outputs.locator("mjx-container").count(), "the formula that is one")
         assert outputs.locator("mjx-container").count() == 1
         lab.shot("dollars.png", 0)
-        for said in (
+        for content in (
             "$x$ and $y$",
             "cost $0.2134, saved $0.2134",
             "from \\(x\\) on",
             "$1 to $2",
             "What is $z$, or \\[z\\]?",
         ):
-            assert said in lab.output(0)
+            assert content in lab.output(0)
         check_with_axe(lab, ".jb-static, .jb-list")
 
 

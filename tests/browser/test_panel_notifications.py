@@ -1,4 +1,4 @@
-"""What JupyterLab's side says by itself: what ended, which ledger it reads, and new jobs soon."""
+"""JupyterLab's panel by itself: jobs that ended, the ledger that it reads, and new jobs soon."""
 
 from lab import notebook_of
 from written_jobs import TOAST, end, job_in, plan
@@ -37,7 +37,7 @@ def test_many_ends_are_one_notification(open_lab):
         assert "1,000 succeeded" in toast.inner_text()
         assert "and 4 more" in toast.inner_text()
         assert toast.count() == 1
-        lab.shot("panel-many-told.png")
+        lab.shot("panel-many-notified.png")
 
         toast.get_by_role("button", name="Hide notification").or_(
             toast.locator(".jp-Notification-Toast-Close")

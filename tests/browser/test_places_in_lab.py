@@ -1,4 +1,4 @@
-"""One job in several places: two notebooks on one ledger, and a notebook that nobody trusts."""
+"""One job in several places: two notebooks on one ledger, and a notebook that is not trusted."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_two_notebooks_on_one_ledger_have_one_job(open_lab, tmp_path):
             "print(second.wait().id, df['topic'].notna().sum(), second.counts.reused, list(df.columns))",
         )
         with open_lab(notebook_of(*cells), env=env) as lab:
-            both = lab, lab.beside(notebook_of(*cells))
+            both = lab, lab.second_notebook(notebook_of(*cells))
             for one in both:
                 for cell in range(3):
                     one.run_cell(cell)

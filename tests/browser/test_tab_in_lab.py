@@ -29,9 +29,9 @@ def test_tab_offers_the_columns_in_the_body(open_lab):
         lab.page.keyboard.press("Control+End")
         lab.page.keyboard.press("Tab")
         lab.until(lambda: lab.page.locator(ITEMS).count() == 3, "three columns in the menu")
-        told = lab.page.locator(ITEMS).all_inner_texts()
-        assert any(MARKUP in one for one in told), told
-        assert not any("red" in one or "evil\u202e" in one for one in told)
+        shown = lab.page.locator(ITEMS).all_inner_texts()
+        assert any(MARKUP in one for one in shown), shown
+        assert not any("red" in one or "evil\u202e" in one for one in shown)
         assert lab.page.locator(".jp-Completer img").count() == 0
         assert lab.page.evaluate("() => window.evil === undefined")
         lab.shot("tab.png")
@@ -74,9 +74,9 @@ def test_the_list_shows_what_others_wrote_as_text(open_lab):
     with open_lab(notebook_of(SET_UP, LIST)) as lab:
         lab.run_all()
         lab.wait_text("notebook.ipynb", 1)
-        said = lab.output(1)
-        assert "<img src=x onerror=window.evil=1>" in said
-        assert "\u202e" not in said
+        output = lab.output(1)
+        assert "<img src=x onerror=window.evil=1>" in output
+        assert "\u202e" not in output
         table = lab.page.locator(".jp-OutputArea .jb-table").last
         assert table.locator("img, script").count() == 0
         rows = table.locator('a[title="Show the rows"]')

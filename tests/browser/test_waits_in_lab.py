@@ -12,7 +12,7 @@ PAUSES = {
     "time.sleep(0.2)": SUBSHELLS,
     "await asyncio.sleep(0.2)": SUBSHELLS or release("ipykernel") >= (7, 4),
 }
-"""What a cell does, and whether a click is answered meanwhile: where it has a thread, and by 7.4 in one that awaits."""
+"""A click during a cell: answered at once where there is a thread, and by 7.4 in a cell that awaits."""
 UNTIL = """import asyncio, time
 from pathlib import Path
 while not Path({pause!r}).exists():
@@ -27,7 +27,7 @@ def runs(lab, cell):
 
 @pytest.mark.matrix
 def test_the_panel_moves_while_idle_and_while_a_cell_computes_sleeps_or_awaits(open_lab):
-    """The counts move meanwhile. A click is answered at once where it has a thread; else the page acknowledges it.
+    """The counts move. A click is answered at once where it has a thread; else the page acknowledges it.
 
     Then it is answered after the cell: none is lost.
     """

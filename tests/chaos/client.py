@@ -1,7 +1,7 @@
 """A user's cell on a clock of its own, which may be killed at any write or call: a host of forking.py.
 
-An order is {"home", "root", "wire", "way", "now", "kill", "again", "told"}: the cell is run, time passes in steps, and
-how all stands is written to `told`. With `kill` the process dies at that write or call.
+An order is {"home", "root", "wire", "way", "now", "kill", "again", "report"}: the cell is run, time passes in steps, and
+the state is written to `report`. With `kill` the process dies at that write or call.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def shards_of(home):
 
 
 def cell(order):
-    """What the user runs, each day."""
+    """The user's cell of each day."""
     clock = Clock(order["now"], order["root"])
     wind_up(clock)
     if order["kill"]:
@@ -160,7 +160,7 @@ def cell(order):
             blocked = Block.UNKNOWN_CREATE
     if job.is_complete:
         job.wait(30)  # the answers are merged here
-    told = {
+    document = {
         "now": clock.now,
         "done": job.is_complete and not blocked,
         "blocked": blocked,
@@ -173,7 +173,7 @@ def cell(order):
         },
         "text": str(job),
     }
-    Path(order["told"]).write_text(json.dumps(told))
+    Path(order["report"]).write_text(json.dumps(document))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from wires import ANTHROPIC, OPENAI
 
 WORK_SECONDS = 40.0
-"""How long a batch takes; one that is cancelled ends after a fifth of it."""
+"""The duration of a batch; one that is cancelled ends after a fifth of it."""
 SICK = "sick"
 """A text that fails the first time that it is asked, unbilled."""
 CREATES = ["ok", "ok", "ok", "reset", "slow", "lost", "500", "503", "429", "504 and made"]
-"""What becomes of a create. reset, slow, 504: it is made, and the answer is lost; lost: it is not made."""
+"""The fate of a create. reset, slow, 504: it is made, and the answer is lost; lost: it is not made."""
 
 
 class State:
@@ -103,7 +103,7 @@ class State:
         return self.downloads[name] <= 2 and self.dice.random() < 0.6
 
     def ledger(self):
-        """What was answered for money and when; pending: batches that the list does not show yet."""
+        """The requests answered for money, with times; pending: batches that the list does not show yet."""
         return {
             "paid": self.paid,
             "direct": self.direct,
@@ -137,8 +137,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def fail(self, status):
         """A refusal."""
-        told = {"type": "server_error", "message": f"no luck: {status}"}
-        self.say(status, {"type": "error", "error": told})
+        document = {"type": "server_error", "message": f"no luck: {status}"}
+        self.say(status, {"type": "error", "error": document})
 
     def do_POST(self):
         """Uploads, creates, cancels, and requests in real time."""
@@ -173,8 +173,8 @@ class Handler(BaseHTTPRequestHandler):
         data = next(p.get_payload(decode=True) for p in parts if p.get_filename())
         name = self.state.new("file")
         self.state.files[name] = data.splitlines()
-        told = {"id": name, "object": "file", "purpose": "batch", "bytes": len(data)}
-        return self.say(200, told | {"created_at": 1, "filename": "x", "status": "processed"})
+        document = {"id": name, "object": "file", "purpose": "batch", "bytes": len(data)}
+        return self.say(200, document | {"created_at": 1, "filename": "x", "status": "processed"})
 
     def _create(self, lines, wire, more):
         status, batch = self.state.create(lines, wire, **more)

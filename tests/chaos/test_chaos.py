@@ -48,7 +48,7 @@ def server(request):
 
 
 def asked(root):
-    """What the server was asked, and what it answered for money."""
+    """The requests that the server received, and those that it answered for money."""
     with urllib.request.urlopen(f"{root}/paid") as answer:
         return json.load(answer)
 
@@ -59,14 +59,14 @@ class Life:
     def __init__(self, host, server, order, dice):
         self.host, self.server, self.order, self.dice = host, server, order, dice
         self.now = START
-        self.told = None
+        self.report = None
         self.again = False
         self.direct = {}
 
     def day(self, kill=0, *, later=False):
-        """Run the cell; None where it died, else what it told."""
-        told = Path(self.order["told"])
-        told.unlink(missing_ok=True)
+        """Run the cell; None where the process died, else its report."""
+        shown = Path(self.order["report"])
+        shown.unlink(missing_ok=True)
         before = asked(self.server)["direct"]
         code = self.host(now=self.now, kill=kill, again=self.again, later=later, **self.order)
         self.again = False
@@ -77,27 +77,27 @@ class Life:
             for key, count in after["direct"].items():
                 self.direct[key] = self.direct.get(key, 0) + count - before.get(key, 0)
             return None
-        return json.loads(told.read_text())
+        return json.loads(shown.read_text())
 
     def go(self):
-        """Until the job is done: what it told then."""
+        """The job run to its end: its last report."""
         for number in range(LIVES):
             kill = self.dice.randint(1, 70) if number < KILLS else 0
-            told = self.day(kill, later=number >= 2)
-            if told is None:
+            ending = self.day(kill, later=number >= 2)
+            if ending is None:
                 continue
-            if told["done"]:
-                return told
-            if told["blocked"] and not told["allowed"]:
+            if ending["done"]:
+                return ending
+            if ending["blocked"] and not ending["allowed"]:
                 self.look()
-        raise AssertionError(f"not at an end in {LIVES} lives: {told}")
+        raise AssertionError(f"not at an end in {LIVES} lives: {ending}")
 
     def look(self):
         """The user looks at the provider: nothing was sent again, and nothing is there that the list will yet show."""
         before = asked(self.server)
-        told = self.day()
+        ending = self.day()
         after = asked(self.server)
-        if told["blocked"] == "unknown create":
+        if ending["blocked"] == "unknown create":
             resent = Counter(after["lines"]) - Counter(before["lines"])
             assert not resent.keys() & set(before["lines"]), "what can't be known is not resent"
             self.again = not after["pending"]
@@ -115,10 +115,10 @@ def test_paid_once_and_every_cell_right(seed, wire, way, host, server, tmp_path)
         "root": server,
         "wire": wire,
         "way": way,
-        "told": str(tmp_path / "told.json"),
+        "report": str(tmp_path / "report.json"),
     }
     life = Life(host, server, order, random.Random(f"{seed} {wire} {way}"))
-    told = life.go()
+    ending = life.go()
     bought = asked(server)
     models = ["m", "n"] if way == "group" else ["m"]
     paid, second = bought["paid"], {}
@@ -131,7 +131,7 @@ def test_paid_once_and_every_cell_right(seed, wire, way, host, server, tmp_path)
         assert count <= 1 + life.direct.get(key, 0), f"{key} was paid {count} times"
     assert all(count or key.endswith(tuple(SICK)) for key, count in paid.items())
     assert way != "retry" or all(paid.values())
-    answers = list(told["cells"].values())
+    answers = list(ending["cells"].values())
     assert len(answers) == len(models)
     for model, cells in zip(models, answers, strict=True):
         for text, cell in zip(TEXTS, cells, strict=True):
@@ -140,7 +140,7 @@ def test_paid_once_and_every_cell_right(seed, wire, way, host, server, tmp_path)
 
 
 def last_turn(text, second):
-    """A row's answer after its tool's result; a call whose process was killed is told as of unknown outcome."""
+    """A row's answer after its tool's result; a call whose process was killed is reported as of unknown outcome."""
     if f"m/told {text}" in second:
         return f"TOLD {text.upper()}"
     return next(key for key in second if key.startswith("m/Error")).removeprefix("m/").upper()

@@ -1,4 +1,4 @@
-"""What the fake server of the chaos tests reads and writes in OpenAI's and Anthropic's words; standard library alone.
+"""The wire format of the chaos tests' fake server, in OpenAI's and Anthropic's words; standard library alone.
 
 A request is {"key", "model", "text", "tool"}: key names what is paid for. A request with tools is answered with a call
 of the tool, and its follow-up with the tool's result.
@@ -18,8 +18,8 @@ def text_of(content):
     return text_of(part["content"]) if part["type"] == "tool_result" else part["text"]
 
 
-def said(asked):
-    """What a good answer says."""
+def answer_text(asked):
+    """The text of a good answer."""
     return asked["text"].upper()
 
 
@@ -37,7 +37,7 @@ class OpenAI:
 
     def answer(self, asked):
         """A whole completion."""
-        message = {"role": "assistant", "content": None if asked["tool"] else said(asked)}
+        message = {"role": "assistant", "content": None if asked["tool"] else answer_text(asked)}
         if asked["tool"]:
             call = {"name": asked["tool"], "arguments": json.dumps({"text": asked["text"]})}
             message["tool_calls"] = [{"id": "call_1", "type": "function", "function": call}]
@@ -84,15 +84,15 @@ class Anthropic:
     def asked(self, body):
         """The request in a body."""
         last = body["messages"][-1]["content"]
-        told = not isinstance(last, str) and last[-1]["type"] == "tool_result"
-        tool = body["tools"][0]["name"] if body.get("tools") and not told else None
+        shown = not isinstance(last, str) and last[-1]["type"] == "tool_result"
+        tool = body["tools"][0]["name"] if body.get("tools") and not shown else None
         text = text_of(last)
         key = f"{body['model']}/{text}"
         return {"key": key, "model": body["model"], "text": text, "tool": tool}
 
     def answer(self, asked):
         """A whole message."""
-        block = {"type": "text", "text": said(asked)}
+        block = {"type": "text", "text": answer_text(asked)}
         if asked["tool"]:
             block = {"type": "tool_use", "id": "call_1", "name": asked["tool"]}
             block["input"] = {"text": asked["text"]}

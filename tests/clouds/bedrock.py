@@ -5,7 +5,7 @@ the job of then, another job of the same name a ConflictException; patterns of n
 ISO texts; list by part of a name, newest first, in pages; stop, which answers {} and refuses a job that is over; errors
 with their name in `x-amzn-ErrorType`. Batch inference (user guide): records of an alphanumeric `recordId` and a
 `modelInput`; at least 100 of them, else the job fails when it is validated; results below OUTPUT/JOB-ID/ in
-INPUT.jsonl.out, beside a manifest.json.out, in no order, with `error` in the place of `modelOutput`. A Converse input
+INPUT.jsonl.out, next to a manifest.json.out, in no order, with `error` in the place of `modelOutput`. A Converse input
 is checked with botocore's description of Converse. S3: PUT, GET, HEAD and ListObjectsV2, path style; user metadata.
 """
 
@@ -137,7 +137,7 @@ class Bedrock(Host):
         return job
 
     def finish(self, status="Completed", answers=None, failed=None, job=None, message="", split=1):
-        """End a job. answers: by text, what is said (a text, or a whole answer); failed: by text, the error."""
+        """End a job. answers: by text, the answer (a text, or a whole message); failed: by text, the error."""
         job = job or self.only_job
         answers, failed = answers or {}, failed or {}
         lines = []
@@ -145,8 +145,8 @@ class Bedrock(Host):
             text = sent["messages"][-1]["content"][-1]["text"]
             line = {"modelInput": sent}
             if text in answers:
-                told = answers[text]
-                line["modelOutput"] = converse(told) if isinstance(told, str) else told
+                shown = answers[text]
+                line["modelOutput"] = converse(shown) if isinstance(shown, str) else shown
             elif text in failed:
                 line["error"] = failed[text]
             else:
@@ -293,14 +293,16 @@ class Bedrock(Host):
             if query.get("nameContains", "") in job.order["jobName"] and job.submitted >= since
         ]
         start, size = int(query.get("nextToken", 0)), min(int(query["maxResults"]), self.page)
-        page = {"invocationJobSummaries": [self._told(job) for job in found[start : start + size]]}
+        page = {
+            "invocationJobSummaries": [self._document(job) for job in found[start : start + size]]
+        }
         if found[start + size :]:
             page["nextToken"] = str(start + size)
         return web.json_response(page)
 
     async def poll(self, request):
         """GET a job."""
-        return web.json_response(self._told(self.jobs[request.match_info["arn"]]))
+        return web.json_response(self._document(self.jobs[request.match_info["arn"]]))
 
     async def stop(self, request):
         """POST stop."""
@@ -310,8 +312,8 @@ class Bedrock(Host):
         job.status = "Stopping"
         return web.json_response({})
 
-    def _told(self, job):
-        told = {
+    def _document(self, job):
+        document = {
             "jobArn": job.arn,
             **{key: value for key, value in job.order.items() if key != "tags"},
             "status": job.status,
@@ -320,7 +322,7 @@ class Bedrock(Host):
             "jobExpirationTime": _time(job.submitted + 3600 * job.order["timeoutDurationInHours"]),
             **job.counts,
         }
-        return {**told, "message": job.message} if job.message else told
+        return {**document, "message": job.message} if job.message else document
 
 
 def _time(seconds):

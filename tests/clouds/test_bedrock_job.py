@@ -1,4 +1,4 @@
-"""The person's own call at Bedrock: the column, `retry`, the least number of rows, and what is missing told at once."""
+"""The user's call at Bedrock: the column, `retry`, the least number of rows, and missing settings reported at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Bedrock and S3, where botocore is told to look for all of AWS."""
+    """Bedrock and S3, where botocore is configured to look for all of AWS."""
     with Bedrock(time.time) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
         yield made
@@ -34,7 +34,7 @@ def frame(rows=100):
 
 
 def answers(texts):
-    """What is said to each."""
+    """The prompt of each row."""
     return {text: text.upper() for text in texts}
 
 
@@ -157,7 +157,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_what_can_not_go_there_is_told_at_once(name, home):
+def test_what_can_not_go_there_is_reported_at_once(name, home):
     """One sentence that says what to give; nothing is sent, nothing is kept."""
     kind, options, words = REFUSED[name]
     options = {**CALL, **SECRETS, **options}
@@ -182,7 +182,7 @@ def test_a_profile_that_is_not_there(fake, home):
     assert job.blocked == "key"
 
 
-def test_a_missing_library_is_told_with_its_line(home, monkeypatch):
+def test_a_missing_library_is_reported_with_its_line(home, monkeypatch):
     """boto3 is not there: how to install it, before anything is kept."""
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(OptionError, match=r"pip install 'jupyter_batch\[bedrock\]'"):

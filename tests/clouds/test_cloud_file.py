@@ -1,4 +1,4 @@
-"""What goes to a bucket and what comes from it: line by line, whatever the blocks, with little in memory."""
+"""Uploads to a bucket and downloads from it: line by line, for each block size, with little in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds at either cloud: what is lost on the way is paid once, and what passes is waited out."""
+"""Either cloud: lost answers are paid once, and passing errors are waited out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_results_that_are_late_are_waited_for(harness):
 
 
 def test_a_create_whose_answer_is_lost_is_adopted(harness):
-    """The job was made, the connection broke before that was told: it is found by what it is called, and paid once."""
+    """The job was made, and the connection broke before the answer: it is found by its name, and paid once."""
     harness.fake.faults["create"] = [Fault(after=True)]
     job = harness.plan()
 
@@ -61,7 +61,7 @@ def test_a_create_that_never_arrived_is_sent_again(harness):
             await harness.step(60)
         if harness.snapshot(
             job
-        ).blocked:  # it may have arrived; Bedrock's token tells that it has not
+        ).blocked:  # it may have arrived; Bedrock's token shows that it has not
             assert harness.snapshot(job).blocked == "unknown create"
             assert not harness.fake.jobs
             harness.ledger.resume(job, send_again=True)
@@ -105,7 +105,7 @@ def test_what_passes_is_waited_out(harness, verb, fault):
             await harness.step(400)
         if harness.snapshot(
             job
-        ).blocked:  # it may have arrived; Bedrock's token tells that it has not
+        ).blocked:  # it may have arrived; Bedrock's token shows that it has not
             assert harness.snapshot(job).blocked == "unknown create"
             harness.ledger.resume(job, send_again=True)
             for _ in range(3):

@@ -1,4 +1,4 @@
-"""The person's own call at Vertex AI: the column, `retry`, what is missing told at once, where the token is from."""
+"""The user's call at Vertex AI: the column, `retry`, missing settings reported at once, the source of the token."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_what_can_not_go_there_is_told_at_once(name, home):
+def test_what_can_not_go_there_is_reported_at_once(name, home):
     """One sentence that says what to give; nothing is sent, nothing is kept."""
     kind, options, words = REFUSED[name]
     with pytest.raises(kind) as raised:
@@ -200,7 +200,7 @@ def test_what_can_not_go_there_is_told_at_once(name, home):
     assert not list(home.rglob("*.jsonl"))
 
 
-def test_a_missing_library_is_told_with_its_line(home, monkeypatch):
+def test_a_missing_library_is_reported_with_its_line(home, monkeypatch):
     """google-auth is not there: how to install it, before anything is kept. With a token it is not needed."""
     monkeypatch.setitem(sys.modules, "google.auth", None)
     with pytest.raises(OptionError, match=r"pip install 'jupyter_batch\[vertex\]'"):

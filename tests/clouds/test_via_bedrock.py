@@ -98,7 +98,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("name", list(ENDINGS))
 def test_every_ending(harness, name):
-    """Whatever finished is there, the rest has its reason, and nothing is asked a second time."""
+    """Finished rows are kept, the rest has its reason, and nothing is asked a second time."""
     status, answers, failed, ending, counts = ENDINGS[name]
     job = harness.plan()
 
@@ -127,7 +127,7 @@ def test_every_ending(harness, name):
 
 
 def test_many_result_files_of_many_pages(harness):
-    """Results in three files beside a manifest, listed in pages of two: all of them are read, and nothing else."""
+    """Results in three files and a manifest, listed in pages of two: all of them are read, and nothing else."""
     harness.fake.page = 2
     job = harness.plan()
 
@@ -145,8 +145,8 @@ def test_a_create_that_is_sent_again_is_one_job(harness):
     """Even where the list shows nothing for long: the second create has the first one's token, and gets its job."""
     harness.fake.faults["create"] = [Fault(after=True)]
     job = harness.plan()
-    told, harness.fake._told = harness.fake._told, None
-    harness.fake._told = lambda one: {**told(one), "jobName": "a-name-of-another"}
+    document, harness.fake._document = harness.fake._document, None
+    harness.fake._document = lambda one: {**document(one), "jobName": "a-name-of-another"}
 
     async def way():
         await harness.step()
@@ -292,7 +292,7 @@ def test_keys_that_are_refused_pause(harness):
 
 
 def test_results_that_are_gone(harness):
-    """Somebody emptied the bucket: in our tree of errors."""
+    """The bucket was emptied: in our tree of errors."""
     with pytest.raises(NotFoundError, match="no results"):
         harness.play(_fetch(harness.make(), f"s3://{BUCKET}/nothing/here/"))
 
@@ -327,7 +327,7 @@ def test_lines_that_nobody_can_read_lose_no_other_row(harness):
 
 
 def test_no_call_blocks_the_loop(harness):
-    """While S3 thinks, the loop goes on: boto3 runs beside it."""
+    """While S3 is slow, the loop goes on: boto3 runs in a thread."""
     harness.fake.faults["upload"] = [Fault(hang=True)]
     beats = []
 

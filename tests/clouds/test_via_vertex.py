@@ -99,7 +99,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("name", list(ENDINGS))
 def test_every_ending(harness, name):
-    """Whatever finished is there, the rest has its reason, and nothing is asked a second time."""
+    """Finished rows are kept, the rest has its reason, and nothing is asked a second time."""
     state, answers, failed, ending, statuses = ENDINGS[name]
     job = harness.plan()
 
@@ -111,8 +111,8 @@ def test_every_ending(harness, name):
         await harness.to_the_end(job)
 
     harness.play(way())
-    got, told, reasons, _ = harness.outcome(job)
-    assert told == statuses
+    got, outcomes, reasons, _ = harness.outcome(job)
+    assert outcomes == statuses
     assert got == [answers.get(text) for text in TEXTS]
     assert harness.snapshot(job).state is ending
     for at, text in enumerate(TEXTS):
@@ -270,7 +270,7 @@ def test_a_refused_token_pauses(harness):
 
 
 def test_results_that_are_gone(harness):
-    """Somebody emptied the bucket: a 404, in our tree of errors."""
+    """The bucket was emptied: a 404, in our tree of errors."""
     with pytest.raises(NotFoundError, match="no results"):
         asyncio.run(harness.make().fetch(f"gs://{BUCKET}/nothing/here", lambda _: None))
 
@@ -278,7 +278,7 @@ def test_results_that_are_gone(harness):
 def test_odd_answers_do_not_end_a_job(harness):
     """A job without a state, without a name, without anything: asked again."""
     job = harness.plan()
-    told = harness.fake._told
+    document = harness.fake._document
 
     async def way():
         await harness.step()
@@ -287,10 +287,10 @@ def test_odd_answers_do_not_end_a_job(harness):
             {"completionStats": "none", "outputInfo": None, "state": 7},
             {"name": ""},
         ):
-            harness.fake._told = lambda one, odd=odd: {**told(one), **odd}
+            harness.fake._document = lambda one, odd=odd: {**document(one), **odd}
             await harness.step(400)
             assert harness.shard(job).step is Step.RUNNING
-        harness.fake._told = told
+        harness.fake._document = document
         harness.fake.finish(
             answers={**ALL, TEXTS[0]: response("thought", thoughtsTokenCount=7, totalTokenCount=12)}
         )

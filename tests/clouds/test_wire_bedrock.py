@@ -59,13 +59,13 @@ SCHEMA = {
 }
 
 
-def told(row, value):
+def body_of(row, value):
     """A body with a row's values in its holes."""
     if isinstance(value, Hole):
         return row[value.name]
     if isinstance(value, dict):
-        return {key: told(row, item) for key, item in value.items()}
-    return [told(row, item) for item in value] if isinstance(value, list) else value
+        return {key: body_of(row, item) for key, item in value.items()}
+    return [body_of(row, item) for item in value] if isinstance(value, list) else value
 
 
 def theirs(model, messages, params):
@@ -113,13 +113,13 @@ def test_each_row_is_what_litellm_makes_of_it(model, shape):
         .input_shape
     )
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
-        body = theirs(model, told(row, MESSAGES[shape]), params)
+        body = theirs(model, body_of(row, MESSAGES[shape]), params)
         assert line == b'{"custom_id":"jb-%d","modelInput":%b}\n' % (number, orjson.dumps(body))
         assert not ParamValidator().validate({"modelId": model, **body}, shape_of).has_errors()
 
 
 def test_tools_and_schemas():
-    """A tool's name in Bedrock's letters is told as the person's; a schema is asked for as the model can be asked."""
+    """A tool's name in Bedrock's letters is shown as the user's; a schema is requested in the model's way."""
     for model in MODELS[:2]:
         choice = (
             {"tool_choice": "auto"} if model == MODELS[0] else {}
@@ -308,5 +308,5 @@ def test_what_was_used():
     [b"", b"{", b"[]", b"null", b"3", b"\xff\xfe", b'{"custom_id":3}', b'{"custom_id":null}'],
 )
 def test_junk_is_a_failed_result(junk):
-    """Whatever bytes come, nothing is raised."""
+    """No bytes raise an error."""
     assert bedrock.decode(junk, {}).status is Status.FAILED

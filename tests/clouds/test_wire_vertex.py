@@ -16,14 +16,14 @@ from jupyter_batch.providers.vertex.batches import labels_of, tag_of
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.clouds import gemini, vertex
 from jupyter_batch.wire.openai import CHAT, Hole
-from tests.clouds.test_wire_bedrock import MESSAGES, SCHEMA, TEXTS, TOOL, told
+from tests.clouds.test_wire_bedrock import MESSAGES, SCHEMA, TEXTS, TOOL, body_of
 from tests.clouds.vertex import response
 
 MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash-001")
 
 
 def theirs(model, messages, params):
-    """What litellm makes of one request, by the calls that its real time makes."""
+    """litellm's request, by the calls that its real time makes."""
     litellm = load_litellm()
     from litellm.llms.vertex_ai.gemini import transformation
 
@@ -61,7 +61,7 @@ def test_each_row_is_what_litellm_makes_of_it(model, shape):
         {name: [row[name] for row in rows] for name in encoder.holes},
     )
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
-        body = theirs(model, told(row, MESSAGES[shape]), params)
+        body = theirs(model, body_of(row, MESSAGES[shape]), params)
         assert line == b'{"custom_id":"jb-%d","request":%b}\n' % (number, orjson.dumps(body))
         sent = vertex.sent(line)
         assert json.loads(sent) == {
@@ -138,7 +138,7 @@ def test_what_comes_is_kept_without_what_was_sent():
         assert vertex.slim(odd) == odd + b"\n"
 
 
-def said(parts, finish="STOP", **more):
+def line_with(parts, finish="STOP", **more):
     """A line with an answer of these parts."""
     return {
         "status": "",
@@ -162,27 +162,31 @@ BLOCKED = {
 DECODED = {
     "a text": ({"response": response("yes")}, "yes", None),
     "several, thoughts apart": (
-        said([{"text": "hm", "thought": True}, {"text": "a"}, {"text": "b"}]),
+        line_with([{"text": "hm", "thought": True}, {"text": "a"}, {"text": "b"}]),
         "ab",
         None,
     ),
-    "a call": (said([CALL]), '[{"name": "get_weather", "arguments": {"city": "Bern"}}]', None),
-    "nothing to say": (said([]), "", None),
-    "cut off": (said([{"text": "par"}], "MAX_TOKENS"), "par", None),
+    "a call": (line_with([CALL]), '[{"name": "get_weather", "arguments": {"city": "Bern"}}]', None),
+    "nothing to say": (line_with([]), "", None),
+    "cut off": (line_with([{"text": "par"}], "MAX_TOKENS"), "par", None),
     "cut off before": (
-        said([{"text": "hm", "thought": True}], "MAX_TOKENS"),
+        line_with([{"text": "hm", "thought": True}], "MAX_TOKENS"),
         None,
         "MAX_TOKENS: all the tokens",
     ),
-    "filtered": (said([], "SAFETY"), None, "content_filter: the answer was held back (SAFETY)"),
+    "filtered": (
+        line_with([], "SAFETY"),
+        None,
+        "content_filter: the answer was held back (SAFETY)",
+    ),
     "recited": (
-        said([], "RECITATION", finishMessage="a book"),
+        line_with([], "RECITATION", finishMessage="a book"),
         None,
         "(RECITATION): a book",
     ),
-    "recited halfway": (said([{"text": "Call me Ish"}], "RECITATION"), "Call me Ish", None),
+    "recited halfway": (line_with([{"text": "Call me Ish"}], "RECITATION"), "Call me Ish", None),
     "malformed": (
-        said([], "MALFORMED_FUNCTION_CALL"),
+        line_with([], "MALFORMED_FUNCTION_CALL"),
         None,
         "no content (finishReason: MALFORMED_FUNCTION_CALL)",
     ),
@@ -235,7 +239,7 @@ def test_what_a_line_says(name):
     ],
 )
 def test_what_was_used(used, usage):
-    """What was thought is output; what tools brought is input."""
+    """Reasoning is output; tool results are input."""
     line = {"custom_id": "a", "response": response("x", **used)}
     assert gemini.decode(json.dumps(line).encode()).usage == usage
 
@@ -245,7 +249,7 @@ def test_what_was_used(used, usage):
     [b"", b"{", b"[]", b"null", b"3", b"\xff\xfe", b'{"custom_id":3}', b'{"custom_id":null}'],
 )
 def test_junk_is_a_failed_result(junk):
-    """Whatever bytes come, nothing is raised."""
+    """No bytes raise an error."""
     assert gemini.decode(junk).status is Status.FAILED
 
 
@@ -268,7 +272,7 @@ STATES = {
 
 @pytest.mark.parametrize("state", list(STATES))
 def test_every_state(state):
-    """The documented ones, and one that nobody knows yet, which is an open one."""
+    """The documented states, and an unknown one, which counts as open."""
     view = vertex.read_job(
         {
             "name": "n",
@@ -289,7 +293,7 @@ def test_every_state(state):
 
 
 def test_a_tag_as_labels():
-    """What no label can hold goes in base32 and comes back; what is too much stays out, and hurts nothing."""
+    """A text that no label can hold is sent as base32 and comes back; one that is too long is left out, without harm."""
     tag = {
         "jupyter_batch": "jbabc/7",
         "team": "red",

@@ -96,7 +96,7 @@ class Vertex(Host):
 
     def refusal(self, status, message):
         """A google.rpc.Status."""
-        said = {
+        content = {
             400: "INVALID_ARGUMENT",
             401: "UNAUTHENTICATED",
             403: "PERMISSION_DENIED",
@@ -104,7 +104,7 @@ class Vertex(Host):
             409: "ALREADY_EXISTS",
             429: "RESOURCE_EXHAUSTED",
         }.get(status, "INTERNAL")
-        return {"error": {"code": status, "message": message, "status": said}}
+        return {"error": {"code": status, "message": message, "status": content}}
 
     # -- for tests -----------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Vertex(Host):
     def finish(
         self, state="JOB_STATE_SUCCEEDED", answers=None, failed=None, job=None, shards=1, named=True
     ):
-        """End a job. answers: by text, what is said (a text, or a whole response); failed: by text, the status."""
+        """End a job. answers: by text, the answer (a text, or a whole response); failed: by text, the status."""
         job = job or self.only_job
         answers, failed = answers or {}, failed or {}
         lines = []
@@ -129,8 +129,8 @@ class Vertex(Host):
                 "request": request,
             }
             if text in answers:
-                told = answers[text]
-                line["response"] = response(told) if isinstance(told, str) else told
+                shown = answers[text]
+                line["response"] = response(shown) if isinstance(shown, str) else shown
             elif text in failed:
                 line["status"] = failed[text]
             else:
@@ -246,7 +246,7 @@ class Vertex(Host):
             requests[str(at)] = sent
         job = Job(str(3814889423749775360 + len(self.jobs)), order, self.clock(), requests)
         self.jobs[job.number] = job
-        return web.json_response(self._told(job))
+        return web.json_response(self._document(job))
 
     async def list(self, request):
         """GET batchPredictionJobs: by label, in no promised order."""
@@ -262,7 +262,11 @@ class Vertex(Host):
         ]
         start = int(request.query.get("pageToken") or 0)
         page = (
-            {"batchPredictionJobs": [self._told(job) for job in found[start : start + self.page]]}
+            {
+                "batchPredictionJobs": [
+                    self._document(job) for job in found[start : start + self.page]
+                ]
+            }
             if found
             else {}
         )
@@ -273,7 +277,7 @@ class Vertex(Host):
     async def poll(self, request):
         """GET a job."""
         self._place(request)
-        return web.json_response(self._told(self.jobs[request.match_info["number"]]))
+        return web.json_response(self._document(self.jobs[request.match_info["number"]]))
 
     async def cancel(self, request):
         """POST :cancel; a job that is over can't be."""
@@ -296,22 +300,22 @@ class Vertex(Host):
         ):
             raise KeyError(request.path)
 
-    def _told(self, job):
-        told = {
+    def _document(self, job):
+        document = {
             "name": f"projects/{NUMBER}/locations/{LOCATION}/batchPredictionJobs/{job.number}",
             **job.order,
             "state": job.state,
             "createTime": datetime.fromtimestamp(job.created, UTC).isoformat(),
         }
         if job.output:
-            told["outputInfo"] = {"gcsOutputDirectory": job.output}
+            document["outputInfo"] = {"gcsOutputDirectory": job.output}
         if job.stats:
-            told["completionStats"] = job.stats
+            document["completionStats"] = job.stats
         if job.error:
-            told["error"] = job.error
+            document["error"] = job.error
         if job.partial:
-            told["partialFailures"] = job.partial
-        return told
+            document["partialFailures"] = job.partial
+        return document
 
 
 def response(text, **usage):

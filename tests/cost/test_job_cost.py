@@ -1,4 +1,4 @@
-"""What a job cost: per row, per job, on every screen, in another process, after a retry, and where it can't be told."""
+"""The cost of a job: per row, per job, on every screen, in another process, after a retry, and where it is unknown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BODY = {
 
 
 def whole(results):
-    """The job's cost reckoned anew, out of the tokens that results() shows."""
+    """The job's cost computed again, from the tokens that results() shows."""
     return (results["_input_tokens"].sum() * 2 + results["_output_tokens"].sum() * 8) / 1e6
 
 
@@ -51,14 +51,14 @@ def test_a_job_s_cost_is_the_sum_of_its_rows(home, priced):
     df = numbered(20)
     df.loc["k3", "text"] = None
     job = df.llm.batch("{text}", out="out", **priced).wait(60)
-    told = job.results()
-    assert told["_cost"].dtype == "float64"
-    assert told["_cost"]["k3"] == 0
-    row = told.loc["k7"]
+    shown = job.results()
+    assert shown["_cost"].dtype == "float64"
+    assert shown["_cost"]["k3"] == 0
+    row = shown.loc["k7"]
     assert row["_cost"] == pytest.approx(
         (row["_input_tokens"] * 2 + row["_output_tokens"] * 8) / 1e6
     )
-    assert job.cost == pytest.approx(told["_cost"].sum()) == pytest.approx(whole(told))
+    assert job.cost == pytest.approx(shown["_cost"].sum()) == pytest.approx(whole(shown))
     assert job.cost > 0
     assert job.saved == pytest.approx(job.cost)
 
@@ -122,7 +122,7 @@ def test_a_job_that_another_process_began_has_its_price(home, priced, monkeypatc
     assert job.cost > 0
 
 
-def test_unknown_is_said_and_is_no_zero(home, call):
+def test_unknown_is_reported_and_is_no_zero(home, call):
     """A model in no price list: the rows NaN, the job None, the screens "unknown"."""
     job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
     assert job.cost is None
@@ -150,10 +150,10 @@ def test_a_retry_pays_its_own_and_what_is_reused_pays_nothing(server, home, pric
     assert (job.results()["_cost"][~failed] > 0).all()
     server.set_faults("")
     again = job.retry().wait(60)
-    told = again.results()
-    assert (told["_cost"][told["_status"] == "reused"] == 0).all()
-    assert (told["_cost"][failed] > 0).all()
-    assert again.cost == pytest.approx(told["_cost"].sum())
+    shown = again.results()
+    assert (shown["_cost"][shown["_status"] == "reused"] == 0).all()
+    assert (shown["_cost"][failed] > 0).all()
+    assert again.cost == pytest.approx(shown["_cost"].sum())
     assert job.cost == pytest.approx(job.results()["_cost"].sum())
 
 
@@ -174,10 +174,10 @@ def test_real_time_pays_the_standard_price(home, priced):
     """The same rows, asked at once: twice the batch's price here, and nothing is saved."""
     options = {**priced, "mode": "realtime"}
     job = numbered(4).llm.batch("{text}", out="out", **options).wait(120)
-    told = job.results()
+    shown = job.results()
     assert job.cost > 0
     assert job.cost == pytest.approx(
-        (told["_input_tokens"].sum() * 4 + told["_output_tokens"].sum() * 16) / 1e6
+        (shown["_input_tokens"].sum() * 4 + shown["_output_tokens"].sum() * 16) / 1e6
     )
     assert job.saved == 0
     assert "saved" not in repr(job)
@@ -226,7 +226,7 @@ def _read(name):
 
 
 def recorded(name):
-    """Recorded lines with what stands beside them."""
+    """Recorded lines with their expected values."""
     lines = {one["case"]: one for one in _read(name)}
     expected = _read("expected.jsonl")
     return [
@@ -245,7 +245,7 @@ def recorded(name):
     ],
 )
 def test_recorded_lines_cost_what_their_usage_says(tmp_path, name, dialect, model):
-    """Billed or not, cached, thought; where no usage is told the cost is unknown, and so is the sum."""
+    """Billed or not, cached, reasoning; where no usage is given the cost is unknown, and so is the sum."""
     pairs = [
         (line, one)
         for line, one in recorded(name)
@@ -320,9 +320,9 @@ def test_what_we_print_is_what_litellm_reckons_or_unknown(tmp_path, model):
 
 def test_without_usage_a_cost_is_unknown_and_the_screens_say_at_least(tmp_path):
     """One row of three came back without its tokens: the job's cost is None, its known part is shown as such."""
-    told = {"response": {"status_code": 200, "body": BODY}}
-    untold = {"response": {"status_code": 200, "body": {**BODY, "usage": None}}}
-    job, found, bill = shard_of(tmp_path / "job", "openai", [told, untold, told])
+    document = {"response": {"status_code": 200, "body": BODY}}
+    without_usage = {"response": {"status_code": 200, "body": {**BODY, "usage": None}}}
+    job, found, bill = shard_of(tmp_path / "job", "openai", [document, without_usage, document])
     assert [math.isnan(cost) for cost in found.costs.paid] == [False, True, False]
     assert (bill.cost, bill.unknown) == (None, 1)
     shard = ShardRecord(
@@ -388,7 +388,7 @@ def test_a_row_without_a_line_is_free_only_where_that_is_sure(tmp_path, ending, 
 def test_a_price_given_later_tells_what_it_cost(server, home, call, priced):
     """The cell run again with prices= on a job whose cost was unknown: nothing is sent, and the cost is there.
 
-    A price list that changed meanwhile changes nothing, and run again without, the given price stays.
+    A price list that changed later changes nothing, and run again without, the given price stays.
     """
     job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
     assert job.cost is None

@@ -11,7 +11,7 @@ from .conftest import numbered
 
 
 def jobs_in(home):
-    """What lies in the ledger's folder of jobs."""
+    """The content of the ledger's folder of jobs."""
     return list((home / "jobs").iterdir()) if (home / "jobs").exists() else []
 
 
@@ -39,7 +39,7 @@ def test_below_it_it_is_sent(server, home, priced):
 
 
 def test_unknown_price_with_a_limit_is_refused(server, home, call):
-    """What it costs is not known, so it can't be kept to: the sentence says how to give a price."""
+    """Its cost is unknown, so no limit can be kept: the message says how to give a price."""
     with pytest.raises(OptionError, match=r'prices=\{"openai/echo": \{"input": \.\.\.') as caught:
         numbered(5).llm.batch("{text}", out="out", max_cost=5, **call)
     assert "%config LLMBatch.prices" in str(caught.value)
@@ -58,7 +58,7 @@ def test_what_is_free_is_within_any_limit(home):
 
 
 def test_without_max_tokens_the_longest_answers_count_until_some_are_known(home, priced):
-    """40 answers of a model that nobody knows could be long; what earlier ones took tells better."""
+    """40 answers of an unknown model could be long; the length of earlier answers is a better estimate."""
     with pytest.raises(OptionError, match=r"answers of up to 128,000 tokens: max_tokens= says"):
         numbered(40).llm.batch("{text}", out="out", max_cost=0.5, **priced)
     numbered(4).llm.batch("{text}", out="out", **priced).wait(60)
@@ -80,20 +80,20 @@ def test_between_batches_it_stops_where_the_real_cost_runs_ahead(server, home, p
     brief.llm.batch("{text}", out="out", **priced).wait(60)
     options = {**priced, "shard_size": 10, "max_cost": 0.05, "out": "out"}
     job = long.llm.batch("{text}", **options).wait(60)
-    told = job.results()
-    sent = told["_status"] == "succeeded"
+    results = job.results()
+    sent = results["_status"] == "succeeded"
     assert 0 < sent.sum() < 40
     assert sent.sum() % 10 == 0
     assert job.state == "cancelled"
     assert job.cost <= 0.05
-    assert job.cost == pytest.approx(told["_cost"].sum())
-    reasons = set(told["_error"][~sent])
+    assert job.cost == pytest.approx(results["_cost"].sum())
+    reasons = set(results["_error"][~sent])
     assert len(reasons) >= 1
     assert all(
         reason.startswith("max_cost: $0.0") and "max_cost=0.05; job.retry(max_cost=...)" in reason
         for reason in reasons
     )
-    assert (told["_cost"][~sent] == 0).all()
+    assert (results["_cost"][~sent] == 0).all()
     with pytest.raises(InputError, match=r"job\.retry\(max_cost=\.\.\.\) allows more"):
         job.retry()
     again = job.retry(max_cost=10).wait(60)
@@ -129,7 +129,7 @@ def test_real_time_has_a_limit_too(home, priced):
 
 
 def test_rows_that_another_job_was_to_answer_are_within_the_limit(server, home, priced):
-    """What is waited for costs nothing; where it comes back unanswered, no more is sent than max_cost allows."""
+    """Waiting costs nothing; where it comes back unanswered, no more is sent than max_cost allows."""
     server.set_faults("enqueued_tokens=1")  # nothing gets through
     options = {**priced, "max_tokens": 100, "out": "out"}
     one = numbered(20).llm.batch("{text}", **options)

@@ -42,7 +42,7 @@ def test_it_shows_itself(home, priced):
     """In a terminal and in a notebook, prompts escaped."""
     df = pd.DataFrame({"text": ["<script>alert(1)</script>", "b"]})
     seen = df.llm.preview("{text}", max_tokens=10, max_cost=0.5, **priced)
-    said = repr(seen)
+    output = repr(seen)
     for words in (
         "2 requests to be sent in 1 batch",
         "cost",
@@ -53,7 +53,7 @@ def test_it_shows_itself(home, priced):
         "your own prices",
         "at most",
     ):
-        assert words in said, words
+        assert words in output, words
     page = seen._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
@@ -122,7 +122,7 @@ def test_what_reuse_saves_where_all_of_it_is_there(server, home, priced):
     under_way.cancel().wait(60)
 
 
-def test_an_unknown_price_is_said_and_no_key_is_needed(home, monkeypatch):
+def test_an_unknown_price_is_reported_and_no_key_is_needed(home, monkeypatch):
     """Before anybody has a key: tokens, and how to give a price."""
     seen = numbered(3).llm.preview("{text}", model="openai/no-such-model", out="out")
     assert seen.cost.low is None
@@ -183,7 +183,7 @@ def test_a_few_huge_rows_are_within_the_bound(home, priced):
 
 
 def test_bad_input_is_refused_as_in_the_real_call(home, priced):
-    """A wrong column is told by the preview too."""
+    """A wrong column is reported by the preview, too."""
     with pytest.raises(TemplateError, match="did you mean"):
         numbered(3).llm.preview("{txt}", **priced)
 
@@ -229,9 +229,9 @@ def test_the_expected_cost_is_first_and_the_bound_second(server, home, priced):
     assert "; at most $0.0" in facts["cost"]
     assert "answers of 200 tokens are assumed: df.llm.sample(...)" in facts["based on"]
     df.llm.batch("{text}", out="out", max_tokens=300, **priced).wait(60)
-    told = df.llm.preview("Again {text}", out="out", **priced)
-    facts = dict(told.facts())
+    preview = df.llm.preview("Again {text}", out="out", **priced)
+    facts = dict(preview.facts())
     assert "as in the last such job" in facts["based on"]
     assert "max_tokens= would lower the bound" in facts["based on"]
-    assert told.about(told.price.batch) < told.cost.high / 10
+    assert preview.about(preview.price.batch) < preview.cost.high / 10
     assert facts["in real time"].startswith("about $")

@@ -80,11 +80,11 @@ def needs(litellm, model):
 
 
 def theirs(litellm, model, usage):
-    """What litellm's own calculator says of the same usage; None where it knows no such model."""
+    """litellm's own calculation for the same usage; None where it knows no such model."""
     from litellm.cost_calculator import batch_cost_calculator
 
     provider, _, name = model.partition("/")
-    told = litellm.Usage(
+    shown = litellm.Usage(
         prompt_tokens=usage.input_tokens,
         completion_tokens=usage.output_tokens,
         total_tokens=usage.input_tokens + usage.output_tokens,
@@ -99,7 +99,7 @@ def theirs(litellm, model, usage):
         completion_tokens_details={"reasoning_tokens": usage.reasoning_tokens},
     )
     with quiet():  # a warning of pydantic's, made an error, would leave litellm's types half built
-        return sum(batch_cost_calculator(told, name, provider))
+        return sum(batch_cost_calculator(shown, name, provider))
 
 
 USAGES = [
@@ -157,7 +157,7 @@ def test_without_batch_prices_we_say_the_same_or_unknown(litellm, model):
 
 
 def test_what_is_unknown_of_those_without():
-    """What litellm halves for everybody: xAI's discount is another, and a model that nobody knows costs something."""
+    """litellm halves all prices: xAI's discount is another, and an unknown model costs something."""
     usage = Usage(1000, 200)
     assert actual(price_of("openai/gpt-4").batch, usage) == pytest.approx(0.021)
     mistral = price_of("mistral/mistral-small-latest")
@@ -178,12 +178,12 @@ def test_real_time_is_what_litellm_says(litellm, model):
     needs(litellm, model)
     provider, _, name = model.partition("/")
     for usage in (Usage(1000, 200), Usage(150_000, 200)):
-        told = litellm.Usage(
+        shown = litellm.Usage(
             prompt_tokens=usage.input_tokens,
             completion_tokens=usage.output_tokens,
             total_tokens=usage.input_tokens + usage.output_tokens,
         )
-        live = sum(generic_cost_per_token(name, told, provider))
+        live = sum(generic_cost_per_token(name, shown, provider))
         assert actual(price_of(model).standard, usage) == pytest.approx(live, rel=1e-9)
 
 
@@ -192,7 +192,7 @@ def test_what_the_cache_keeps_for_an_hour_has_its_own_rate(litellm):
     from litellm.cost_calculator import generic_cost_per_token
 
     usage = Usage(1000, 100, cache_write_tokens=500, cache_write_1h_tokens=200)
-    told = litellm.Usage(
+    shown = litellm.Usage(
         prompt_tokens=1000,
         completion_tokens=100,
         total_tokens=1100,
@@ -204,7 +204,7 @@ def test_what_the_cache_keeps_for_an_hour_has_its_own_rate(litellm):
             },
         },
     )
-    live = sum(generic_cost_per_token("claude-haiku-4-5", told, "anthropic"))
+    live = sum(generic_cost_per_token("claude-haiku-4-5", shown, "anthropic"))
     price = price_of("anthropic/claude-haiku-4-5")
     assert actual(price.standard, usage) == pytest.approx(live, rel=1e-9)
     assert actual(price.batch, usage) == pytest.approx(live / 2, rel=1e-9)
@@ -230,7 +230,7 @@ def test_real_time_in_another_tier_has_that_tier_s_price():
 
 
 def test_a_model_that_is_listed_at_nothing_is_unknown(monkeypatch):
-    """Where nobody knows better litellm's list says 0: that is no price, for a model that is not on one's machine."""
+    """litellm's list has 0 for an unknown price: that is no price, unless the model runs on the user's machine."""
     entry = {
         "litellm_provider": "gemini",
         "mode": "chat",
@@ -292,7 +292,7 @@ def test_a_price_is_read_without_litellm():
 
 
 def test_kinds_of_tokens_are_parts_of_the_whole():
-    """What has a rate of its own is not billed at the plain one too."""
+    """Tokens with a rate of their own are not billed at the plain one, too."""
     rates = Rates(
         input=1, output=10, cached=0.5, cache_write=2, reasoning=20, input_image=3, output_audio=100
     )
@@ -331,7 +331,7 @@ def test_a_long_request_has_its_own_rates():
 
 
 def test_a_sum_with_an_unknown_part_is_unknown():
-    """The known part is there beside it, and how many are missing."""
+    """The known part is shown, and the number of missing costs."""
     nan = float("nan")
     some = bill([1.0, nan, 2.0], [2.0, nan, 4.0])
     assert (some.known, some.unknown, some.cost, some.saved, some.standard) == (
@@ -373,7 +373,7 @@ def test_an_estimate_is_a_range():
 
 
 @pytest.mark.parametrize(
-    ("dollars", "said"),
+    ("dollars", "message"),
     [
         (0, "$0"),
         (1234.5, "$1,234.50"),
@@ -384,6 +384,6 @@ def test_an_estimate_is_a_range():
         (0.00099, "$0.00099"),
     ],
 )
-def test_money_never_reads_as_nothing(dollars, said):
+def test_money_never_reads_as_nothing(dollars, message):
     """However little it is."""
-    assert money(dollars) == said
+    assert money(dollars) == message

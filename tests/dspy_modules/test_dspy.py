@@ -104,7 +104,7 @@ def test_what_dspy_would_ask_is_asked(adapter):
 
 
 def parsed(text, given=None):
-    """What becomes of an answer of that text."""
+    """The result of an answer with that text."""
     _, options = spelled_out(frame(), given or module(), {"model": "m/m"})
     return Parser(options["schema"]).one(Result("j-0", Status.SUCCEEDED, text))
 
@@ -192,14 +192,14 @@ def test_from_the_module_to_its_columns(home):
         }
         assert job.results()["_raw"].iloc[1] == "no"
         assert df.llm.batch(module()) is job
-        told = job.results()
+        results = job.results()
         forget(home)
-        pd.testing.assert_frame_equal(jupyter_batch.open(job.id).results(), told)
+        pd.testing.assert_frame_equal(jupyter_batch.open(job.id).results(), results)
         assert fake.asked["create"] == 1
 
 
 def test_options_come_before_the_lms(server, call, home):  # noqa: F811 - fixtures
-    """What is given with the call counts, then the module's own configuration, then its LM's."""
+    """Options of the call take precedence, then the module's own configuration, then its LM's."""
     lm = dspy.LM("openai/other", temperature=0.5, max_tokens=20, api_key="x")
     predict = dspy.Predict("question -> answer", temperature=0.75)
     predict.lm = lm
@@ -266,7 +266,7 @@ def test_what_is_refused(prompt, options, kind, says, home):
 
 
 def test_an_adapter_of_ones_own_is_refused():
-    """Nobody could find it tomorrow."""
+    """It could not be found tomorrow."""
     dspy.settings.configure(adapter=Own())
     with pytest.raises(
         OptionError, match="the adapter Own can't read the answers in another process"
@@ -327,7 +327,7 @@ def test_examples_as_they_are(call, home):  # noqa: F811 - the fixture
     assert "the label" not in str(job.row(1).prompt)
     assert list(job.results().columns[:1]) == ["answer"]
     assert "no name leads" not in str(job._answers.message)
-    told = jupyter_batch.batch(examples, "{question} of {context}", **call).wait(60)
-    assert told.results()["response"].tolist() == ["q0 of c", "q1 of c", "q2 of c"]
+    results = jupyter_batch.batch(examples, "{question} of {context}", **call).wait(60)
+    assert results.results()["response"].tolist() == ["q0 of c", "q1 of c", "q2 of c"]
     with pytest.raises(ColumnError, match="'topic'"):
         jupyter_batch.batch(examples, dspy.Predict("topic -> answer"), **call)

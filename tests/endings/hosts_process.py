@@ -140,10 +140,10 @@ def main(home, *names):
     def frame():
         return pd.DataFrame({"t": list("abcd")})
 
-    told = {}
+    shown = {}
     for name in names:
-        told[name] = at_once(frame, name) if name.startswith("at once") else cycle(frame, name)
-    sys.stdout.write("\n" + json.dumps({"tried": TRIED, "told": told}) + "\n")
+        shown[name] = at_once(frame, name) if name.startswith("at once") else cycle(frame, name)
+    sys.stdout.write("\n" + json.dumps({"tried": TRIED, "found": shown}) + "\n")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class OpenAI(Host):
             order,
         )
         self.batches[batch.id] = batch
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def list(self, request):
         """GET batches, newest first."""
@@ -82,7 +82,7 @@ class OpenAI(Host):
         return web.json_response(
             {
                 "object": "list",
-                "data": [self._told(batch) for batch in newest],
+                "data": [self._document(batch) for batch in newest],
                 "first_id": newest[0].id if newest else None,
                 "last_id": newest[-1].id if newest else None,
                 "has_more": False,
@@ -91,7 +91,7 @@ class OpenAI(Host):
 
     async def poll(self, request):
         """GET a batch."""
-        return web.json_response(self._told(self.batches[request.match_info["id"]]))
+        return web.json_response(self._document(self.batches[request.match_info["id"]]))
 
     async def cancel(self, request):
         """POST cancel."""
@@ -99,7 +99,7 @@ class OpenAI(Host):
         if batch.ending:
             return self.no(409, f"Cannot cancel a batch with status '{batch.ending}'.")
         batch.cancelling = True
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def fetch(self, request):
         """GET a file's content."""
@@ -138,7 +138,7 @@ class OpenAI(Host):
             ]
         return web.Response(body=jsonl(lines), content_type="application/octet-stream")
 
-    def _told(self, batch):
+    def _document(self, batch):
         over = batch.ending is not None
         status = batch.ending or ("cancelling" if batch.cancelling else "in_progress")
         at = dict.fromkeys(

@@ -75,24 +75,24 @@ class Together(OpenAI):
             order,
         )
         self.batches[batch.id] = batch
-        return web.json_response({"job": self._told(batch), "warning": None}, status=201)
+        return web.json_response({"job": self._document(batch), "warning": None}, status=201)
 
     async def list(self, request):
         """GET batches: an array."""
-        return web.json_response([self._told(batch) for batch in self.batches.values()])
+        return web.json_response([self._document(batch) for batch in self.batches.values()])
 
-    def _told(self, batch):
-        told = super()._told(batch)
+    def _document(self, batch):
+        document = super()._document(batch)
         error = batch.reason or None
         return {
-            "id": told["id"],
+            "id": document["id"],
             "user_id": "u",
-            "status": told["status"].upper(),
-            "endpoint": told["endpoint"],
+            "status": document["status"].upper(),
+            "endpoint": document["endpoint"],
             "model_id": "the-model",
-            "input_file_id": told["input_file_id"],
-            "output_file_id": told["output_file_id"],
-            "error_file_id": told["error_file_id"],
+            "input_file_id": document["input_file_id"],
+            "output_file_id": document["output_file_id"],
+            "error_file_id": document["error_file_id"],
             "error": error,
             "progress": 100.0 if batch.ending == "completed" else 0.0,
             "created_at": "2026-11-29T12:00:00.000Z",

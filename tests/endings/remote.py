@@ -107,7 +107,7 @@ class RemoteHost:
 
 
 class _Spoil:
-    """What becomes of the output file's downloads in a cell."""
+    """The downloads of the output file in a cell."""
 
     def __init__(self, cell, name):
         self.cell, self.name, self.times = cell, name, 0
@@ -202,8 +202,8 @@ class RemoteAnthropic:
 
 
 def _text(request):
-    said = request["params"]["messages"][-1]["content"]
-    return said if isinstance(said, str) else "".join(part["text"] for part in said)
+    messages = request["params"]["messages"][-1]["content"]
+    return messages if isinstance(messages, str) else "".join(part["text"] for part in messages)
 
 
 @contextmanager

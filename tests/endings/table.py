@@ -139,15 +139,15 @@ class Cell:
             self.one_file and self.output in ("absent", "gone")
         )
         why = "bad prompt" if self.provider == "anthropic" else WHY
-        told = dict.fromkeys(self.failed if there else "", ("failed", why))
+        shown = dict.fromkeys(self.failed if there else "", ("failed", why))
         if self.provider == "anthropic" and there:  # which has a line for every row
-            told |= {
+            shown |= {
                 row: (_STATUS[self.ending], _SILENT[self.ending])
                 for row in ROWS
                 if row not in self.failed + self.answered
             }
         silent = (_STATUS[self.state], _SILENT[self.state])
-        return {row: told.get(row, silent) for row in ROWS if row not in self.filled}
+        return {row: shown.get(row, silent) for row in ROWS if row not in self.filled}
 
     @property
     def downloads(self):
@@ -168,7 +168,7 @@ class Cell:
 
     @property
     def state(self):
-        """What the job says of it."""
+        """The job's report of it."""
         if self.provider == "anthropic" and self.ending == "expired":
             return "completed"  # it has no word for it: the rows have
         return self.ending

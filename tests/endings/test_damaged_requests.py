@@ -43,7 +43,7 @@ damages = pytest.mark.parametrize("damage", [half_a_line, a_line_less, a_bit, ze
 
 @pytest.fixture
 def harness(tmp_path):
-    """A scripted provider, and a clock that moves when it is told."""
+    """A scripted provider, and a manual clock."""
     made = ScriptedHarness(tmp_path / "home")
     yield made
     made.ledger.close()

@@ -37,10 +37,10 @@ def test_every_provider_with_every_other_way_blocked(tmp_path):
         timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["tried"] == []
-    assert list(told["told"]) == [*PROVIDERS, *AT_ONCE]
-    for name, (job, again, other, answers) in told["told"].items():
+    data = json.loads(done.stdout.splitlines()[-1])
+    assert data["tried"] == []
+    assert list(data["found"]) == [*PROVIDERS, *AT_ONCE]
+    for name, (job, again, other, answers) in data["found"].items():
         assert (job, again) == ("completed", "completed"), name
         assert other in ("cancelled", "True"), name
         assert answers == list("ABCD"), name

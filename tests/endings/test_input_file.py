@@ -20,7 +20,7 @@ UNKNOWN = {
 
 
 def uploads(remote):
-    """How many files were uploaded."""
+    """The number of files uploaded."""
     return sum(verb == "upload" for verb, _ in remote.log)
 
 

@@ -15,11 +15,11 @@ POLL, DOWNLOAD = "GET /v1/batches/{batch_id}", "GET /v1/files/{file_id}/content"
 
 
 class Kernel:
-    """A kernel, and all that its cells and its process say on stderr. said: on stdout."""
+    """A kernel, and all that its cells and its process print on stderr. printed: on stdout."""
 
     def __init__(self, folder):
         self.errors = []
-        self.said = ""
+        self.printed = ""
         self._own = folder / "stderr"
         self._file = self._own.open("wb")
         self._manager = KernelManager(kernel_name="python3", config=apart())
@@ -30,7 +30,7 @@ class Kernel:
 
     @property
     def stderr(self):
-        """What came there by either way, but for what ipykernel says of its own transport."""
+        """The output there by either way, except ipykernel's notes on its own transport."""
         lines = ("".join(self.errors) + self._own.read_text()).splitlines()
         return [
             line
@@ -47,7 +47,7 @@ class Kernel:
             if kind == "stream" and content["name"] == "stderr":
                 self.errors.append(content["text"])
             elif kind == "stream":
-                self.said += content["text"]
+                self.printed += content["text"]
             elif kind == "error":
                 raise AssertionError("\n".join(content["traceback"]))
             elif (
@@ -58,7 +58,7 @@ class Kernel:
                 return
 
     def close(self):
-        """End it in order, so that what is said at the end is heard too."""
+        """End it in order, so that its last output is read, too."""
         self._client.stop_channels()
         self._manager.shutdown_kernel()
         self._manager.cleanup_resources()
@@ -87,20 +87,20 @@ def test_a_persons_own_litellm_on_the_kernels_loop(book, tmp_path):
             %load_ext jupyter_batch
             where = dict(api_base="{server.base_url}", api_key="{server.token}")
             async def ask(text):
-                said = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": text}}], **where)
-                assert said.choices[0].message.content == text
+                answer = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": text}}], **where)
+                assert answer.choices[0].message.content == text
             await ask("before")
             df = pd.DataFrame({{"t": [str(n) for n in range(200)]}})
             job = df.llm.batch("{{t}}", out="o", model="openai/echo", shard_size=100, **where)
         """)
         book.run("""
-            beside = 0
+            others = 0
             while not job.is_complete:
-                await asyncio.gather(*(ask(f"beside {n}") for n in range(5)))
-                beside += 5
+                await asyncio.gather(*(ask(f"other {n}") for n in range(5)))
+                others += 5
             await job
             assert (df["o"] == df["t"]).all()
-            print("calls beside the job:", beside)
+            print("calls by others:", others)
         """)
         routes = server.stats()["routes"]
         assert routes["POST /v1/batches"]["received"] == 2

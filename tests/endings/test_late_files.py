@@ -98,7 +98,7 @@ def test_a_group_receives_a_late_file(harness):
 
 
 def test_a_late_file_is_found_by_the_next_run_of_the_cell(harness):
-    """Long after nobody looks any more, the same cell sends nothing, and `resume` takes the answers."""
+    """Long after the results are deleted, the same cell sends nothing, and `resume` takes the answers."""
     with cancelled(harness) as (remote, frame, job):
         harness.rest(7200.0)
         remote.name_output()

@@ -1,4 +1,4 @@
-"""Recorded lines and batch objects the whole way: what stands in the column, beside it, and in the job's tokens."""
+"""Recorded lines and batch objects the whole way: values in the column, other fields, and the job's tokens."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def line_for(record, custom_id):
 
 def check(df, job, cases):
     """Each row has what `expected` says: value, reason, tokens."""
-    told, billed, into, out = job.results(), [], 0, 0
+    shown, billed, into, out = job.results(), [], 0, 0
     for case in cases:
-        expected, value, row = EXPECTED[case], df.loc[case, "out"], told.loc[case]
+        expected, value, row = EXPECTED[case], df.loc[case, "out"], shown.loc[case]
         if row["_status"] == "succeeded":
             if expected["value_kind"].endswith("tool") and value != expected["value"]:
                 assert json.loads(value)[0].keys() >= {"name", "arguments"}, case
@@ -148,8 +148,8 @@ def test_every_recorded_result_of_anthropics_in_one_batch(harness):
         check(df, job, list(lines))
 
 
-def told_as(remote, case):
-    """Have the one batch be told of as in a recorded object, under its own id and tag."""
+def reported_as(remote, case):
+    """Report the one batch as in a recorded object, under its own id and tag."""
     (batch,) = remote.fake.batches.values()
     mine = {"id": batch.id, "input_file_id": batch.file, "metadata": batch.named}
     body = json.dumps({**OBJECTS[case]["line"], **mine}).encode()
@@ -160,12 +160,12 @@ def told_as(remote, case):
 
 @pytest.mark.parametrize("case", OPEN)
 def test_a_recorded_object_of_an_open_batch_is_polled_again(case, harness):
-    """Whatever it calls its state, and whatever is empty or null in it: that is no ending, and no file."""
+    """An unknown state, with empty or null fields: that is no ending, and no file."""
     with remote_provider("openai", harness.clock) as remote:
         df = harness.frame()
         job = df.llm.batch("{t}", out="out", **remote.call)
         harness.until(lambda: remote.sent)
-        told_as(remote, case)
+        reported_as(remote, case)
         harness.until(lambda: [verb for verb, _ in remote.log].count("poll") >= 4)
         assert not job.is_complete
         assert "fetch" not in dict(remote.log)
@@ -181,7 +181,7 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, harness):
     with remote_provider("openai", harness.clock) as remote:
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)
         harness.until(lambda: remote.sent)
-        told_as(remote, case)
+        reported_as(remote, case)
         errors = OBJECTS[case]["line"]["errors"]["data"]
         if errors[0]["code"] == "token_limit_exceeded":
             harness.until(lambda: job.state == "waiting", skip=0.5)
@@ -192,19 +192,19 @@ def test_a_recorded_object_of_a_failed_batch_says_why(case, harness):
             return
         harness.until(lambda: job.is_complete)
         job.wait(60)
-        told = job.errors["_error"]
-        assert len(told) == 4
-        assert told.str.len().max() < 1500
+        shown = job.errors["_error"]
+        assert len(shown) == 4
+        assert shown.str.len().max() < 1500
         for at, label in enumerate("wxyz", start=1):
             mine = [error for error in errors if error["line"] == at]
             if mine:
-                assert "for this row" in told[label]
+                assert "for this row" in shown[label]
                 assert all(
-                    error[key] in told[label] for key in ("code", "message") for error in mine
+                    error[key] in shown[label] for key in ("code", "message") for error in mine
                 )
             else:
-                assert errors[0]["code"] in told[label]
-        words = " ".join(told) + messages(job.snapshot())
+                assert errors[0]["code"] in shown[label]
+        words = " ".join(shown) + messages(job.snapshot())
         assert all(error["param"] in words for error in errors[:2] if error.get("param"))
 
 
@@ -212,13 +212,13 @@ def test_the_job_that_together_documents(harness, monkeypatch):
     """Its times are texts, it names files before its end, and an error while it runs: it goes on until it has ended."""
     documented = json.loads((PAYLOADS / "together_ai.json").read_text())["created"]["job"]
     with remote_provider("together_ai", harness.clock) as remote:
-        told, ours = remote.fake._told, ("id", "input_file_id", "endpoint")
+        document, ours = remote.fake._document, ("id", "input_file_id", "endpoint")
         monkeypatch.setattr(
             remote.fake,
-            "_told",
+            "_document",
             lambda batch: (
                 made
-                if (made := told(batch))["status"] == "COMPLETED"
+                if (made := document(batch))["status"] == "COMPLETED"
                 else documented | {name: made[name] for name in ours}
             ),
         )

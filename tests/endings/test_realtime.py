@@ -47,7 +47,7 @@ def test_completed(bad, harness):
 
 
 def test_cancelled(harness):
-    """What was answered, and what was on its way, is kept; the row that was not asked for says so, and is retried."""
+    """Rows answered or in progress are kept; the row that was not sent has a reason, and is retried."""
     with Endpoint(lambda text, before: HANG if text == "c" else None) as endpoint:
         df, job = asked(endpoint, harness)
         harness.until(lambda: endpoint.asked["c"])

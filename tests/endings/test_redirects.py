@@ -111,13 +111,13 @@ def test_a_server_may_send_on_to_itself(kind, tmp_path):
 
 
 def test_each_call_is_for_the_same_organization(tmp_path, monkeypatch):
-    """What litellm says by OPENAI_ORGANIZATION the calls say that go below it: the file and its batch are one's."""
-    told = {}
+    """litellm's OPENAI_ORGANIZATION applies to the calls below it: the file and its batch belong to one."""
+    shown = {}
 
     async def answer(request):
         await request.read()
         verb = f"{request.method} {request.path}"
-        told[verb] = request.headers.get("OpenAI-Organization")
+        shown[verb] = request.headers.get("OpenAI-Organization")
         if verb == "GET /v1/batches":
             return web.json_response({"object": "list", "data": [], "has_more": False})
         return web.json_response(FILE if verb == "POST /v1/files" else BATCH)
@@ -135,7 +135,7 @@ def test_each_call_is_for_the_same_organization(tmp_path, monkeypatch):
 
     monkeypatch.setenv("OPENAI_ORGANIZATION", "org-of-the-test")
     asyncio.run(way())
-    assert told == dict.fromkeys(
+    assert shown == dict.fromkeys(
         [
             "POST /v1/files",
             "POST /v1/batches",

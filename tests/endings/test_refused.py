@@ -12,7 +12,7 @@ from tests.endings.table import REFUSED
 
 @pytest.mark.parametrize("provider", ["openai", "azure"])  # Mistral and xAI name no lines
 def test_the_rows_at_fault_are_named(provider, harness):
-    """Lines 2 and 3 of the file are wrong, and the first row has no line: the rows are told by their own labels."""
+    """Lines 2 and 3 of the file are wrong, and the first row has no line: the rows are named by their own labels."""
     with remote_provider(provider, harness.clock) as remote:
         df = harness.frame()
         df.loc["w", "t"] = None
@@ -22,11 +22,11 @@ def test_the_rows_at_fault_are_named(provider, harness):
         harness.until(lambda: job.is_complete)
         job.wait(60)
         assert job.state == "failed"
-        told = job.errors["_error"]
+        errors = job.errors["_error"]
         mine = f"the provider refused the whole batch for this row: invalid_request: {REFUSED}"
-        assert told[["y", "z"]].tolist() == [mine, mine]
-        assert "refused the whole batch" not in told["x"]
-        assert "at fault: row 2, 3 (counted from 0)" in told["x"]
+        assert errors[["y", "z"]].tolist() == [mine, mine]
+        assert "refused the whole batch" not in errors["x"]
+        assert "at fault: row 2, 3 (counted from 0)" in errors["x"]
         assert job.errors.loc["w", "_status"] == "skipped"
         assert "fetch" not in dict(remote.log)
         again = job.retry()
@@ -44,16 +44,16 @@ def test_anthropic_refuses_at_the_create(harness):
         remote.fake.faults.append(("create", refusal))
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)
         harness.until(lambda: job.is_complete)
-        told = job.errors["_error"]
-        assert "for this row" in told["y"]
-        assert "at most 1" in told["y"]
-        assert "at fault: row 2 (counted from 0)" in told["z"]
+        errors = job.errors["_error"]
+        assert "for this row" in errors["y"]
+        assert "at most 1" in errors["y"]
+        assert "at fault: row 2 (counted from 0)" in errors["z"]
         assert [verb for verb, _ in remote.log] == ["create"]
 
 
 @pytest.mark.parametrize("provider", ["xai", "mistral"])
 def test_who_names_no_lines_gives_one_reason_to_all(provider, harness):
-    """Where a provider tells but one sentence, each row has it."""
+    """Where a provider gives one sentence, each row has it."""
     with remote_provider(provider, harness.clock) as remote:
         job = harness.frame().llm.batch("{t}", out="out", **remote.call)
         harness.until(lambda: remote.sent)

@@ -24,8 +24,10 @@ from tests.endings.remote import remote_provider
 def test_a_total_that_is_not_the_sum_of_the_lines_is_shown(harness, monkeypatch, usage, note):
     """Equal, zeros or absent: no word. Different: both are named, and the cost is that of the lines."""
     with remote_provider("openai", harness.clock) as remote:
-        shown = remote.fake._told
-        monkeypatch.setattr(remote.fake, "_told", lambda batch: {**shown(batch), "usage": usage})
+        shown = remote.fake._document
+        monkeypatch.setattr(
+            remote.fake, "_document", lambda batch: {**shown(batch), "usage": usage}
+        )
         price = {remote.call["model"]: {"input": 100.0, "output": 1000.0}}
         job = harness.frame().llm.batch("{t}", out="out", prices=price, **remote.call)
         harness.until(lambda: remote.sent)

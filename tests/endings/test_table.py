@@ -26,7 +26,7 @@ LONG = {"absent": 1300.0, "gone": 600.0}
 
 @pytest.mark.parametrize("cell", list(cells()), ids=str)
 def test_ending(cell, harness):
-    """What finished is in the column, the rest has its reason, each file was asked for once; `retry` sends the rest."""
+    """Finished rows are in the column, the rest has its reason, each file was fetched once; `retry` sends the rest."""
     with remote_provider(cell.provider, harness.clock) as remote:
         df = harness.frame()
         job = df.llm.batch("{t}", out="out", prices={remote.call["model"]: PRICE}, **remote.call)
@@ -62,7 +62,7 @@ def is_cancelling(provider, remote, job):
 
 
 def polls(remote):
-    """How often the batch was asked after."""
+    """The number of times that the batch was polled."""
     return [verb for verb, _ in remote.log].count("poll")
 
 
@@ -73,9 +73,9 @@ def check(cell, remote, df, job):
         row: row.upper() if row in cell.filled else pytest.approx(float("nan"), nan_ok=True)
         for row in ROWS
     }
-    told = job.errors
+    shown = job.errors
     rows = dict(zip("wxyz", ROWS, strict=True))
-    reasons = {rows[label]: (status, error) for label, status, error in told.itertuples()}
+    reasons = {rows[label]: (status, error) for label, status, error in shown.itertuples()}
     assert set(reasons) == set(cell.reasons())
     for row, (status, words) in cell.reasons().items():
         assert reasons[row][0] == status, (row, reasons)

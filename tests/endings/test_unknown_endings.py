@@ -14,7 +14,7 @@ from tests.engine.test_steps import ScriptedHarness, play, to_the_end
 
 @pytest.fixture
 def harness(tmp_path):
-    """A scripted provider, and a clock that moves when it is told."""
+    """A scripted provider, and a manual clock."""
     made = ScriptedHarness(tmp_path / "home")
     yield made
     made.ledger.close()
@@ -81,9 +81,9 @@ def test_a_grown_frame_sends_the_new_rows_alone(harness, case):
     harness.frame = pd.DataFrame({"t": list("abcde")})
     grown = harness.plan(shard_size=4)
     play(to_the_end(harness, grown))
-    told = harness.outcomes(grown)
-    assert told.answers == [None, None, None, None, "E"]
-    assert all(job in told.reasons[row] for row in range(4))
+    outcomes = harness.outcomes(grown)
+    assert outcomes.answers == [None, None, None, None, "E"]
+    assert all(job in outcomes.reasons[row] for row in range(4))
     again = plan_again(
         harness.ledger, harness.ledger.job(grown), harness.ledger.shards(grown), now=harness.now
     )

@@ -23,7 +23,7 @@ def frame(rows: int = 6) -> pd.DataFrame:
 
 
 def expected(texts, dim: int = echo.DIMENSIONS) -> np.ndarray:
-    """What the echo model says to these texts, NaN for a missing or empty one."""
+    """The echo model's answers to these texts, NaN for a missing or empty one."""
     return np.array(
         [
             echo.vector(text, dim) if isinstance(text, str) and text else [np.nan] * dim
@@ -50,8 +50,8 @@ def test_a_column_of_vectors(mode, model, call, home):
         else:
             assert (cell.dtype, cell.ndim) == (np.float32, 1)
             np.testing.assert_array_equal(cell, vector)
-    told = job.results()
-    assert told["_status"].tolist() == [
+    results = job.results()
+    assert results["_status"].tolist() == [
         "succeeded",
         "skipped",
         "failed",
@@ -59,11 +59,11 @@ def test_a_column_of_vectors(mode, model, call, home):
         "succeeded",
         "succeeded",
     ]
-    assert told["_error"].iloc[2] == "an empty text has no vector"
+    assert results["_error"].iloc[2] == "an empty text has no vector"
     assert sum(shard.requests for shard in job._shards()) == 3, (
         "what can't have a vector is not sent"
     )
-    assert np.array_equal(told["vector"].iloc[5], whole[5])
+    assert np.array_equal(results["vector"].iloc[5], whole[5])
     assert job.usage.input_tokens == job.counts.succeeded * 2
     assert job.usage.output_tokens == 0
 
@@ -150,15 +150,15 @@ def test_a_model_that_makes_vectors_is_asked_for_them(any_model, home, server):
     group = df.llm.batch("{text}", **several).wait(60)
     assert df["out_openai/gpt-4.1-mini"].tolist()[0] == "text 0"
     np.testing.assert_array_equal(group.jobs[1].vectors(), expected(df["text"]))
-    told = group.compare()
-    assert told["agreement"].isna().all(), "a text and a vector can't say the same"
-    assert told["answered"].tolist() == [5, 4]
+    compared = group.compare()
+    assert compared["agreement"].isna().all(), "a text and a vector can't say the same"
+    assert compared["answered"].tolist() == [5, 4]
     with pytest.raises(OptionError, match="`max_tokens` has no meaning for vectors"):
         df.llm.batch("{text}", max_tokens=3, **several)
 
 
 def test_a_preview_of_vectors(home):
-    """What it would cost before it is spent: a known embedding model is looked at as `embed` asks it."""
+    """The cost before it is spent: a known embedding model is previewed as `embed` sends it."""
     seen = frame().llm.preview("text", model="openai/text-embedding-3-small", dimensions=3)
     assert (seen.rows, seen.requests, seen.same, seen.skipped, seen.unsendable) == (6, 3, 1, 1, 1)
     assert seen.cost.low == seen.cost.high == pytest.approx(seen.tokens.count * 0.01 / 1e6)
@@ -209,7 +209,7 @@ def test_base64_is_asked_for_where_it_is_sure(packed, asked, call, home):
 
 
 @pytest.mark.parametrize(
-    ("text", "given", "error", "told"),
+    ("text", "given", "error", "message"),
     [
         ("txt", {}, ColumnError, "did you mean 'text'"),
         ("nothing like it", {}, ColumnError, "no column"),
@@ -230,12 +230,12 @@ def test_base64_is_asked_for_where_it_is_sure(packed, asked, call, home):
         ),
     ],
 )
-def test_what_can_not_be_used_is_told_before_anything_is_sent(
-    text, given, error, told, call, home, server
+def test_what_can_not_be_used_is_reported_before_anything_is_sent(
+    text, given, error, message, call, home, server
 ):
     """A wrong column, a parameter of text, a model or a provider that makes no vectors: an error with the way out."""
     where = {} if "api_key" in given else call
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         frame().llm.embed(text, **{**where, **given})
     assert server.stats()["uploads"] == 0
 

@@ -54,13 +54,13 @@ def test_the_list_is_read_without_litellm():
 
 
 def test_the_file_and_litellm_agree(monkeypatch):
-    """What the file says of each model of OpenAI's and xAI's is what litellm says once it is imported."""
+    """The file's entry for each model of OpenAI's and xAI's is the one in litellm once it is imported."""
     held = load_litellm().model_cost
     models = [
         name
-        for name, told in held.items()
-        if told.get("litellm_provider") in ("openai", "xai")
-        and told.get("mode") in ("chat", "responses")
+        for name, shown in held.items()
+        if shown.get("litellm_provider") in ("openai", "xai")
+        and shown.get("mode") in ("chat", "responses")
     ]
     ids = [name if name.startswith("xai/") else f"openai/{name}" for name in models]
     imported = [for_text(one, mode="batch") for one in ids]
@@ -70,7 +70,7 @@ def test_the_file_and_litellm_agree(monkeypatch):
 
 
 def test_a_model_that_a_person_registered_counts(monkeypatch):
-    """A model that was told to litellm in this process is asked as it was told."""
+    """A model that was registered with litellm in this process is called as registered."""
     for name in ("brand-new", "xai/brand-new", "azure/brand-new"):
         monkeypatch.setitem(load_litellm().model_cost, name, {"mode": "responses"})
     for model in ("openai/brand-new", "xai/brand-new"):
@@ -80,7 +80,7 @@ def test_a_model_that_a_person_registered_counts(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("model", "mode", "told"),
+    ("model", "mode", "message"),
     [
         ("openai/text-embedding-3-small", "batch", "df.llm.embed"),
         ("openai/gpt-image-1", "batch", "image generation"),
@@ -88,9 +88,9 @@ def test_a_model_that_a_person_registered_counts(monkeypatch):
         ("azure/o3-pro", "batch", "/v1/responses alone"),
     ],
 )
-def test_a_model_that_makes_no_text_here_is_refused(model, mode, told):
+def test_a_model_that_makes_no_text_here_is_refused(model, mode, message):
     """A model for vectors or images, and one whose endpoint a batch can't have, are refused with the way out."""
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         for_text(model, mode=mode)
 
 

@@ -1,4 +1,4 @@
-"""One request for /v1/responses in real time: what failed is told in our tree, and nothing goes elsewhere."""
+"""One request for /v1/responses in real time: failures are in our tree, and nothing goes elsewhere."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_an_answer_comes_back_as_it_was_sent(server):
     )
 
 
-def test_failures_are_told_in_our_tree(server):
-    """A wrong key, a limit and a place where nobody answers; the key is in none of it."""
+def test_failures_are_reported_in_our_tree(server):
+    """A wrong key, a limit and an address without a server; the key is in none of the messages."""
     with pytest.raises(CallFailedError) as e:
         ask(RESPONSES, server.base_url, "sk-very-secret-key-indeed")
     assert isinstance(e.value.error, AuthenticationError)

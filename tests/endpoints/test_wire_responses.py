@@ -42,7 +42,7 @@ def lines(body, rows, holes):
 
 
 def litellms_own(messages, params):
-    """What litellm's chat call sends for one request to a model that speaks /v1/responses: its own steps, one by one.
+    """The request of litellm's chat call to a model that speaks /v1/responses: its own steps, one by one.
 
     (That call itself wants a package that litellm does not bring.)
     """
@@ -222,7 +222,7 @@ def test_what_no_list_knows_is_sent_as_it_is():
     ],
 )
 def test_a_parameter_without_a_place_is_refused(lost):
-    """What /v1/responses does not have, and litellm would leave out without a word, is an error before anything."""
+    """Parameters that /v1/responses lacks, and litellm would silently drop, are refused first."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": Hole("t")}], **lost}
     with pytest.raises(OptionError, match=next(iter(lost))):
         encoder("openai", RESPONSES, body, load_litellm)

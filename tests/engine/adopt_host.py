@@ -34,12 +34,12 @@ POINTS = {
     "listed": lambda: after_async(ViaOpenAI, "tagged"),
     "the first request file is here": lambda: after_async(adopt, "learn"),
     "in the middle of a request file": lambda: after(recover_rows, "sent_hash"),
-    "before the ledger is told": lambda: before(Ledger, "take_up"),
+    "before the ledger has it": lambda: before(Ledger, "take_up"),
     "the files are in the job's folder, and the ledger knows nothing": lambda: after(
         Folders, "adopt"
     ),
     "half of the files are": half,
-    "the ledger was told": lambda: after(Ledger, "take_up"),
+    "the ledger has it": lambda: after(Ledger, "take_up"),
 }
 
 
@@ -49,8 +49,8 @@ def way(order):
     if order.get("kill"):
         POINTS[order["kill"]]()
     jobs.adopt(model="openai/echo", api_base=order["base_url"])
-    told = [(job.id, job.wait(60).results()["said"].tolist()) for job in jobs.list_jobs()]
-    Path(order["answers"]).write_text(json.dumps(told))
+    results = [(job.id, job.wait(60).results()["said"].tolist()) for job in jobs.list_jobs()]
+    Path(order["answers"]).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

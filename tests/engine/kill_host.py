@@ -1,4 +1,4 @@
-"""What a person runs, and where its process may die on a row's way: a host of forking.py, run by test_kill.py.
+"""The user's call, and the points where its process may die on a row's way: a host of forking.py, run by test_kill.py.
 
 An order is {"home", "base_url", "token", "kill", "answers"}; with `kill` the child sends itself SIGKILL at that point.
 """
@@ -108,17 +108,17 @@ def grown(order):
     df = pd.DataFrame({"text": texts})
     job = df.llm.batch("{text}", out="out", **call)
     job.wait(60)
-    told = {
+    document = {
         "out": df["out"].tolist(),
         "jobs": job.id,
         "complete": job.is_complete,
         "reused": job.counts.reused,
     }
-    Path(order["answers"]).write_text(json.dumps(told))
+    Path(order["answers"]).write_text(json.dumps(document))
 
 
 def cell(order):
-    """What the person runs, the first time and again."""
+    """The user's call, the first time and again."""
     if order.get("grown"):
         grown(order)
         return
@@ -141,8 +141,8 @@ def cell(order):
     )
     job.wait(60)
     out = [one if isinstance(one, str) else f"{one.ndim} axis" for one in df["out"]]
-    told = {"out": out, "jobs": job.id, "complete": job.is_complete}
-    Path(order["answers"]).write_text(json.dumps(told))
+    document = {"out": out, "jobs": job.id, "complete": job.is_complete}
+    Path(order["answers"]).write_text(json.dumps(document))
 
 
 if __name__ == "__main__":

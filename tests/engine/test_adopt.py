@@ -28,7 +28,7 @@ def elsewhere(home, tmp_path):
 
 
 def where(call):
-    """What says where to look, of what a submission is given."""
+    """The fields of a submission that say where to look."""
     return {name: call[name] for name in ("model", "api_base", "api_key")}
 
 
@@ -86,7 +86,7 @@ def test_adopted_elsewhere_while_the_first_goes_on(server, call, home, elsewhere
 
 
 def test_adopting_twice_is_once(server, call, home):
-    """What was taken up is an orphan no more; asked for again by its id or its batch's, it is the job that is there."""
+    """An adopted batch is an orphan no more; adopted again by its id or its batch's, it is the existing job."""
     job = numbered(3).llm.batch("{text}", **call).wait(60).id
     batch = server.batches()[0]["id"]
     lose(home)
@@ -172,9 +172,9 @@ def test_shards_whose_rows_lie_between_each_others(server, call, home):
     assert job.is_successful
     counts = job.counts
     assert (counts.total, counts.succeeded, counts.skipped) == (5, 4, 1)
-    told = job.results()
-    assert told["response"].tolist()[:3] == ["row 0", "row 1", "row 2"]
-    assert told["_status"].tolist() == ["succeeded"] * 3 + ["skipped", "succeeded"]
+    results = job.results()
+    assert results["response"].tolist()[:3] == ["row 0", "row 1", "row 2"]
+    assert results["_status"].tolist() == ["succeeded"] * 3 + ["skipped", "succeeded"]
 
 
 def test_the_cell_again_on_a_frame_that_was_sorted_and_grew(server, call, home):
@@ -206,20 +206,20 @@ def test_the_cell_again_while_the_adopted_batch_is_open(server, call, home):
 
 
 def test_rows_that_were_not_sent_say_so(server, call, home):
-    """Empty cells, which nobody asked about, are skipped rows of the adopted job; the counts add up."""
+    """Empty cells, for which nothing was sent, are skipped rows of the adopted job; the counts add up."""
     df = pd.DataFrame({"text": ["a", None, "b", None]})
     df.llm.batch("{text}", out="said", **call).wait(60)
     lose(home)
     job = jobs.adopt(**where(call)).follow()[0].wait(60)
     assert (job.counts.total, job.counts.succeeded, job.counts.skipped) == (4, 2, 2)
     assert job.is_successful
-    told = job.results()
-    assert told["_status"].tolist() == ["succeeded", "skipped", "succeeded", "skipped"]
-    assert "no request for this row alone" in told["_error"].iloc[1]
+    results = job.results()
+    assert results["_status"].tolist() == ["succeeded", "skipped", "succeeded", "skipped"]
+    assert "no request for this row alone" in results["_error"].iloc[1]
 
 
 def test_attach_needs_the_persons_word(server, call, home):
-    """Nobody knows which row is which: attach refuses, and by position only fills a frame of as many rows."""
+    """Row identities are unknown: attach refuses, and by position only fills a frame of as many rows."""
     df = numbered(10)
     df.llm.batch("{text}", out="said", **call).wait(60)
     lose(home)
@@ -236,8 +236,8 @@ def test_attach_needs_the_persons_word(server, call, home):
     assert fresh["said"].tolist() == df["text"].tolist()
 
 
-def test_attached_by_position_and_sorted_meanwhile(server, call, home):
-    """From the moment of attach rows are told by what they hold: sorted before the answers came, all are right."""
+def test_attached_by_position_and_sorted(server, call, home):
+    """From the moment of attach rows are found by their content: sorted before the answers came, all are right."""
     server.set_faults("latency=0.1")
     df = numbered(20)
     job = df.llm.batch("{text}", out="said", **call)
@@ -285,8 +285,8 @@ def test_only_the_database_was_lost(server, call, home):
         ({"provider": "openai", "days": 0}, OptionError, "`days` takes a number above 0"),
     ],
 )
-def test_where_to_look_must_be_said(home, monkeypatch, where_to, kind, says):
-    """What is missing is one sentence, and nothing is left behind."""
+def test_where_to_look_must_be_reported(home, monkeypatch, where_to, kind, says):
+    """A missing ledger is one sentence, and nothing is left behind."""
     for name in ("AZURE_API_BASE", "AZURE_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(kind, match=says):

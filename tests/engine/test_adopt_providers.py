@@ -28,7 +28,7 @@ FAKES = {"azure": Azure, "xai": Xai, "mistral": Mistral}
 
 
 def calling(name, fake):
-    """What a submission to the fake is given."""
+    """The arguments of a submission to the fake."""
     call = {"model": f"{name}/the-model", "api_base": fake.url, "api_key": fake.key}
     return {**call, "api_version": "2024-10-21"} if name == "azure" else call
 
@@ -126,7 +126,7 @@ def test_what_was_not_found_is_sent_by_the_cell_alone(home):
 
 
 def test_request_files_that_are_gone(home):
-    """Without them the answers are there by position, and the person is told what the cell run again would cost."""
+    """Without them the answers are there by position, and the message says what the cell run again would cost."""
     with Azure(time.time) as fake:
         call, df, _ = sent("azure", fake)
         end_all(fake)
@@ -148,15 +148,15 @@ def test_a_quota_refusal_is_left_to_who_sent_it(home):
         lose(home)
         refusals = {"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}
         first, second = fake.batches.values()
-        told = fake._told
+        document = fake._document
 
         def refused(batch):
-            seen = told(batch)
+            seen = document(batch)
             if batch.ending == "failed":
                 seen["errors"] = {"object": "list", "data": [refusals]}
             return seen
 
-        fake._told = refused
+        fake._document = refused
         first.ending = "failed"
         (job,) = jobs.adopt(**call).follow()
         second.ending = "failed"
@@ -206,7 +206,7 @@ def test_anthropic_tells_of_ended_batches_alone(home):
 
 
 def test_the_embedded_servers_own(home):
-    """A model on this machine has batches too: a ledger that was lost beside its server finds them again."""
+    """A model on this machine has batches, too: a ledger that was lost with its server running finds them again."""
     df = numbered(3)
     job = df.llm.batch("{text}", out="said", model="local/echo").wait(60).id
     forget(home)

@@ -1,6 +1,6 @@
 """Any frame, any prompt, any change of the frame: the right cell or a refusal, and no cell of the user's is changed.
 
-Beside the frame stands a list of its rows as the test knows them: the names of their values, from which follows what a
+Each frame comes with a list of its rows as the test knows them: the names of their values, from which follows what a
 row asks. Whatever a job writes into a row is held against that.
 """
 
@@ -93,8 +93,8 @@ def of_the_row(row):
     return f"t={name_of(row['t'])} x={name_of(row['x'])}"
 
 
-def said(value):
-    """What a Said says."""
+def answer_of(value):
+    """The value of a Said."""
     return getattr(value, "text", None)
 
 
@@ -108,7 +108,7 @@ PROMPTS = {
     ),
     "jinja": ("{{ t }} {{ x.text }}{{ x }}", ("t", "x"), {"template": "jinja"}),
     "function": (of_the_row, ("t", "x"), {}),
-    "attribute": (lambda row: f"{row['t']}/{said(row['x'])}", ("t", "x"), {}),
+    "attribute": (lambda row: f"{row['t']}/{answer_of(row['x'])}", ("t", "x"), {}),
     "nothing": (None, ("id",), {}),
     "sent": ("{t} and {x}", ("t", "x"), {"na": "send"}),
 }
@@ -170,11 +170,11 @@ class Sheet:
             warnings.simplefilter("ignore")
             getattr(self, how.split(",", maxsplit=1)[0])(frame, rows, dice, "new" in how)
 
-    def turn(self, frame, rows, dice, anew):
+    def turn(self, frame, rows, dice, renewed):
         """Other order."""
         order = dice.sample(range(len(rows)), len(rows))
         frame["place"] = np.argsort(order)
-        frame.sort_values("place", inplace=True, ignore_index=anew)
+        frame.sort_values("place", inplace=True, ignore_index=renewed)
         frame.drop(columns="place", inplace=True)
         self.rows = [rows[at] for at in order]
 
@@ -211,7 +211,7 @@ class Sheet:
         rows[at][name] = value
 
     def reset(self, frame, rows, dice, _):
-        """Labels anew."""
+        """New labels."""
         del rows, dice
         frame.reset_index(drop=True, inplace=True)
 
@@ -260,12 +260,12 @@ class Sheet:
         }
 
     def asks(self, reads):
-        """What each row asks: the names of what it reads."""
+        """The requests of each row: the names of the columns it reads."""
         return [tuple(row[name] for name in reads) for row in self.rows]
 
 
 class Right:
-    """What is right for each thing that was asked, learnt from what the jobs were asked themselves."""
+    """The right answer for each request, learnt from the requests of the jobs themselves."""
 
     def __init__(self):
         self.texts = {}

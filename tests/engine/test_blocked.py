@@ -52,11 +52,11 @@ def test_waiting_raises_what_to_do_and_resume_goes_on(server, home):
     job = refused(server)
     with pytest.raises(
         JobBlockedError, match=r"the key was refused.*OPENAI_API_KEY.*resume"
-    ) as told:
+    ) as raised:
         job.wait(60)
-    assert isinstance(told.value, ValueError)
-    assert isinstance(told.value, JupyterBatchError)
-    assert (told.value.blocked, told.value.job) == ("key", job.id)
+    assert isinstance(raised.value, ValueError)
+    assert isinstance(raised.value, JupyterBatchError)
+    assert (raised.value.blocked, raised.value.job) == ("key", job.id)
     assert (job.blocked, str(job.state)) == ("key", "waiting")
     assert not job.is_complete
     with pytest.raises(JobBlockedError):

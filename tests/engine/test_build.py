@@ -35,18 +35,18 @@ def test_files_and_metadata_are_there_and_nothing_is_sent(server, call, home):
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["custom_id"] for line in lines] == [f"{made.id}-0", f"{made.id}-2"]
     assert [line["body"]["max_tokens"] for line in lines] == [5, 7]
-    told = json.loads(made.metadata.read_text())
-    assert began <= datetime.fromisoformat(told["created_at"]) <= datetime.now(UTC)
-    assert told["requests"] == [{"file": file.name, "requests": 2, "bytes": file.stat().st_size}]
-    assert (told["endpoint"], told["model"], told["provider"]) == (
+    data = json.loads(made.metadata.read_text())
+    assert began <= datetime.fromisoformat(data["created_at"]) <= datetime.now(UTC)
+    assert data["requests"] == [{"file": file.name, "requests": 2, "bytes": file.stat().st_size}]
+    assert (data["endpoint"], data["model"], data["provider"]) == (
         "/v1/chat/completions",
         "openai/echo",
         "openai",
     )
-    assert told["api_base"] == server.base_url
-    assert told["parameters"] == {"temperature": 0.5, "max_tokens": {"column": "most"}}
-    assert {"python", "jupyter_batch", "litellm", "pandas", "openai"} <= set(told["versions"])
-    assert told["rows"] == [
+    assert data["api_base"] == server.base_url
+    assert data["parameters"] == {"temperature": 0.5, "max_tokens": {"column": "most"}}
+    assert {"python", "jupyter_batch", "litellm", "pandas", "openai"} <= set(data["versions"])
+    assert data["rows"] == [
         {"custom_id": f"{made.id}-0", "index": "a", "inputs": {"text": "good", "most": 5}},
         {
             "custom_id": None,
@@ -96,7 +96,7 @@ def test_another_day(server, call, home, tmp_path):
     assert (df["out"] == df["text"]).all()
 
 
-def test_what_was_answered_meanwhile_is_not_paid_again(server, call, home):
+def test_what_was_answered_is_not_paid_again(server, call, home):
     """Between build and submit the same was asked by a cell, or some of it: only the rest is sent."""
     whole = numbered(6).llm.build("{text}", out="out", **call)
     same = numbered(6).llm.build("{text}", out="out", **call)
@@ -130,7 +130,7 @@ def test_without_a_key(home, monkeypatch):
     assert len(made.requests[0].read_text().splitlines()) == 2
 
 
-def test_a_frame_that_changed_meanwhile(call, home):
+def test_a_frame_that_changed(call, home):
     """The answers do not land on rows that are not those which were sent."""
     df = numbered(3)
     made = df.llm.build("{text}", out="out", **call)

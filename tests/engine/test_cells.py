@@ -48,7 +48,7 @@ np.set_printoptions(precision=1, threshold=5)
 
 def test_requests_are_the_same_in_every_process_and_under_any_option(tmp_path):
     """Sets, arrays, frames and series as cells, for each form of prompt."""
-    told = set()
+    seen = set()
     for seed, more in (("1", ""), ("2", ""), ("3", NARROW)):
         program = PROGRAM.format(options=more)
         found = subprocess.run(
@@ -63,9 +63,9 @@ def test_requests_are_the_same_in_every_process_and_under_any_option(tmp_path):
             check=False,
         )
         assert found.returncode == 0, found.stderr[-2000:]
-        told.add(found.stdout)
-    assert len(told) == 1
-    assert len(next(iter(told)).splitlines()) == 4
+        seen.add(found.stdout)
+    assert len(seen) == 1
+    assert len(next(iter(seen)).splitlines()) == 4
 
 
 class Bare:
@@ -197,12 +197,12 @@ def test_a_prompt_that_reads_the_whole_row_does_not_see_its_answers(
     assert sum(batch["request_counts"]["total"] for batch in server.batches()) == paid
 
 
-def test_a_frame_without_a_name_is_said(call):
-    """The answers are in a frame that nobody holds: it is said, with the way to them."""
+def test_a_frame_without_a_name_is_reported(call):
+    """The answers are for a frame that no longer exists: it is reported, with the way to them."""
     frame = pd.DataFrame({"text": ["a", "b"], "n": [1, 2]})
     job = frame[frame.n > 0].llm.batch("{text}", out="out", **call).wait(60)
-    said = job.snapshot().merged
-    assert "no name leads to this frame: job.results()" in said
+    shown = job.snapshot().merged
+    assert "no name leads to this frame: job.results()" in shown
     part = frame[frame.n > 1]
     held = [frame[frame.n < 2]]
     for one in (part, held[0]):

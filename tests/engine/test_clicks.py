@@ -1,4 +1,4 @@
-"""What the panel's buttons do with a job, what they say, and when they are offered."""
+"""The effect of the panel's buttons on a job, their labels, and when they are offered."""
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -38,16 +38,16 @@ def test_what_is_offered_is_what_can_be_done(slow, call):
 
 
 def test_retry_says_which_job_it_is_and_how_that_one_stands(server, call):
-    """The panel of the first job tells of the one that goes on from it, to its end; then nothing is left to be sent."""
+    """The panel of the first job shows the one that continues it, to its end; then nothing is left to be sent."""
     server.set_faults("row_errors=0.4,seed=3")
     frame = numbered(20)
     job = frame.llm.batch(QUIET, out="out", **call).wait()
     missed = len(job.errors)
     assert missed
     server.set_faults("")
-    said = buttons(job)["retry"]()
+    reply = buttons(job)["retry"]()
     child = job._next
-    assert said.startswith(f"Sent again as job {child.id}: ")
+    assert reply.startswith(f"Sent again as job {child.id}: ")
     child.wait()
     assert (
         sent_again(job.snapshot().again)
@@ -112,23 +112,23 @@ def test_merge_from_the_main_thread_of_a_terminal_does_not_wait_for_itself(call)
 
 
 def test_refresh_says_what_is_known_then_or_that_no_answer_came(slow):
-    """Asked and answered it tells how the job stands; a provider that does not answer in time is told of."""
+    """A refresh reports the job's state; a provider that does not answer in time is reported."""
     job = numbered(5).llm.batch(QUIET, out="out", **slow)
-    said = buttons(job)["refresh"]()
-    assert said.startswith("Asked at ")
-    assert "0 of 5 rows" in said
+    reply = buttons(job)["refresh"]()
+    assert reply.startswith("Asked at ")
+    assert "0 of 5 rows" in reply
     silent = [ShardRecord(job=job.id, number=0, requests=1, bytes=1, first=0, last=0)]
     waits = []
-    said = clicks.refreshed(job, lambda: silent, patience=1.0, sleep=waits.append)
-    assert said == "Asked; in 1 s no answer has come yet."
+    reply = clicks.refreshed(job, lambda: silent, patience=1.0, sleep=waits.append)
+    assert reply == "Asked; in 1 s no answer has come yet."
     assert len(waits) == 5
-    said = buttons(job)["cancel"]()
-    assert "kept" in said
+    reply = buttons(job)["cancel"]()
+    assert "kept" in reply
     assert job.wait().snapshot().state == "cancelled"
 
 
 def test_a_group_shows_what_its_models_say_of_the_same_rows(server, call):
-    """One panel for two models: each one's answers beside the row, told by the model, and one list of batches."""
+    """One panel for two models: each one's answers next to the row, named by the model, and one list of batches."""
     options = {**call, "model": ["openai/echo", "openai/local/echo"]}
     group = numbered(9).llm.batch(QUIET, out="out", **options).wait()
     seen = group.snapshot()

@@ -97,10 +97,10 @@ def test_a_server_without_a_batch_api_is_named_in_seconds(home, status, body):
     """The upload of any such answer blocks the job; the causes and ways out are named, and nothing is repeated."""
     with serving(lambda *_: (status, body)) as (base, asked):
         job = submitted(f"{base}/v1")
-        with pytest.raises(JobBlockedError, match="no batch API") as told:
+        with pytest.raises(JobBlockedError, match="no batch API") as raised:
             job.wait(120)
         for way in ("/v1", 'mode="realtime"', "jupyter batch serve", "resume"):
-            assert way in str(told.value)
+            assert way in str(raised.value)
         assert (job.blocked, str(job.state)) == ("no batch API", "waiting")
         assert asked["POST", "/v1/files"] <= 3
 
@@ -193,7 +193,7 @@ def test_a_used_up_quota_blocks_and_resume_goes_on(harness, at):
 
 
 def test_a_used_up_quota_is_tried_again_by_itself(harness):
-    """The user has paid meanwhile: nothing need be called."""
+    """The user has paid since: nothing need be called."""
     spent = RateLimitError("pay first", status=402)
     spent.spent = True
     harness.provider.faults["create"] = [spent] * 3
@@ -215,12 +215,12 @@ def test_a_wait_for_a_used_up_quota_raises(home, mode):
 
 
 def not_found():
-    """What a provider says of a batch of another organization."""
+    """A provider's refusal for a batch of another organization."""
     return NotFoundError("No batch found with id 'batch-2'. (HTTP 404)", status=404)
 
 
 def test_a_batch_that_the_key_does_not_show_names_the_other_key(harness):
-    """Found again and again by nobody: blocked for its key, with the ways out; another key goes on."""
+    """Not found again and again: blocked for its key, with the ways out; another key goes on."""
     harness.provider.faults["poll"] = [not_found() for _ in range(UNSEEN_TRIES + 1)]
     job = harness.plan(shard_size=4)
 
@@ -232,9 +232,9 @@ def test_a_batch_that_the_key_does_not_show_names_the_other_key(harness):
         await harness.step(300)
         seen = harness.snapshot(job)
         assert (seen.blocked, seen.state) == (Block.KEY, State.WAITING)
-        said = view(seen).blocked[0]
+        shown = view(seen).blocked[0]
         for way_out in ("organization or project", "resume(api_key=", "cancel()", "finish()"):
-            assert way_out in said
+            assert way_out in shown
         harness.ledger.resume(job)
         await to_the_end(harness, job, pause=600)
 
@@ -287,7 +287,7 @@ def stays(harness, job):
 
 @pytest.mark.parametrize("order", ["finish", "deadline", "cancel", "cancel, then finish"])
 def test_a_batch_that_stays_in_cancelling_is_not_waited_for_without_an_end(harness, order):
-    """Said after a minute; given up later, and then its rows are asked where that was wanted."""
+    """Reported after a minute; given up later, and then its rows are sent where that was wanted."""
     job = harness.plan(shard_size=4)
     stays(harness, job)
     if order == "deadline":

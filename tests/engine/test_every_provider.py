@@ -172,11 +172,11 @@ def test_retry_on_a_frame_under_new_labels(server, call, home):
     df = pd.DataFrame({"text": [f"text {n // 2}" for n in range(60)]})
     df.llm.batch("{text}", out="out", **call).wait(60)
     server.set_faults("")
-    anew = df[["text"]].iloc[::-1].reset_index(drop=True)
-    again = anew.llm.batch("{text}", out="out", **call).retry().wait(60)
+    renewed = df[["text"]].iloc[::-1].reset_index(drop=True)
+    again = renewed.llm.batch("{text}", out="out", **call).retry().wait(60)
     assert again.is_successful
-    assert (anew["out"] == anew["text"]).all()
-    assert again.results()["out"].tolist() == anew["text"].tolist()
+    assert (renewed["out"] == renewed["text"]).all()
+    assert again.results()["out"].tolist() == renewed["text"].tolist()
 
 
 def test_a_job_that_is_open_is_not_retried(server, call, home):
@@ -256,7 +256,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_what_can_not_go_there_is_told_at_once(name, home, monkeypatch):
+def test_what_can_not_go_there_is_reported_at_once(name, home, monkeypatch):
     """One sentence that names the way out; nothing is sent, nothing is kept; no key of another provider is taken."""
     for key in ("ANTHROPIC_API_KEY", "DEEPSEEK_API_KEY", "AZURE_API_VERSION", "AZURE_API_KEY"):
         monkeypatch.delenv(key, raising=False)

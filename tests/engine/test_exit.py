@@ -36,7 +36,7 @@ def test_a_script_ends_quietly(tmp_path):
 
 
 def test_a_loop_that_can_start_no_thread_any_more_is_left_quietly(home, monkeypatch):
-    """What Python 3.12.1 raises when the executor is closed at the interpreter's end is no traceback."""
+    """Python 3.12.1's error for an executor closed at the interpreter's end is no traceback."""
     raised = []
 
     class Runner(asyncio.Runner):

@@ -1,4 +1,4 @@
-"""What goes wrong at the server ends with the right cell on the right row, and a reason where there is none."""
+"""Errors at the server end with the right cell on the right row, and a reason where there is none."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ TOGETHER = (
 
 def check(job, frame):
     """Each row has its own answer, or none and a reason; the counts add up."""
-    told = job.results()
-    assert list(told.index) == list(frame.index)
-    answered = told["_status"] == "succeeded"
-    assert (told.loc[answered, "out"] == frame.loc[answered, "text"]).all()
+    results = job.results()
+    assert list(results.index) == list(frame.index)
+    answered = results["_status"] == "succeeded"
+    assert (results.loc[answered, "out"] == frame.loc[answered, "text"]).all()
     assert (frame.loc[answered, "out"] == frame.loc[answered, "text"]).all()
-    assert told.loc[~answered, "out"].isna().all()
-    assert told.loc[~answered, "_error"].str.len().gt(5).all()
-    assert told.loc[answered, "_error"].isna().all()
+    assert results.loc[~answered, "out"].isna().all()
+    assert results.loc[~answered, "_error"].str.len().gt(5).all()
+    assert results.loc[answered, "_error"].isna().all()
     counts = job.counts
     assert counts.total == ROWS == sum(getattr(counts, name) for name in counts.__struct_fields__)
     assert counts.succeeded == int(answered.sum())
     assert counts.running == 0
-    return told
+    return results
 
 
 @pytest.mark.parametrize("name", list(ALONE))
@@ -57,8 +57,8 @@ def test_one_fault_alone(name, server, call, home):
     job = frame.llm.batch("{text}", out="out", shard_size=715, **call)
     job.wait(120)
     assert job.is_complete, job
-    told = check(job, frame)
-    statuses = told["_status"].value_counts().to_dict()
+    ending = check(job, frame)
+    statuses = ending["_status"].value_counts().to_dict()
     if name == "expiry":
         assert statuses == {"succeeded": 300 * SHARDS, "expired": ROWS - 300 * SHARDS}
     elif name in ("row errors", "lines dropped"):
@@ -96,7 +96,7 @@ def test_all_faults_at_once(server, call, home, monkeypatch):
     job = frame.llm.batch("{text}", out="out", shard_size=715, **call)
     job.wait(240)
     assert job.is_complete, job
-    told = check(job, frame)
-    assert (told["_status"] == "succeeded").mean() > 0.9
+    ending = check(job, frame)
+    assert (ending["_status"] == "succeeded").mean() > 0.9
     good = [batch for batch in server.batches() if batch["status"] == "completed"]
     assert len(good) == SHARDS, "each shard was answered exactly once"

@@ -1,4 +1,4 @@
-"""What a person sees of a job besides its answers: its files, and its state in a cell."""
+"""The parts of a job other than its answers: its files, and its state in a cell."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def test_result_files_are_kept_as_long_as_asked(server, call, home, provider):
 
 
 @pytest.mark.parametrize(
-    ("model", "life", "told"),
+    ("model", "life", "message"),
     [
         ("openai/echo", "59m", "OpenAI keeps result files from 1h to 30d, not for 3,540 seconds"),
         ("openai/echo", "31d", "from 1h to 30d"),
         ("groq/llama-3", "7d", "Groq is not known to keep result files for a time of your choice"),
     ],
 )
-def test_a_life_that_the_provider_has_not_is_refused(home, model, life, told):
+def test_a_life_that_the_provider_has_not_is_refused(home, model, life, message):
     """Before anything is stored."""
-    with pytest.raises(OptionError, match=told):
+    with pytest.raises(OptionError, match=message):
         numbered(1).llm.batch("{text}", model=model, api_key="k", output_expires_after=life)
     assert not home.exists()

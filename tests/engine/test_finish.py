@@ -66,7 +66,7 @@ def test_the_rest_now(slow, ask, home):
 
 @pytest.mark.parametrize("provider", sorted(RECORDS))
 def test_the_rest_of_any_providers_job_can_be_asked(provider):
-    """What a provider calls a chat in a batch is a chat in real time: finish() of an Anthropic job asks its rows."""
+    """A provider's name of chat in a batch is chat in real time: finish() of an Anthropic job sends its rows."""
     record = JobRecord(
         id="jb1",
         fingerprint="",
@@ -145,7 +145,7 @@ def test_a_group_is_finished_as_a_whole_or_not_at_all(slow, ask):
 
 
 def test_the_deadline_does_it(slow, ask):
-    """A deadline that has passed is a finish that nobody had to ask for."""
+    """A deadline that has passed is an automatic finish."""
     df = numbered(3)
     job = df.llm.batch("{text}", out="out", deadline=0.2, **ask).wait(60)
     assert (df["out"] == df["text"]).all()
@@ -168,7 +168,7 @@ def test_a_deadline_that_is_added_to_the_cell(slow, ask):
 
 
 def test_a_deadline_of_a_process_that_died(slow, ask, home, monkeypatch):
-    """It is in the ledger: whoever moves the job later keeps it."""
+    """It is in the ledger: each process that moves the job later keeps it."""
     monkeypatch.setenv("OPENAI_API_KEY", slow.token)
     job = numbered(3).llm.batch("{text}", out="out", deadline=3600, **ask)
     record = job._record()
@@ -177,8 +177,8 @@ def test_a_deadline_of_a_process_that_died(slow, ask, home, monkeypatch):
     forget(home)
     monkeypatch.setenv("OPENAI_BASE_URL", slow.base_url)  # else the key is not for that server
     ledger.rush(job.id, record.created_at)
-    told = jupyter_batch.open(job.id).wait(60)
-    assert told.is_successful
+    results = jupyter_batch.open(job.id).wait(60)
+    assert results.is_successful
 
 
 def test_what_is_over_asks_what_it_missed(server, call):
@@ -214,7 +214,7 @@ def test_who_waits_for_it_is_answered_by_what_goes_on(slow, ask):
 
 
 def test_results_as_they_come_of_a_job_that_goes_on(server, call):
-    """`async for` gives each row once, with its answer, though the batches' numbers begin anew in real time."""
+    """`async for` gives each row once, with its answer, though the batches' numbers start again in real time."""
     server.set_faults("enqueued_tokens=1")  # nothing gets through
     df = numbered(9)
     job = df.llm.batch("{text}", out="out", shard_size=3, **call)
@@ -227,7 +227,7 @@ def test_results_as_they_come_of_a_job_that_goes_on(server, call):
 
 
 def test_results_as_they_come_where_nothing_goes_on(ask):
-    """Rows that real time was to ask, and must not for their cost, are told of as what they are, and why is said."""
+    """Rows that real time was to answer, and must not for their cost, are reported as such, with the reason."""
     price = {
         "openai/echo": {"input": 1, "output": 1}
     }  # of a batch; what real time costs is not known

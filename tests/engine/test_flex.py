@@ -60,7 +60,7 @@ def at(tier, usage):
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         (
             "openai/gpt-4o-mini",
@@ -75,9 +75,9 @@ def at(tier, usage):
         ("openai/text-embedding-3-small", r"no flex price of text-embedding-3-small"),
     ],
 )
-def test_flex_where_it_saves_nothing_is_refused(home, model, told):
+def test_flex_where_it_saves_nothing_is_refused(home, model, message):
     """Before anything is stored, with the other modes and their prices."""
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         numbered(2).llm.batch("{text}", out="out", model=model, mode="flex", api_key="sk-x")
     assert not (home / "jobs").exists()
 
@@ -217,15 +217,15 @@ def test_a_preview_has_each_mode_with_its_cost_and_wait(tiered, ask):
     seen = df.llm.preview("{text}", out="out", max_tokens=10, **ask)
     assert seen.batch == seen.flex == seen.cost
     assert seen.realtime.high == pytest.approx(2 * seen.flex.high)
-    told = dict(seen.facts())
-    assert told["on the flex tier"].startswith(told["cost"])
-    assert "; usually " in told["on the flex tier"]
-    assert "usually" not in told["in real time"]
+    reported = dict(seen.facts())
+    assert reported["on the flex tier"].startswith(reported["cost"])
+    assert "; usually " in reported["on the flex tier"]
+    assert "usually" not in reported["in real time"]
     assert set(seen.waits) == {"flex"}
     live = dict(df.llm.preview("{text}", out="out", max_tokens=10, mode="flex", **ask).facts())
     assert {"in a batch", "in real time"} <= set(live)
     assert "on the flex tier" not in live
-    for text in (told["on the flex tier"], told["in real time"]):
+    for text in (reported["on the flex tier"], reported["in real time"]):
         assert text.partition(";")[0] in repr(seen)
 
 

@@ -1,4 +1,4 @@
-"""What `job.plot()` draws: rows over time, batches on their way, tokens and cost, out of the ledger alone."""
+"""The drawing of `job.plot()`: rows over time, batches on their way, tokens and cost, from the ledger alone."""
 
 import msgspec
 import pytest
@@ -22,7 +22,7 @@ from tests.example_snapshots import (
     finished,
     job,
     million,
-    told,
+    job_events,
 )
 from tests.ledgers import forget
 
@@ -113,7 +113,7 @@ def test_what_was_finished_in_real_time_is_in_the_figure(tmp_path):
 
 
 def test_a_job_without_its_ledger(call, home):
-    """What was fetched is there; how it went isn't, and that is said."""
+    """The fetched answers are there; the shard's history is lost, and that is reported."""
     held = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
     forget(home)
     (home / FILE).write_bytes(b"this is no database" * 100)
@@ -150,8 +150,8 @@ def test_a_million_rows_are_a_few_thousand_values():
 
 
 def test_of_many_batches_the_slowest_are_shown():
-    """In their own order, and how many there are beside them."""
-    many = told(
+    """In their own order, and the number of others."""
+    many = job_events(
         job(rows=9000), *(batch(n, 100, 0.01, 0.5 + (n % 7) / 10, steps=2) for n in range(90))
     )
     seen = drawn(many)
@@ -192,7 +192,7 @@ def test_a_batch_waits_is_there_and_is_fetched():
         over_at=START + 3 * HOUR,
     )
     (one,) = drawn(
-        told(job(finished_at=START + 9 * HOUR + 5), (shard, events)), now=START + 10 * HOUR
+        job_events(job(finished_at=START + 9 * HOUR + 5), (shard, events)), now=START + 10 * HOUR
     ).batches
     assert [(stage.kind, stage.begin - START, stage.end - START) for stage in one.stages] == [
         (WAITING, 0, 600),
@@ -205,7 +205,7 @@ def test_a_batch_waits_is_there_and_is_fetched():
 
 
 def test_a_batch_is_at_the_provider_once_its_file_is():
-    """The bar and the seconds beside it begin at the same moment: when the batch was asked for, not its upload."""
+    """The bar and the seconds next to it begin at the same moment: when the batch was created, not its upload."""
     events = [
         (START, 0, "submitting", 0, ""),
         (START + 300, 0, "running", 0, ""),
@@ -224,7 +224,7 @@ def test_a_batch_is_at_the_provider_once_its_file_is():
         sent_at=START + 290,
         ended_at=START + 400,
     )
-    (one,) = drawn(told(job(), (shard, events)), now=START + 500).batches
+    (one,) = drawn(job_events(job(), (shard, events)), now=START + 500).batches
     assert [(stage.kind, stage.begin - START, stage.end - START) for stage in one.stages] == [
         (WAITING, 0, 290),
         (THERE, 290, 400),
@@ -237,7 +237,7 @@ def test_a_batch_that_was_taken_up_has_not_waited_here():
     """An adopted job's first event is the sending, of another ledger."""
     shard, events = batch(sent=-1, ended=1)
     record = job(adopted=True, created_at=START - HOUR, finished_at=START + HOUR + 30)
-    (one,) = drawn(told(record, (shard, events)), now=START + 2 * HOUR).batches
+    (one,) = drawn(job_events(record, (shard, events)), now=START + 2 * HOUR).batches
     assert one.stages[0] == Stage(THERE, START - HOUR, START + HOUR)
     assert one.words == "2 h"
 
@@ -279,13 +279,13 @@ def test_how_a_batch_stands(fields, events, words, seconds):
     shard = ShardRecord(
         **{"job": "j", "number": 0, "requests": 9, "bytes": 1, "first": 0, "last": 8, **fields}
     )
-    (one,) = drawn(told(job(), (shard, events)), now=START + HOUR).batches
+    (one,) = drawn(job_events(job(), (shard, events)), now=START + HOUR).batches
     assert (one.words, one.seconds) == (words, seconds)
 
 
 def test_what_is_left_is_drawn_at_the_present_pace():
-    """From now to the last row, as the eta tells; of what is over, of several models, or of ages, nothing is."""
-    running = told(job(), batch(sent=0.1))
+    """From now to the last row, by the eta; nothing for ended jobs, several models, or long times."""
+    running = job_events(job(), batch(sent=0.1))
     now = START + 3 * HOUR
     (was, there), (then, total) = drawn(running).ahead
     assert (was, total) == (now, 1000)
@@ -293,7 +293,9 @@ def test_what_is_left_is_drawn_at_the_present_pace():
     assert then - now == pytest.approx(snapshot_of(running.job, running.shards, now).eta)
     assert drawn(finished()).ahead == ()
     assert (
-        drawn(running, told(job(id="jb2", model="another/m"), batch(sent=0.1)), group=True).ahead
+        drawn(
+            running, job_events(job(id="jb2", model="another/m"), batch(sent=0.1)), group=True
+        ).ahead
         == ()
     )
 
@@ -301,13 +303,15 @@ def test_what_is_left_is_drawn_at_the_present_pace():
 def test_unknown_is_not_nothing():
     """No price, no tokens, nothing here yet, and a real zero, each in its own words."""
     models = drawn(
-        told(job(), batch(sent=0.1)),
-        told(job(id="a", model="a"), batch(sent=0, ended=1, bill=Bill(unknown=9, standard=None))),
-        told(
+        job_events(job(), batch(sent=0.1)),
+        job_events(
+            job(id="a", model="a"), batch(sent=0, ended=1, bill=Bill(unknown=9, standard=None))
+        ),
+        job_events(
             job(id="b", model="b"),
             batch(sent=0, ended=1, usage=None, bill=Bill(known=1.5, unknown=2)),
         ),
-        told(job(id="c", model="c"), batch(sent=0, ended=1, bill=Bill())),
+        job_events(job(id="c", model="c"), batch(sent=0, ended=1, bill=Bill())),
         group=True,
     ).spent
     assert [one.price for one in models] == [
@@ -318,14 +322,14 @@ def test_unknown_is_not_nothing():
     ]
     assert [one.cost for one in models] == [None, None, 1.5, 0.0]
     assert models[2].tokens == "not known"
-    assert "$" not in drawn(told(job(), batch(sent=0.1))).costs_title
+    assert "$" not in drawn(job_events(job(), batch(sent=0.1))).costs_title
 
 
 def test_what_a_job_brought_along_counts_once():
     """A real-time job brings the bill and the tokens of the batch it goes on from; the figure has that one, too."""
     first = finished()
     bill, used = first.job.bill(first.shards), first.job.usage(first.shards)
-    then = told(
+    then = job_events(
         job(
             id="jb2",
             parent=first.job.id,
@@ -351,12 +355,12 @@ def test_no_control_reaches_a_figure():
     assert EVIL not in words
 
 
-def test_names_that_read_the_same_are_told_apart():
+def test_names_that_read_the_same_are_distinguished():
     """Two models whose names are cut to the same, and two jobs that were sent again."""
     long = "provider/" + "x" * 80
     seen = drawn(
-        told(job(model=f"{long}1"), batch(sent=0, ended=1)),
-        told(job(id="jb2", model=f"{long}2"), batch(sent=0, ended=1)),
+        job_events(job(model=f"{long}1"), batch(sent=0, ended=1)),
+        job_events(job(id="jb2", model=f"{long}2"), batch(sent=0, ended=1)),
         group=True,
     )
     assert seen.lines[1].name == f"{seen.lines[0].name} (2)"

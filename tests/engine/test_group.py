@@ -65,7 +65,7 @@ def test_the_comparison(several):
 
 
 def test_agreement_is_a_share_of_what_both_answered():
-    """A row that one of them has not answered tells nothing, and blanks and case do not matter."""
+    """A row that one of them has not answered does not count, and blanks and case do not matter."""
     assert agreements([["Yes", "no", None], ["yes ", "yes", "no"]]) == [0.5, 0.5]
     assert agreements([["a"], [None]]) == [None, None]
     assert agreements([[{"x": 1, "y": 2}], [{"y": 2, "x": 1}]]) == [1.0, 1.0]
@@ -92,7 +92,7 @@ def test_a_schema_gives_each_model_its_fields(several):
 
 def test_fields_are_compared_by_their_own_names(several):
     """Two models that say the same with a schema agree; `abatch` and iteration name fields as one model's would."""
-    schema, said = (
+    schema, text = (
         {"label": Literal["positive", "negative"]},
         [{"label": "positive"}, {"label": "negative"}],
     )
@@ -103,9 +103,9 @@ def test_fields_are_compared_by_their_own_names(several):
     async def values():
         return [result.value async for result in group]
 
-    assert sorted(map(str, asyncio.run(values()))) == sorted(map(str, said * 2))
-    told = asyncio.run(jupyter_batch.abatch(df["text"].tolist(), schema=schema, **several))
-    assert told == [dict.fromkeys(MODELS, one) for one in said]
+    assert sorted(map(str, asyncio.run(values()))) == sorted(map(str, text * 2))
+    answers = asyncio.run(jupyter_batch.abatch(df["text"].tolist(), schema=schema, **several))
+    assert answers == [dict.fromkeys(MODELS, one) for one in text]
 
 
 def test_a_model_that_was_asked_alone_is_not_asked_again(server, several):
@@ -215,9 +215,9 @@ def test_a_group_of_another_day_comes_onto_a_frame(several, home):
     group = numbered(3).llm.batch("{text}", out="answer", **several).wait(60)
     forget(home)
     df, other = numbered(3)[::-1], numbered(3)
-    told = messages(jupyter_batch.open(group.id).snapshot())
-    assert told.count("df.llm.attach") == 1, "once, for all of them"
-    assert f'df.llm.attach("{group.id}") puts the answers onto a frame' in told
+    reported = messages(jupyter_batch.open(group.id).snapshot())
+    assert reported.count("df.llm.attach") == 1, "once, for all of them"
+    assert f'df.llm.attach("{group.id}") puts the answers onto a frame' in reported
     assert df.llm.attach(group.id).id == group.id
     other.llm.attach(jupyter_batch.open(group.id))
     for frame in (df, other):
@@ -228,8 +228,8 @@ def test_a_group_of_another_day_comes_onto_a_frame(several, home):
 
 def test_awaited_and_without_a_frame(several):
     """`await abatch` gives a dict for each prompt."""
-    told = asyncio.run(jupyter_batch.abatch(["a", "b"], **several))
-    assert told == [dict.fromkeys(MODELS, "a"), dict.fromkeys(MODELS, "b")]
+    answers = asyncio.run(jupyter_batch.abatch(["a", "b"], **several))
+    assert answers == [dict.fromkeys(MODELS, "a"), dict.fromkeys(MODELS, "b")]
 
 
 def test_it_shows_itself(several):
@@ -243,7 +243,7 @@ PRICES = {model: {"input": 2.0, "output": 8.0} for model in MODELS}
 
 
 def test_max_cost_is_of_all_models_together(server, several, home):
-    """Each alone is within it, both are not: refused, told of each, and nothing is kept or sent."""
+    """Each alone is within it, both are not: refused, for each, and nothing is kept or sent."""
     options = {**several, "prices": PRICES, "max_tokens": 100, "out": "answer"}
     each = numbered(50).llm.preview("{text}", **{**options, "model": MODELS[0]}).cost.high
     with pytest.raises(

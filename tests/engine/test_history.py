@@ -109,7 +109,7 @@ def test_events_of_other_jobs_are_not_counted(ledger):
     assert History().look(ledger, other) == ((1000.0, 5),)
 
 
-def test_the_eta_of_a_job_that_was_opened_anew_is_by_its_history(ledger):
+def test_the_eta_of_a_job_that_was_opened_again_is_by_its_history(ledger):
     """Two hours in a queue are not part of the pace: 20 rows in the last 100 s, so that 70 rows take 350 s."""
     some_hours(ledger)
     job = ledger.job("jbaaa")

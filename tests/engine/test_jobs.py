@@ -1,4 +1,4 @@
-"""What a person does with a job, against the embedded server: once, again, wrongly, and after something broke."""
+"""A user's actions with a job, against the embedded server: once, again, wrongly, and after something broke."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def test_the_column_is_there(call, home):
     assert (counts.total, counts.succeeded, counts.reused, counts.skipped) == (4, 2, 1, 1), (
         "one text is asked once"
     )
-    told = job.results()
-    assert list(told.index) == ["a", "a", "b", "c"]
-    assert told["_status"].tolist() == ["succeeded", "skipped", "succeeded", "reused"]
-    assert "Customer Feedback" in told["_error"].iloc[1]
+    results = job.results()
+    assert list(results.index) == ["a", "a", "b", "c"]
+    assert results["_status"].tolist() == ["succeeded", "skipped", "succeeded", "reused"]
+    assert "Customer Feedback" in results["_error"].iloc[1]
     assert len(job.errors) == 1
     assert job.usage.input_tokens > 0
     assert len(job.batches) == 1
@@ -101,17 +101,17 @@ def test_results_are_on_the_labels_of_the_frame_that_asks(server, call, home):
     df.loc[2, "text"] = None
     df.llm.batch("{text}", out="out", **call).wait(60)
     turned = df[["text"]].iloc[::-1].reset_index(drop=True)
-    told = turned.llm.batch("{text}", out="out", **call).results()
-    assert told["out"].fillna("").tolist() == turned["text"].fillna("").tolist()
-    assert told["_status"].tolist() == ["succeeded"] * 2 + ["skipped"] + ["succeeded"] * 2
-    assert told["_input_tokens"].isna().tolist() == [False, False, True, False, False]
+    results = turned.llm.batch("{text}", out="out", **call).results()
+    assert results["out"].fillna("").tolist() == turned["text"].fillna("").tolist()
+    assert results["_status"].tolist() == ["succeeded"] * 2 + ["skipped"] + ["succeeded"] * 2
+    assert results["_input_tokens"].isna().tolist() == [False, False, True, False, False]
     again = df.llm.batch("{text}", out="out", **call).results()
     assert again["out"].fillna("").tolist() == df["text"].fillna("").tolist()
     assert server.stats()["batches_created"] == 1
 
 
 def test_a_finished_job_merges_at_once(call, home):
-    """The cell run again on a finished job fills the column before it returns: nobody has to wait for it."""
+    """The cell run again on a finished job fills the column before it returns, without a wait."""
     job = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
     fresh = numbered(5)
     assert fresh.llm.batch("{text}", out="out", **call) is job
@@ -154,7 +154,7 @@ def test_each_frame_and_column_gets_its_answers(server, call, home):
 
 
 def test_a_merge_in_the_middle_is_not_the_last(server, call, home):
-    """What is merged while the job runs is completed by itself when it ends."""
+    """A merge while the job runs is completed by itself when it ends."""
     server.set_faults("latency=0.3")
     df = numbered(40)
     job = df.llm.batch("{text}", out="out", shard_size=10, **call)
@@ -190,7 +190,7 @@ def test_a_changed_prompt_is_a_new_job(server, call, home):
 
 
 def test_a_column_of_the_persons_own_is_not_overwritten(call, home):
-    """A column that exists is refused, unless the same job filled it; one that came meanwhile is left alone."""
+    """A column that exists is refused, unless the same job filled it; one that came since is left alone."""
     df = numbered(3)
     df["out"] = "mine"
     with pytest.raises(ColumnError, match="overwrite=True"):
@@ -309,13 +309,13 @@ def test_the_same_rows_in_new_order_under_new_labels_pay_nothing(server, call, h
     """Sorted and reset, with rows that read the same: the cell run again finds its job, and each row has an answer."""
     df = pd.DataFrame({"text": ["b", "a", "c", "a", "b"] * 4})
     job = df.llm.batch("{text}", out="out", **call).wait(60)
-    anew = df[["text"]].sort_values("text").reset_index(drop=True)
-    assert anew.llm.batch("{text}", out="out", **call).id == job.id
-    assert (anew["out"] == anew["text"]).all()
+    renewed = df[["text"]].sort_values("text").reset_index(drop=True)
+    assert renewed.llm.batch("{text}", out="out", **call).id == job.id
+    assert (renewed["out"] == renewed["text"]).all()
     assert server.stats()["batches_created"] == 1
 
 
-def test_a_function_of_the_row_is_told_by_what_it_reads(server, call, home):
+def test_a_function_of_the_row_is_reported_by_what_it_reads(server, call, home):
     """A column that the function never looked at may change: the cell finds its job, and the answers land."""
     df = numbered(6)
     df["aside"] = range(6)
@@ -344,9 +344,9 @@ def test_a_parameter_from_the_row_is_checked_like_any_other(call, home):
     lines = (home / "jobs" / job.id / "requests-0.jsonl").read_text().splitlines()
     assert [json.loads(line)["body"].get("max_tokens") for line in lines] == [2, None]
     assert '"max_tokens":2}' in lines[0] or '"max_tokens":2,' in lines[0]
-    told = job.results()
-    assert told["_status"].tolist() == ["succeeded", "succeeded", "failed"]
-    assert "whole number above 0" in told["_error"].iloc[2]
+    results = job.results()
+    assert results["_status"].tolist() == ["succeeded", "succeeded", "failed"]
+    assert "whole number above 0" in results["_error"].iloc[2]
 
 
 BAD = {
@@ -417,7 +417,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", list(BAD))
-def test_bad_input_is_told_at_once(name, server, call, home):
+def test_bad_input_is_reported_at_once(name, server, call, home):
     """One clear sentence, before anything is sent, and nothing is left behind: no ledger, no file, no folder."""
     kind, act, words = BAD[name]
     df = pd.DataFrame({"feedback": ["a", "b"], "empty": [None, None], "some": ["a", None]})
@@ -466,7 +466,7 @@ def test_a_damaged_ledger_still_gives_what_was_fetched(call, home):
         jupyter_batch.open("jbnothing")
 
 
-def test_a_disk_that_is_full_at_the_last_byte_is_told_in_a_sentence(call, home, monkeypatch):
+def test_a_disk_that_is_full_at_the_last_byte_is_reported_in_a_sentence(call, home, monkeypatch):
     """No space when the request file is closed: one sentence, and nothing is left behind."""
 
     def full(_):
@@ -485,7 +485,7 @@ def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
     wrong = df.llm.batch(
         "{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=secret
     )
-    with pytest.raises(JobBlockedError, match="key was refused") as told:
+    with pytest.raises(JobBlockedError, match="key was refused") as reported:
         wrong.wait(60)
     right = df.llm.batch(
         "{text}", out="out", model="openai/echo", api_base=server.base_url, api_key=server.token
@@ -495,7 +495,7 @@ def test_nothing_secret_is_kept(server, home, tmp_path, capfd):
     assert right.is_successful
     shown = "".join(
         [
-            str(told.value),
+            str(reported.value),
             repr(right),
             repr(right.snapshot()),
             str(right._repr_mimebundle_()),
@@ -530,7 +530,7 @@ def test_the_environments_key_takes_over_from_one_that_was_refused(server, call,
     assert numbered(4).llm.batch("{text}", out="out", **call).resume().wait(60).is_successful
 
 
-def test_stderr_stays_empty_beside_the_persons_own_litellm(server, home):
+def test_stderr_stays_empty_next_to_the_persons_own_litellm(server, home):
     """In a process whose own loop uses litellm at the same time: no line on stderr, one GET for each result file."""
     script = f"""
 import asyncio, os
@@ -544,9 +544,9 @@ async def main():
     import litellm
     litellm.suppress_debug_info = True
     for n in range(10):
-        said = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": "hi"}}],
+        answer = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": "hi"}}],
                                          api_base="{server.base_url}", api_key="{server.token}")
-        assert said.choices[0].message.content == "hi"
+        assert answer.choices[0].message.content == "hi"
     await job
     assert (df["o"] == df["t"]).all()
 
@@ -617,8 +617,8 @@ def test_the_manifest_says_how_it_was_made(call, home):
     """The job's folder names versions, model and columns; and the index without pickle."""
     job = numbered(2).llm.batch("{text}", out="out", **call).wait(60)
     folder = home / "jobs" / job.id
-    told = json.loads((folder / "job.json").read_text())["job"]
-    assert told["model"] == "openai/echo"
-    assert told["columns"] == ["text"]
-    assert {"python", "pandas"} <= set(told["versions"])
+    reported = json.loads((folder / "job.json").read_text())["job"]
+    assert reported["model"] == "openai/echo"
+    assert reported["columns"] == ["text"]
+    assert {"python", "pandas"} <= set(reported["versions"])
     json.loads((folder / "index.json").read_text())

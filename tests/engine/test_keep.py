@@ -78,8 +78,8 @@ def test_the_monitor_tells_until_when(harness):
     assert not any("copy" in phrase for phrase in view(late, UTC).times)
 
 
-def test_what_is_not_known_is_not_said(harness):
-    """A provider of which nobody knows how long it keeps results: no word of it."""
+def test_what_is_not_known_is_not_reported(harness):
+    """A provider with unknown retention of results: no word of it."""
     harness.provider.facts = msgspec.structs.replace(harness.provider.facts, keeps=None)
     job = harness.plan(shard_size=4)
 
@@ -114,14 +114,14 @@ def test_who_keeps_for_how_long():
 
 
 def test_the_end_is_the_provider_s_own():
-    """The batch object tells when it ended: a laptop that was closed for a week does not count from its waking."""
-    told = read_batch(
+    """The batch object says when it ended: a laptop that was closed for a week does not count from its waking."""
+    batch = read_batch(
         {"id": "b", "status": "completed", "created_at": 10, "completed_at": 20, "expires_at": 99}
     )
-    assert (told.created_at, told.ended_at) == (10, 20)
+    assert (batch.created_at, batch.ended_at) == (10, 20)
     assert read_batch({"id": "b", "status": "cancelled", "cancelled_at": 30}).ended_at == 30
     assert read_batch({"id": "b", "status": "in_progress", "created_at": 10}).ended_at is None
-    told = anthropic.read_batch(
+    batch = anthropic.read_batch(
         {
             "id": "b",
             "processing_status": "ended",
@@ -129,4 +129,4 @@ def test_the_end_is_the_provider_s_own():
             "ended_at": "2026-01-01T00:10:00Z",
         }
     )
-    assert told.ended_at - told.created_at == 600
+    assert batch.ended_at - batch.created_at == 600

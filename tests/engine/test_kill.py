@@ -27,11 +27,11 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
         "token": server.token,
         "answers": str(tmp_path / "answers.json"),
     }
-    told = killed_and_gone_on(host, point, order)
-    assert told["complete"]
-    assert told["out"] == [f"row number {n}" for n in range(ROWS)]
+    ending = killed_and_gone_on(host, point, order)
+    assert ending["complete"]
+    assert ending["out"] == [f"row number {n}" for n in range(ROWS)]
     tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
-    assert sorted(tags) == [f"{told['jobs']}/{n}" for n in range(3)], (
+    assert sorted(tags) == [f"{ending['jobs']}/{n}" for n in range(3)], (
         "each shard was created exactly once"
     )
     assert server.stats()["batches_created"] == 3
@@ -52,9 +52,9 @@ def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
             "answers": str(tmp_path / "answers.json"),
             "grown": True,
         }
-        told = killed_and_gone_on(host, point, order)
-        assert told["complete"]
-        assert told["out"] == [f"row number {n}" for n in range(ROWS)]
+        ending = killed_and_gone_on(host, point, order)
+        assert ending["complete"]
+        assert ending["out"] == [f"row number {n}" for n in range(ROWS)]
         assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS
     drafts = [
         path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
@@ -83,9 +83,9 @@ def test_rows_of_several_models_killed_there_and_gone_on(point, host, server, tm
         "answers": str(tmp_path / "answers.json"),
         "by_row": True,
     }
-    told = killed_and_gone_on(host, point, order)
-    assert told["complete"]
-    assert told["out"] == ["1 axis" if n % 6 == 1 else f"row number {n}" for n in range(ROWS)]
+    ending = killed_and_gone_on(host, point, order)
+    assert ending["complete"]
+    assert ending["out"] == ["1 axis" if n % 6 == 1 else f"row number {n}" for n in range(ROWS)]
     tags = [batch["metadata"]["jupyter_batch"] for batch in server.batches()]
     assert sorted(tag.partition("/")[2] for tag in tags) == ["0", "0", "0", "1"]
     assert len(set(tags)) == server.stats()["batches_created"] == 4

@@ -39,7 +39,7 @@ def ordered(home, df, prompt="{text} {n}", **given):
 
 
 def planned(home, df, prompt="{text} {n}", **given):
-    """What the cell gives: its job, and the rows of the frame in it."""
+    """The cell's result: its job, and the rows of the frame in it."""
     (made,) = plan_all(session(home).ledger, [ordered(home, df, prompt, **given)], time.time())
     return made
 

@@ -35,9 +35,9 @@ def test_it_shows_each_job_with_its_notebook_and_counts(call, home, monkeypatch)
                 "UPDATE job SET facts = ? WHERE id = ?",
                 (msgspec.json.encode(record).decode(), job.id),
             )
-    told = jupyter_batch.jobs()
-    frame = told.to_frame()
-    assert list(frame.index) == [job.id for job in told] == [second.id, first.id]
+    listing = jupyter_batch.jobs()
+    frame = listing.to_frame()
+    assert list(frame.index) == [job.id for job in listing] == [second.id, first.id]
     assert frame["notebook"].tolist() == [
         "/books/<img src=x onerror=alert(1)>.ipynb",
         "/books/a.ipynb",
@@ -47,12 +47,12 @@ def test_it_shows_each_job_with_its_notebook_and_counts(call, home, monkeypatch)
     assert frame["state"].tolist() == ["completed"] * 2
     assert (frame["age"] >= pd.Timedelta(0)).all()
     assert frame["ended"].notna().all()
-    lines = repr(told).splitlines()
+    lines = repr(listing).splitlines()
     assert lines[0].split()[-1] == "notebook"
     assert lines[2].startswith(first.id)
     assert lines[2].endswith("/books/a.ipynb")
     assert "6 of 6" in lines[1]
-    markup = told._repr_html_()
+    markup = listing._repr_html_()
     assert "<img" not in markup
     assert "&lt;b&gt;" in markup
     assert "/books/a.ipynb" in markup
@@ -65,10 +65,10 @@ def test_a_group_is_one_row(call, home):
         .llm.batch("{text}", **{**call, "model": ["openai/echo", "hosted_vllm/echo"]})
         .wait(60)
     )
-    told = jupyter_batch.jobs().to_frame()
-    assert list(told.index) == [group.id]
-    assert told["model"].tolist() == ["openai/echo, hosted_vllm/echo"]
-    assert told["total"].tolist() == [8]
+    listing = jupyter_batch.jobs().to_frame()
+    assert list(listing.index) == [group.id]
+    assert listing["model"].tolist() == ["openai/echo, hosted_vllm/echo"]
+    assert listing["total"].tolist() == [8]
     assert group.snapshot().counts == jupyter_batch.jobs().snapshots()[0].counts
 
 
@@ -89,9 +89,9 @@ def test_a_job_whose_rest_went_on_in_real_time_is_one_row(tmp_path, home):
         job.finish().wait(60)
         assert job.id != first
         for _ in range(2):
-            told = jupyter_batch.jobs().to_frame()
-            assert list(told.index) == list(held.to_frame().index) == [job.id]
-            assert told["succeeded"].tolist() == [5]
+            listing = jupyter_batch.jobs().to_frame()
+            assert list(listing.index) == list(held.to_frame().index) == [job.id]
+            assert listing["succeeded"].tolist() == [5]
             forget(home)
 
 
@@ -118,15 +118,15 @@ def test_a_job_that_was_forgotten_leaves_the_list_that_is_held(call, home):
     """A list that a person holds is shown as of now: what is gone is not in it, and nothing fails."""
     kept = numbered(5).llm.batch("{text}", out="out", **call).wait(60)
     gone = numbered(6).llm.batch("{text}!", out="out", **call).wait(60)
-    told = jupyter_batch.jobs()
+    listing = jupyter_batch.jobs()
     jupyter_batch.jobs.forget(gone.id)
-    assert gone.id not in repr(told) + told._repr_html_()
-    assert list(told.to_frame().index) == [kept.id]
+    assert gone.id not in repr(listing) + listing._repr_html_()
+    assert list(listing.to_frame().index) == [kept.id]
 
 
 @pytest.mark.parametrize("model", [None, ["openai/echo", "hosted_vllm/echo"]])
 def test_a_job_that_is_gone_says_so_in_one_line_where_it_is_shown(call, home, capsys, model):
-    """What shows it in a cell is no error, which IPython would tell once for each way of showing it."""
+    """A failure to show it in a cell is no error, which IPython would print once for each way of showing it."""
     gone = (
         numbered(3)
         .llm.batch("{text}", out="out", **(call if model is None else {**call, "model": model}))
@@ -142,10 +142,10 @@ def test_a_job_that_is_gone_says_so_in_one_line_where_it_is_shown(call, home, ca
 
 def test_without_a_ledger_the_list_is_empty_and_no_folder_is_made(home):
     """A frame with the columns and no row."""
-    told = jupyter_batch.jobs()
-    assert repr(told) == "No jobs."
-    assert len(told.to_frame()) == 0
-    assert "cost" in told.to_frame().columns
+    listing = jupyter_batch.jobs()
+    assert repr(listing) == "No jobs."
+    assert len(listing.to_frame()) == 0
+    assert "cost" in listing.to_frame().columns
     assert not home.exists()
 
 
@@ -202,7 +202,7 @@ def many(home):
 
 @pytest.mark.parametrize(
     "show",
-    [repr, lambda told: told._repr_html_(), lambda told: told.to_frame()],
+    [repr, lambda message: message._repr_html_(), lambda message: message.to_frame()],
     ids=["text", "html", "frame"],
 )
 def test_thousands_of_jobs_are_listed_at_once(many, show, monkeypatch):

@@ -13,7 +13,7 @@ from .conftest import numbered
 
 
 def asked(server):
-    """How many requests the server answered, in batches and in real time."""
+    """The number of requests that the server answered, in batches and in real time."""
     direct = server.stats()["routes"].get("POST /v1/chat/completions", {"took_effect": 0})
     batched = sum(batch["request_counts"]["completed"] for batch in server.batches())
     return batched + direct["took_effect"]
@@ -61,7 +61,7 @@ def test_vectors(server, call, home, how):
 
 @pytest.mark.parametrize("how", ["gone", "cut"])
 def test_real_time(server, call, home, how):
-    """What was answered in real time is in the run's journal still."""
+    """Rows answered in real time are still in the run's journal."""
     numbered(4).llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
     forget(home)
     damage(home, how)
@@ -72,7 +72,7 @@ def test_real_time(server, call, home, how):
 
 
 def test_real_time_without_a_copy(server, call, home):
-    """Output and journal are gone: said at once, asked again by retry() alone."""
+    """Output and journal are gone: reported at once, sent again by retry() alone."""
     numbered(4).llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
     forget(home)
     damage(home, "gone")
@@ -90,7 +90,7 @@ def test_real_time_without_a_copy(server, call, home):
 
 
 def test_forgotten_jobs_are_paid_again(server, call):
-    """`forget` is the user's word that a job is gone: no folder is left to recover it from, its cell asks anew."""
+    """`forget` is the user's word that a job is gone: no folder is left to recover it from, its cell sends again."""
     job = numbered(4).llm.batch("{text}", out="out", **call).wait(60)
     jobs.forget(job.id)
     again = numbered(4)

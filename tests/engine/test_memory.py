@@ -60,9 +60,9 @@ def test_200_000_rows_in_150_mb(server, tmp_path):
         timeout=580,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stderr.splitlines()[-1])
-    print(told)
-    assert told["complete"]
-    assert told["right"]
-    assert told["shards"] == 4
-    assert told["grown"] - told["column"] < MOST, told
+    data = json.loads(done.stderr.splitlines()[-1])
+    print(data)
+    assert data["complete"]
+    assert data["right"]
+    assert data["shards"] == 4
+    assert data["grown"] - data["column"] < MOST, data

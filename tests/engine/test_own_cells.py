@@ -1,4 +1,4 @@
-"""What a user wrote into a column stays, unless overwrite=True: it is compared cell by cell with what we wrote."""
+"""A user's value in a column stays, unless overwrite=True: it is compared cell by cell with our own values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import numbered
 
 
 def sent(server):
-    """How many requests reached the server's batches."""
+    """The number of requests that reached the server's batches."""
     return sum(batch["request_counts"]["total"] for batch in server.batches())
 
 
@@ -37,7 +37,7 @@ def test_a_hand_made_column_is_kept_though_another_job_asked_the_same(server, ca
 
 @pytest.mark.parametrize("schema", [None, {"label": str, "n": int}])
 def test_a_correction_stays(server, call, schema):
-    """One answer is put right by hand, and the cell run again: told, not overwritten, nothing is paid."""
+    """One answer is corrected by hand, and the cell run again: reported, not overwritten, nothing is paid."""
     df = numbered(5)
     ask = {"out": "label"} if schema is None else {"schema": schema}
     df.llm.batch("{text}", **ask, **call).wait(60)
@@ -53,7 +53,7 @@ def test_a_correction_stays(server, call, schema):
 
 
 def test_a_correction_made_while_the_job_runs_stays_and_the_rest_is_filled(server, call):
-    """What comes later leaves it alone, and says so; merge asks for overwrite=True."""
+    """A later merge leaves it alone, and says so; merge asks for overwrite=True."""
     df = numbered(4)
     df.llm.batch("{text}", out="out", **call).wait(60)
     server.set_faults("latency=0.3")
@@ -165,7 +165,7 @@ def test_attach_and_merge_keep_what_the_user_wrote(server, call):
     ],
 )
 def test_values_that_are_the_same(mine, theirs, expected):
-    """What a file makes of an answer, and what is another value."""
+    """The forms that a file gives an answer, and other values."""
     assert same(mine, theirs) is expected
 
 
@@ -181,7 +181,7 @@ def test_a_correction_in_a_list_of_answers_stays(server, call):
 
 
 def test_a_group_proposes_one_name_for_all_its_columns(server, call):
-    """What is proposed is what the user would write as out=, without a model's suffix."""
+    """The proposed name is what the user would write as out=, without a model's suffix."""
     df = numbered(2).assign(**{"a_openai/echo2": ["by", "hand"]})
     with pytest.raises(ColumnError, match=r"out='a2'"):
         df.llm.batch("{text}", out="a", **{**call, "model": ["openai/echo", "openai/echo2"]})

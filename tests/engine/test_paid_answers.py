@@ -17,7 +17,7 @@ def nothing_usable(body):
 
 
 def lines(provider):
-    """How many request lines were created."""
+    """The number of request lines created."""
     return sum(view.total for view in provider.batches.values())
 
 

@@ -40,7 +40,7 @@ class Slow(Scripted):
         raise ProviderTimeoutError("no answer")
 
     async def find(self, *args, **named):
-        """What was accepted by now."""
+        """The batches accepted by now."""
         return [
             view
             for view in await super().find(*args, **named)
@@ -70,7 +70,7 @@ def test_the_time_to_settle_is_no_fact_of_the_address(base):
 
 
 def test_a_connection_that_was_refused_is_tried_again(harness):  # noqa: F811
-    """Nothing left this machine, so nothing can arrive: the create is sent again, and nobody is asked."""
+    """Nothing left this machine, so nothing can arrive: the create is sent again, without asking."""
     refused = ConnectionFailedError("refused")
     refused.not_sent = True
     harness.provider.faults["create"] = [refused] * 3
@@ -91,7 +91,7 @@ def test_a_server_that_answered_with_its_own_error_is_asked_again(harness):  # n
 
 @pytest.mark.parametrize("status", [408, 502, 504, 524])
 def test_a_gateway_that_gave_up_says_nothing(harness, status):  # noqa: F811
-    """What a gateway answers for a silent server is no refusal: the user is asked, nothing is sent again."""
+    """A gateway's answer for a silent server is no refusal: the user is asked, nothing is sent again."""
     harness.provider.faults["create"] = [ProviderDownError("gateway", status=status)]
     job = harness.plan(shard_size=4)
 
@@ -125,7 +125,7 @@ def test_cancelled_while_submitting_with_a_refused_key(harness):  # noqa: F811
 
 @pytest.mark.parametrize("how", ["deleted", "cut", "damaged"])
 def test_a_result_file_that_is_gone_is_fetched_again(harness, how):  # noqa: F811
-    """Said as what it is, counts agree, nothing is paid, and what the provider keeps is fetched again."""
+    """It is reported as such, counts agree, nothing is paid, and the provider's copy is fetched again."""
     job = harness.plan(shard_size=4)
     play(to_the_end(harness, job))
     path = harness.ledger.folders.of(job).output(0)
@@ -138,9 +138,9 @@ def test_a_result_file_that_is_gone_is_fetched_again(harness, how):  # noqa: F81
         plan_again(
             harness.ledger, harness.ledger.job(job), harness.ledger.shards(job), now=harness.now
         )
-    told, counts = harness.outcomes(job), harness.snapshot(job).counts
+    outcomes, counts = harness.outcomes(job), harness.snapshot(job).counts
     lost = 3 if how == "cut" else 4
-    assert sum("output-0.jsonl" in reason for reason in told.reasons.values()) == lost
+    assert sum("output-0.jsonl" in reason for reason in outcomes.reasons.values()) == lost
     assert (counts.failed, counts.succeeded, counts.total) == (lost, 4 - lost, 4)
     play(to_the_end(harness, job))
     assert path.read_bytes() == whole
@@ -149,7 +149,7 @@ def test_a_result_file_that_is_gone_is_fetched_again(harness, how):  # noqa: F81
 
 
 def test_a_file_that_stayed_short_is_fetched_again_later(harness):  # noqa: F811
-    """Half the lines for hours: a named failure after minutes, and the whole file as soon as somebody asks."""
+    """Half the lines for hours: a named failure after minutes, and the whole file at the next request."""
     job = harness.plan(shard_size=4)
 
     async def way():
@@ -197,7 +197,7 @@ def test_an_error_file_that_was_empty_at_first(harness):  # noqa: F811
 @pytest.mark.parametrize("when", ["running", "collected"])
 @pytest.mark.parametrize("how", ["gone", "empty"])
 def test_a_lost_database_is_recovered_from_the_folders(harness, how, when, caplog):  # noqa: F811
-    """The database is gone or empty, the folders are there: the same cell pays nothing, and it is said."""
+    """The database is gone or empty, the folders are there: the same cell pays nothing, and it is reported."""
     job = harness.plan(shard_size=4)
     play(harness.step() if when == "running" else to_the_end(harness, job))
     harness.ledger.close()

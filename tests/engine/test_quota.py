@@ -1,4 +1,4 @@
-"""No room at the provider: however it is told, the shard waits, and is sent once there is room."""
+"""No room at the provider, in each wording: the shard waits, and is sent once there is room."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def test_all_shards_arrive_in_waves(name, faults, tmp_path, home):
             api_base=server.base_url,
             api_key=server.token,
         )
-        said, states = set(), set()
+        text, states = set(), set()
         while not job.wait(0.05).is_complete:
-            said |= {
+            text |= {
                 line for line in view(job.snapshot()).lines if line.startswith("waiting for quota")
             }
             states |= {shard.step for shard in job.snapshot().shards}
         job.wait()  # the answers land
         assert job.is_successful, (name, job.errors)
         assert (frame["out"] == frame["text"]).all()
-        assert said, "the monitor said what it waited for"
+        assert text, "the monitor said what it waited for"
         assert Step.WAITING in states
         ended = [batch["status"] for batch in server.batches()]
         assert ended.count("completed") == SHARDS, "each shard was answered exactly once"
@@ -72,7 +72,7 @@ def test_all_shards_arrive_in_waves(name, faults, tmp_path, home):
 
 
 def test_a_job_that_was_refused_waits(harness):
-    """A 429 at the create: the state is `waiting`, the reason is told, nothing has failed, and it is sent later."""
+    """A 429 at the create: the state is `waiting`, the reason is shown, nothing has failed, and it is sent later."""
     harness.provider.faults["create"] = [full(), full()]
     job = harness.plan(shard_size=4)
 
@@ -107,7 +107,7 @@ def test_a_probe_of_unknown_outcome_delays_no_other(harness):
 
 
 def test_retry_after_is_kept(harness):
-    """What is refused for its rate is not sent before the time that the provider told, whatever ends meanwhile."""
+    """A shard refused for its rate is not sent before the provider's time, even if other batches end."""
     harness.provider.faults["create"] = [None, full(queue=False, retry_after=900.0)]
     job = harness.plan(shard_size=2)
 

@@ -92,12 +92,12 @@ def test_a_rate_is_known_by_its_words(who):
 @pytest.mark.parametrize("which", NEITHER)
 def test_what_is_no_limit_that_passes(which):
     """A refusal of the request, or of the key, stays one."""
-    status, said, kind = NEITHER[which]
-    assert type(by_status(status, said)) is kind
+    status, text, kind = NEITHER[which]
+    assert type(by_status(status, text)) is kind
 
 
-def test_the_code_is_read_beside_the_message():
-    """An SDK's error whose message says little: its code tells."""
+def test_the_code_is_read_next_to_the_message():
+    """An SDK's error with a short message: its code is used."""
 
     class StatusError(Exception):
         status_code = 400
@@ -115,15 +115,15 @@ def test_a_batch_that_failed_for_its_quota():
         ("", QUEUE["azure, at the create"][1]),
         ("batch_limit_exceeded", ""),
     ):
-        told = read_batch(
+        batch = read_batch(
             {
                 "id": "b",
                 "status": "failed",
                 "errors": {"data": [{"code": code, "message": message}]},
             }
         )
-        assert told.quota, (code, message)
-    told = read_batch(
+        assert batch.quota, (code, message)
+    batch = read_batch(
         {
             "id": "b",
             "status": "failed",
@@ -132,10 +132,10 @@ def test_a_batch_that_failed_for_its_quota():
             },
         }
     )
-    assert not told.quota
+    assert not batch.quota
 
 
-def test_nothing_said_is_no_quota():
+def test_nothing_reported_is_no_quota():
     """Silence says nothing."""
     assert not is_quota("")
     assert not is_queue("")

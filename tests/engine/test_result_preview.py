@@ -1,4 +1,4 @@
-"""The first answers beside their rows, and a row for each reason: few reads, whatever the size of the files."""
+"""The first answers next to their rows, and a row for each reason: few reads, for any size of the files."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from .conftest import numbered
 JOB = "jb3f9c2k7a1q"
 
 
-def test_a_job_shows_its_first_answers_beside_their_rows(server, call):
+def test_a_job_shows_its_first_answers_next_to_their_rows(server, call):
     """Three rows, what each of them asked, and what came for it; read again from the ledger alone it is the same."""
     job = numbered(50).llm.batch("Classify the sentiment of this: {text}", out="out", **call).wait()
     answers = job.snapshot().answers
@@ -28,7 +28,7 @@ def test_a_job_shows_its_first_answers_beside_their_rows(server, call):
 
 
 def test_each_reason_has_its_first_row(server, call):
-    """Why rows failed comes with the first row it was told of; so does the reason of a row that could not be sent."""
+    """The reason of failed rows comes with the first such row; so does the reason of a row that could not be sent."""
     server.set_faults("row_errors=0.3,seed=3")
     job = numbered(40).llm.batch("Classify the sentiment of this: {text}", out="out", **call).wait()
     (reason, count), *_ = job.snapshot().reasons
@@ -54,7 +54,7 @@ def test_in_real_time_the_answers_so_far_are_shown(server, call):
 
 @given(rows=st.lists(st.integers(0, 10**6), unique=True, max_size=60), widths=st.data())
 def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
-    """Whatever the lengths of the lines, each row's own is found, and for a row that is not there nothing is."""
+    """Each row's line is found, for lines of any length; a row that is not there has none."""
     path = tmp_path_factory.mktemp("lines") / "requests.jsonl"
     lines = {
         row: b'{"custom_id":"%b-%d","x":"%b"}\n'
@@ -80,7 +80,7 @@ def test_each_line_is_found_by_halves(tmp_path_factory, rows, widths):
     ],
 )
 def test_what_was_asked_is_read_in_every_dialect(line):
-    """OpenAI's chat and responses, Anthropic's, Bedrock's and Vertex AI's lines: what the person's side said last."""
+    """OpenAI's chat and responses, Anthropic's, Bedrock's and Vertex AI's lines: the user's last message."""
     assert result_preview.shown_text(line) == "hello"
 
 

@@ -27,7 +27,7 @@ from .conftest import numbered
 
 
 def sent(server):
-    """How many requests reached the server's batches."""
+    """The number of requests that reached the server's batches."""
     return sum(batch["request_counts"]["total"] for batch in server.batches())
 
 
@@ -120,7 +120,7 @@ def test_equal_rows_are_one_request(server, call):
     assert job.results()["_input_tokens"].notna().sum() == 1, "it was paid once"
 
 
-def test_what_was_reused_is_said(server, call):
+def test_what_was_reused_is_reported(server, call):
     """In a first run nothing was answered before: the rows are equal ones, and every screen says so."""
     job = pd.DataFrame({"text": list("abcaab")}).llm.batch("{text}", out="out", **call).wait(60)
     assert "3 reused (equal rows)" in repr(job)
@@ -200,9 +200,9 @@ def test_what_is_under_way_is_joined(server, call, home):
     assert sent(server) - refused(server) == 10
     assert (two.counts.succeeded, two.counts.reused, two.counts.total) == (4, 6, 10)
     forget(home)
-    told = jupyter_batch.open(two.id).results()
-    assert told["out"].tolist() == grown["text"].tolist()
-    assert told["_status"].tolist() == ["reused"] * 6 + ["succeeded"] * 4
+    results = jupyter_batch.open(two.id).results()
+    assert results["out"].tolist() == grown["text"].tolist()
+    assert results["_status"].tolist() == ["reused"] * 6 + ["succeeded"] * 4
 
 
 def test_two_kernels_that_run_the_same_cell_at_once_get_one_job(server, call, home):
@@ -266,11 +266,11 @@ def test_results_as_they_come_tell_of_each_row(server, call):
     async def read():
         return [result async for result in job]
 
-    told = {
+    shown = {
         result.custom_id.rpartition("-")[2]: (result.status, result.value)
         for result in asyncio.run(read())
     }
-    assert told == {"0": ("succeeded", "a"), "1": ("succeeded", "b"), "2": ("reused", "a")}
+    assert shown == {"0": ("succeeded", "a"), "1": ("succeeded", "b"), "2": ("reused", "a")}
 
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=4))
@@ -278,7 +278,7 @@ def test_results_as_they_come_tell_of_each_row(server, call):
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_frames_after_each_other(server, call, frames):
-    """Whatever frames are asked one after another: each row gets its own answer, and each text was sent once."""
+    """Any frames one after another: each row gets its own answer, and each text was sent once."""
     mark = f"{uuid.uuid4()} "
     before = sent(server)
     for numbers in frames:
@@ -289,7 +289,7 @@ def test_any_frames_after_each_other(server, call, frames):
 
 
 def test_what_was_answered_before_comes_first(server, call):
-    """`async for` tells of the rows that the ledger answered, too."""
+    """`async for` gives the rows that the ledger answered, too."""
     numbered(2).llm.batch("{text}", out="out", **call).wait(60)
     job = numbered(4).llm.batch("{text}", out="out", **call)
 
@@ -300,7 +300,7 @@ def test_what_was_answered_before_comes_first(server, call):
 
 
 def refused(server):
-    """How many requests were in batches that were refused for quota."""
+    """The number of requests in batches that were refused for quota."""
     return sum(
         batch["request_counts"]["total"]
         for batch in server.batches()
@@ -309,7 +309,7 @@ def refused(server):
 
 
 def test_what_is_forgotten_is_paid_again(server, call, home, capsys):
-    """`jupyter batch forget ID` takes a job's answers out of the ledger and off the disk: they are sent anew."""
+    """`jupyter batch forget ID` takes a job's answers out of the ledger and off the disk: they are sent again."""
     job = numbered(3).llm.batch("{text}", out="out", **call).wait(60)
     assert main(["forget", job.id]) == 0
     assert "forgotten" in capsys.readouterr().out
@@ -326,7 +326,7 @@ def test_what_is_forgotten_is_paid_again(server, call, home, capsys):
 
 
 def test_an_open_job_is_not_forgotten(server, call, home):
-    """What is under way can't be removed: it would be paid for, and nobody would fetch it."""
+    """A job in progress can't be removed: it would be paid for, and never fetched."""
     server.set_faults("enqueued_tokens=1")
     job = numbered(3).llm.batch("{text}", out="out", **call)
     assert main(["forget", job.id]) == 2
@@ -335,7 +335,7 @@ def test_an_open_job_is_not_forgotten(server, call, home):
 
 
 def test_a_sample_at_once_is_an_answer_for_the_batch(server, call):
-    """What was asked in real time is not asked again in the batch."""
+    """Rows sent in real time are not sent again in the batch."""
     df = numbered(6)
     df.head(2).copy().llm.batch("{text}", out="out", mode="realtime", **call).wait(60)
     job = df.llm.batch("{text}", out="out", **call).wait(60)
@@ -343,7 +343,7 @@ def test_a_sample_at_once_is_an_answer_for_the_batch(server, call):
     assert (job.counts.succeeded, job.counts.reused) == (4, 2)
 
 
-def test_a_retry_pays_no_row_that_another_job_asked_for_meanwhile(server, call, home):
+def test_a_retry_pays_no_row_that_another_job_asked_for(server, call, home):
     """Rows that a grown frame got answered are taken from there, and those that it waits for are waited for."""
     server.set_faults("row_errors=1")
     few = pd.DataFrame({"text": ["a", "b", "a", "c"]})
@@ -397,7 +397,7 @@ def test_a_retry_of_what_others_answered_is_over_at_once(server, call):
 
 
 def test_one_in_the_middle_that_is_cancelled_makes_nobody_ask_twice(server, call):
-    """Who waited for it waits for the job that it waited for, and takes what it had from others."""
+    """A job that waited for it waits for the job that it waited for, and takes its answers from others."""
     server.set_faults("open_batches=0")
     first = numbered(4).llm.batch("{text}", out="out", **call)
     middle = numbered(6).llm.batch("{text}", out="out", **call)
@@ -417,7 +417,7 @@ def test_one_in_the_middle_that_is_cancelled_makes_nobody_ask_twice(server, call
 
 
 def test_a_retry_of_rows_that_were_waited_for_and_of_others(server, call, home):
-    """Their request files lie beside each other, row by row interleaved: each row is sent again, once, and filled."""
+    """Their request files are interleaved row by row: each row is sent again, once, and filled."""
     server.set_faults("enqueued_tokens=1")
     one = numbered(9).iloc[::3].llm.batch("{text}", out="out", **call)
     df = pd.concat([numbered(9), numbered(4)])

@@ -30,9 +30,9 @@ def in_place(frame, method, *given, **more):
         getattr(frame, method)(*given, inplace=True, **more)
 
 
-def words(*said):
+def words(*message):
     """A prompt that is a function of the row and reads nothing of it."""
-    left = iter(said)
+    left = iter(message)
     return lambda _: next(left)
 
 
@@ -48,7 +48,7 @@ def test_answers_of_a_function_that_reads_nothing_stay_on_their_rows(call):
 
 
 def test_a_merge_by_hand_does_not_guess(call):
-    """What was asked differs and the cells do not: refused, with the number of rows."""
+    """The requests differ and the cells do not: refused, with the number of rows."""
     frame = pd.DataFrame({"id": [3, 1, 2]})
     job = frame.llm.batch(words("three", "one", "two"), out="out", **call).wait(60)
     with pytest.raises(AlignmentError, match="3 of 3 rows"):
@@ -67,7 +67,7 @@ def test_a_merge_by_hand_does_not_guess(call):
         ([Said("three"), Said("one"), Said("two")], "{{ x.text }}", {"template": "jinja"}),
         (["x", "x", "x"], None, {}),
         (
-            [pd.DataFrame({"t": [said]}) for said in ("three", "one", "two")],
+            [pd.DataFrame({"t": [content]}) for content in ("three", "one", "two")],
             lambda r: r["x"].iloc[0, 0],
             {},
         ),
@@ -75,15 +75,15 @@ def test_a_merge_by_hand_does_not_guess(call):
     ids=["function", "jinja", "constant", "frames"],
 )
 def test_rows_that_move_while_the_job_runs(server, call, cells, prompt, more, same):
-    """A sort in place that gives the labels anew: each answer is on the row that asked for it."""
+    """A sort in place that renumbers the labels: each answer is on the row that asked for it."""
     server.set_faults("latency=0.2")
     frame = pd.DataFrame({"id": [3, 1, 2], "x": cells})
-    said = ("three", "one", "two")
+    content = ("three", "one", "two")
     if same:
         other = frame.iloc[[1, 2, 0]].copy()
         ask = prompt or (lambda row: (row["x"], {1: "one", 2: "two", 3: "three"}[row["id"]])[1])
         other.llm.batch(ask, out="out", **more, **call).wait(60)
-    ask = prompt or words(*said)
+    ask = prompt or words(*content)
     job = frame.llm.batch(ask, out="out", **more, **call)
     in_place(frame, "sort_values", "id", ignore_index=True)
     job.wait(60)
@@ -116,7 +116,7 @@ def test_what_is_known_of_a_frame_whose_prompt_read_nothing(server, call, change
 
 @pytest.mark.parametrize("reuse", [True, False])
 def test_rows_that_ask_the_same_share_an_answer(call, reuse):
-    """Equal rows under labels that were dealt anew, in more of them than were sent: none is left out."""
+    """Equal rows under renumbered labels, in more of them than were sent: none is left out."""
     frame = pd.DataFrame({"t": ["a", "b", "a"]}, index=["x", "y", "y"])
     job = frame.llm.batch("{t}", out="out", reuse=reuse, **call).wait(60)
     other = pd.DataFrame({"t": ["b", "a", "a", "a"]})

@@ -119,7 +119,7 @@ def test_a_grown_frame_sends_its_new_rows_alone(by_row, server, home):
 
 def test_a_row_without_a_usable_model_is_named_before_anything_is_sent(by_row, home, server):
     """A missing, an ambiguous, an unknown and a wrong value: each by the label of its row."""
-    for value, said in (
+    for value, content in (
         (None, r"row 'k1' of column 'm' names no model"),
         ("  ", r"row 'k1' of column 'm' names no model"),
         ("llama-3.3-70b", r"row 'k1': the model 'llama-3.3-70b' is served by several hosts"),
@@ -128,7 +128,7 @@ def test_a_row_without_a_usable_model_is_named_before_anything_is_sent(by_row, h
         (7, r"row 'k1': a model is a text"),
     ):
         df = frame(["openai/echo", value, "openai/echo"])
-        with pytest.raises(ModelError, match=said):
+        with pytest.raises(ModelError, match=content):
             df.llm.batch("{text}", **{**by_row, "api_base": None})
     assert not (home / "jobs").exists()
     assert server.stats()["batches_created"] == 0
@@ -254,12 +254,12 @@ def test_the_endpoint_of_each_row(call, server, home):
     other, _ = ask()
     other.llm.attach(again.id)
     assert other["out"].drop("x").tolist() == ["a", "c", "d"]
-    for endpoint, kind, said in (
+    for endpoint, kind, content in (
         ("speech", OptionError, "one of chat, responses, embeddings"),
         (col("text"), OptionError, r"row 'w': .*embeddings, not 'a'"),
         (col("ways"), ColumnError, "did you mean 'way'"),
     ):
-        with pytest.raises(kind, match=said):
+        with pytest.raises(kind, match=content):
             other.llm.batch("{text}", **{**given, "endpoint": endpoint, "out": "two"})
     with pytest.raises(OptionError, match="not for a list of models"):
         other.llm.batch("{text}", **{**given, "model": ["openai/a", "openai/b"], "out": "two"})

@@ -98,10 +98,10 @@ def test_one_typed_column_for_each_field(call, home):
     assert df["tags"].iloc[0] == ["love", "it", "i"]
     assert df["place"].iloc[0] == {"city": "I love it"}
     assert df[list(DTYPES)].iloc[2].isna().all()
-    told = job.results()
-    assert list(told.columns)[: len(DTYPES)] == list(DTYPES)
-    assert {name: str(told[name].dtype) for name in DTYPES} == DTYPES
-    assert told["_raw"].isna().all()
+    shown = job.results()
+    assert list(shown.columns)[: len(DTYPES)] == list(DTYPES)
+    assert {name: str(shown[name].dtype) for name in DTYPES} == DTYPES
+    assert shown["_raw"].isna().all()
 
 
 def test_dtypes_do_not_depend_on_what_came(call, home):
@@ -138,15 +138,15 @@ def test_results_are_named_as_they_were_asked_for_last(call, home):
 
 
 def test_a_cell_is_its_row_s_own(call, home):
-    """What is done to one cell's list is not done to a row that asked the same, nor to what the job tells later."""
+    """A change of one cell's list changes no other row with the same request, nor the job's later results."""
     df, other = (pd.DataFrame({"text": ["I love it", "I love it"]}) for _ in range(2))
     job = df.llm.batch("{text}", schema={"tags": list[str], "place": Place}, **call).wait(60)
-    said = list(df.loc[1, "tags"])
+    values = list(df.loc[1, "tags"])
     df.loc[0, "tags"].append("mine")
     df.loc[0, "place"]["city"] = "mine"
     job.merge(other)
     for frame in (df.iloc[1:], other, job.results()):
-        assert all(cell == said for cell in frame["tags"])
+        assert all(cell == values for cell in frame["tags"])
         assert all(cell == {"city": "I love it"} for cell in frame["place"])
 
 
@@ -159,13 +159,13 @@ def test_an_answer_that_does_not_fit_is_a_failed_row(server, call, home):
     assert (job.counts.succeeded, job.counts.failed) == (2, 1)
     assert df["code"].fillna("-").tolist() == ["ABC", "-", "XYZ"]
     assert str(df["code"].dtype) == "string"
-    told = job.results()
-    assert told["_status"].tolist() == ["succeeded", "failed", "succeeded"]
-    assert told["_raw"].fillna("-").tolist() == ["-", '{"code":"abc"}', "-"]
+    shown = job.results()
+    assert shown["_status"].tolist() == ["succeeded", "failed", "succeeded"]
+    assert shown["_raw"].fillna("-").tolist() == ["-", '{"code":"abc"}', "-"]
     assert job.errors["_error"].tolist() == [
         "code: expected a text like ^[A-Z]{3}$; got the text 'abc'"
     ]
-    assert (told["_output_tokens"] > 0).all(), "it was paid for all the same"
+    assert (shown["_output_tokens"] > 0).all(), "it was paid for all the same"
     again = job.retry().wait(60)
     assert again.counts.reused == 2
     assert (
@@ -229,7 +229,7 @@ def test_run_again(server, call, home):
     ],
 )
 def test_another_schema_is_another_job(server, call, home, other):
-    """What is asked for is part of the request; what counts as an answer, too."""
+    """The requested fields are part of the request; so is the form of an accepted answer."""
     job = frame().llm.batch("{text}", schema=SHORT, **call).wait(60)
     assert frame().llm.batch("{text}", schema=other, **call).wait(60).id != job.id
     assert frame().llm.batch("{text}", **call).wait(60).id != job.id
@@ -265,7 +265,7 @@ def test_columns_that_are_there(call, home):
     assert str(df["score"].dtype) == "Float64"
 
 
-def test_a_column_that_came_meanwhile_is_left_alone(server, call, home):
+def test_a_column_that_came_is_left_alone(server, call, home):
     """One of the fields' names was taken while the job ran: nothing is written, and the monitor says what to do."""
     server.set_faults("latency=0.2")
     df = frame()
@@ -352,14 +352,14 @@ def test_a_schema_that_can_not_be_sent(server, call, home, name):
 
 
 def test_an_old_model_is_refused(home):
-    """A model that has no structured output is told by its name, with no request and no litellm."""
+    """A model that has no structured output is named in the refusal, with no request and no litellm."""
     with pytest.raises(OptionError, match=r"openai/gpt-3\.5-turbo has no structured output"):
         frame().llm.batch("{text}", schema=SHORT, model="openai/gpt-3.5-turbo", api_key="sk-none")
     assert not home.exists()
 
 
 def test_the_magics_line_takes_a_name():
-    """--schema Review is the class of that name; an unknown one is told."""
+    """--schema Review is the class of that name; an unknown one is refused."""
     assert magics.read_line("df --schema Review", {"Review": Review})[1] == {"schema": Review}
     with pytest.raises(OptionError, match=r"--schema takes the name of .*; 'Gone' is not defined"):
         magics.read_line("df --schema Gone", {})
@@ -416,9 +416,9 @@ def test_anthropic(home):
 
 
 def test_what_models_write(home):
-    """Fenced and chatty answers of a server that holds nobody to a schema."""
+    """Fenced and chatty answers of a server that does not enforce schemas."""
     good = {"label": "positive", "score": 1}
-    said = [
+    answer_text = [
         json.dumps(good),
         f"```json\n{json.dumps(good)}\n```",
         f"Here you are: {json.dumps(good)}",
@@ -433,7 +433,7 @@ def test_what_models_write(home):
         form = next(iter(fake.only.requests.values()))["response_format"]
         assert (form["type"], form["json_schema"]["strict"]) == ("json_schema", True)
         ids = sorted(fake.only.requests, key=lambda one: int(one.rpartition("-")[2]))
-        fake.end(answers=dict(zip(ids, said, strict=True)))
+        fake.end(answers=dict(zip(ids, answer_text, strict=True)))
         job.wait(60)
         assert df["score"].tolist()[:3] == [1.0, 1.0, 1.0]
         assert df["label"].isna().tolist() == [False, False, False, True]
@@ -455,6 +455,6 @@ def test_objects_that_parquet_has_no_form_for_are_json_there(home, call, tmp_pat
     job = df.llm.batch("{text}", schema={"n": dict[str, int], "score": float}, **call).wait(60)
     assert df["n"].tolist() == [{}, {}]
     assert main(["export", job.id, str(tmp_path / "out.parquet")]) == 0
-    told = pd.read_parquet(tmp_path / "out.parquet")
-    assert told["n"].tolist() == ["{}", "{}"]
-    assert told["score"].dtype == "Float64"
+    written = pd.read_parquet(tmp_path / "out.parquet")
+    assert written["n"].tolist() == ["{}", "{}"]
+    assert written["score"].dtype == "Float64"

@@ -99,7 +99,7 @@ def test_what_is_no_signature(text):
     ],
 )
 def test_types_that_are_not_known(text, says):
-    """Nothing is evaluated: a type that is none of the known ones is told by its name."""
+    """Nothing is evaluated: an unknown type is refused by its name."""
     with pytest.raises(OptionError) as raised:
         read_signature(text)
     assert says in str(raised.value)
@@ -142,7 +142,7 @@ def test_its_inputs_are_columns():
     "text", ["q ->", "q, c -> a b", "q -> a -> b", "q -> class", "q -> a\nBe brief."]
 )
 def test_inputs_without_outputs(text):
-    """What begins as a signature and is none is a mistake too, but where it names columns in braces."""
+    """A malformed signature is a mistake, too, except where it names columns in braces."""
     df = pd.DataFrame({"q": ["x"], "c": ["y"]})
     with pytest.raises(
         OptionError, match="begins as a signature, but after the -> there must be names of fields"
@@ -216,6 +216,6 @@ def test_missing_inputs(call, home):
 
 
 def test_a_module_needs_dspy():
-    """What is no module of dspy's is taken for what it is, whether dspy is there or not."""
+    """An object that is no module of dspy's is refused as such, whether dspy is installed or not."""
     with pytest.raises(InputError):
         pd.DataFrame({"q": ["x"]}).llm.batch(object(), model="local/echo")

@@ -110,7 +110,7 @@ def test_a_retry_at_another_model_names_the_model_of_each_answer(server, home):
     assert again.results()["_model"].tolist() == expected.tolist()
 
 
-def test_several_answers_a_row_and_what_is_beside_them(server):
+def test_several_answers_a_row_and_what_is_next_to_them(server):
     """`n=` gives a list in each cell; the summary by model has no agreement, as no row has two models."""
     df = frame()
     job = df.llm.batch("{text}", out="out", n=2, **at(server)).wait(60)
@@ -194,9 +194,9 @@ def test_from_the_command_line(server, home, tmp_path, monkeypatch, capsys):
     for _ in range(2):
         assert cli.main(words) == 0
         assert "no name leads" not in capsys.readouterr().out
-        said = pd.read_csv(out)["said"].tolist()
-        assert len(json.loads(said.pop(2))) > 1
-        assert said == ["row a", "row b", "row d"]
+        written = pd.read_csv(out)["said"].tolist()
+        assert len(json.loads(written.pop(2))) > 1
+        assert written == ["row a", "row b", "row d"]
         forget(home)
         out.unlink()
     assert server.stats()["batches_created"] == 3

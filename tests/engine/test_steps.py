@@ -147,7 +147,7 @@ def test_an_empty_list_proves_nothing_after_a_long_call(harness, slow):
 @pytest.mark.parametrize(
     ("address", "blocked"), [(None, Block.UNKNOWN_CREATE), ("http://127.0.0.1:9/v1", None)]
 )
-def test_whose_a_batch_is_can_not_be_told_yet(harness, address, blocked):
+def test_whose_a_batch_is_is_unknown_yet(harness, address, blocked):
     """A batch that may be ours is waited for, but for one that another job of this ledger has, at the same address."""
     first = harness.plan(shard_size=4, api_base=address)
     play(to_the_end(harness, first))
@@ -171,7 +171,7 @@ def test_whose_a_batch_is_can_not_be_told_yet(harness, address, blocked):
 
 
 def test_a_list_that_can_not_be_read_sends_nothing(harness):
-    """Whether the batch exists can't be told: nothing is sent, and the person is told."""
+    """The batch's existence is unknown: nothing is sent, and the user is informed."""
     harness.provider.faults = {
         "create": [ProviderTimeoutError("slow")],
         "find": [BadRequestError("no list here", status=400)] * 50,
@@ -193,7 +193,7 @@ def test_a_list_that_can_not_be_read_sends_nothing(harness):
     "error", [BadRequestError("no list here", status=405), NotFoundError("none", status=404)]
 )
 def test_a_person_gives_up_what_can_not_be_looked_for(harness, error):
-    """A provider without a list: the person's cancel ends the job, and what it cost is not said to be nothing."""
+    """A provider without a list: the user's cancel ends the job, and its cost is not shown as nothing."""
     harness.provider.faults = {"create": [ProviderTimeoutError("slow")], "find": [error] * 50}
     job = harness.plan(shard_size=4)
 
@@ -263,7 +263,7 @@ def test_a_refused_key_pauses_the_job(harness):
 
 
 def test_a_key_that_is_refused_while_it_runs_pauses_the_job_too(harness):
-    """401 on a poll: the job waits for a key, whatever the batch does meanwhile, and goes on when it is woken."""
+    """401 on a poll: the job waits for a key, whatever the state of the batch, and goes on when it is woken."""
     harness.provider.faults["poll"] = [AuthenticationError("bad key", status=401)]
     job = harness.plan(shard_size=4)
 
@@ -300,7 +300,7 @@ def test_a_job_without_a_key_waits(harness):
     assert messages(harness.snapshot(job)) == ""
 
 
-def test_what_another_process_lacked_is_not_said_any_more(harness):
+def test_what_another_process_lacked_is_not_reported_any_more(harness):
     """A process without a key says so when it was first to look; who has one takes the job, and the words are gone."""
 
     async def no_key(_):
@@ -322,7 +322,7 @@ def test_what_another_process_lacked_is_not_said_any_more(harness):
 
 
 def test_a_job_that_can_not_be_moved_keeps_none_from_its_end(harness, caplog):
-    """A job that this version does not know how to reach: the others go on, and it is said once."""
+    """A job of an unknown provider: the others go on, and it is reported once."""
     job = harness.plan()
     harness.frame = harness.frame.assign(t=["e", "f", "g", "h"])
     odd = harness.plan()
@@ -384,9 +384,9 @@ def test_what_finished_is_kept_in_each_ending(harness, ending, word):
         await to_the_end(harness, job)
 
     play(way())
-    told = harness.outcomes(job)
-    assert told.answers == ["A", "B", "C", None]
-    assert word in told.reasons[3]
+    outcomes = harness.outcomes(job)
+    assert outcomes.answers == ["A", "B", "C", None]
+    assert word in outcomes.reasons[3]
     assert harness.snapshot(job).state is ending
 
 
@@ -475,7 +475,7 @@ def test_other_troubles_do_not_use_up_the_tries_of_a_short_file(harness):
     "page", [b"<html>Log in</html>\n", b'{"error": {"message": "try later"}}', b""]
 )
 def test_a_page_that_stays_is_never_the_end(harness, page):
-    """What is no result file is never taken for one, however long it stays; the user may give the job up."""
+    """A file that is no result file is never used as one, however long it stays; the user may give the job up."""
     job = harness.plan(shard_size=4)
 
     async def way():
@@ -531,7 +531,7 @@ def test_answers_without_a_text_are_not_fetched_again(harness):
 
 
 def test_a_passing_trouble_is_forgotten_at_the_end(harness):
-    """A failed fetch is told while it lasts; the end, and the rows' reasons, speak of the batch's own ending alone."""
+    """A failed fetch is reported while it lasts; the end, and the rows' reasons, name the batch's own ending alone."""
     harness.provider.faults["fetch"] = [ProviderDownError("oops", status=503)]
     job = harness.plan(shard_size=4)
 
@@ -588,7 +588,7 @@ def test_what_is_gone_for_days_is_done_without(harness, verb, error):
 
 @pytest.mark.parametrize("tokens", [10**12, 10**30, -5])
 def test_tokens_that_can_not_be_are_not_counted(harness, tokens):
-    """A line that tells of more tokens than there can be: its answer is kept, its tokens are unknown."""
+    """A line with more tokens than there can be: its answer is kept, its tokens are unknown."""
     job = harness.plan(shard_size=4)
 
     async def way():
@@ -600,9 +600,9 @@ def test_tokens_that_can_not_be_are_not_counted(harness, tokens):
         await to_the_end(harness, job)
 
     play(way())
-    told = harness.outcomes(job)
-    assert told.answers == ["A", "B", "C", "D"]
-    assert sorted(told.input_tokens) == [-1, 1, 1, 1]
+    outcomes = harness.outcomes(job)
+    assert outcomes.answers == ["A", "B", "C", "D"]
+    assert sorted(outcomes.input_tokens) == [-1, 1, 1, 1]
     assert harness.snapshot(job).input_tokens == 3
 
 
@@ -844,12 +844,12 @@ def test_two_cells_at_once_get_one_job(harness):
 
 @pytest.mark.parametrize("step", ["upload", "poll"])
 @pytest.mark.parametrize(
-    "told", [RuntimeError, lambda said: normalise(RuntimeError(said), "http://127.0.0.1:9/v1")]
+    "raised", [RuntimeError, lambda text: normalise(RuntimeError(text), "http://127.0.0.1:9/v1")]
 )
 @pytest.mark.parametrize("when", ["interpreter shutdown", "shutdown"])
-def test_a_process_that_ends_is_no_trouble_of_its_shards(harness, step, told, when):
-    """At its end no thread can be started: that is not told to anybody, and the next process goes on at once."""
-    harness.provider.faults[step] = [told(f"cannot schedule new futures after {when}")]
+def test_a_process_that_ends_is_no_trouble_of_its_shards(harness, step, raised, when):
+    """At its end no thread can be started: that is not shown, and the next process goes on at once."""
+    harness.provider.faults[step] = [raised(f"cannot schedule new futures after {when}")]
     job = harness.plan(shard_size=4)
 
     async def way():
@@ -866,9 +866,12 @@ def test_a_process_that_ends_is_no_trouble_of_its_shards(harness, step, told, wh
 
 
 @pytest.mark.parametrize(
-    ("told_ago", "over_ago"), [(5 * 3600.0, 5 * 3600.0), (30.0, None), (None, None), (1e6, None)]
+    ("reported_ago", "over_ago"),
+    [(5 * 3600.0, 5 * 3600.0), (30.0, None), (None, None), (1e6, None)],
 )
-def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(harness, told_ago, over_ago):
+def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(
+    harness, reported_ago, over_ago
+):
     """A closed laptop makes no batch slower; what was seen at once, or can't be, has this machine's time alone."""
     job = harness.plan(shard_size=4)
 
@@ -877,9 +880,9 @@ def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(harness, 
         batch = harness.shard(job).batch_id
         harness.now += 9 * 3600.0
         harness.provider.finish(batch)
-        told = None if told_ago is None else harness.now - told_ago
+        shown = None if reported_ago is None else harness.now - reported_ago
         harness.provider.batches[batch] = msgspec.structs.replace(
-            harness.provider.batches[batch], ended_at=told
+            harness.provider.batches[batch], ended_at=shown
         )
         await harness.step()
 

@@ -327,7 +327,7 @@ def retried(harness):
 
 
 async def steps(harness):
-    """What the worker does with the ledger, to the end."""
+    """The worker's use of the ledger, to the end."""
     log = []
     for seconds in (0, 5, 60, 60, 600, 600, 3600, 7200):
         await harness.step(seconds)

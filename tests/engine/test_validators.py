@@ -25,7 +25,7 @@ class Code(pydantic.BaseModel):
 
 
 def test_a_class_from_the_answer_to_the_cell(azure, home):  # noqa: F811 - the fixture
-    """What it makes is in the column, what it refuses is asked again with its error; the same after a restart."""
+    """Accepted answers are in the column, refused ones are sent again with the error; the same after a restart."""
     fake, call = azure
     df = pd.DataFrame({"t": ["a", "b"]})
     job = sent(fake, df.llm.batch("{t}", schema=Code, **call), 1)

@@ -1,4 +1,4 @@
-"""A server of OpenAI's batch API that somebody else runs: it writes down what it is sent, and never ends a batch."""
+"""A foreign server of OpenAI's batch API: it records its requests, and never ends a batch."""
 
 from __future__ import annotations
 

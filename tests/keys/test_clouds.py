@@ -18,7 +18,7 @@ BEDROCK = {"aws_region_name": "us-east-1", "s3_bucket_name": "b", "aws_batch_rol
 
 
 def job(provider, api_base=None, mode="batch", **cloud):
-    """What a ledger says of a job at a cloud."""
+    """A ledger's record of a job at a cloud."""
     settings = {"vertex_ai": VERTEX, "bedrock": BEDROCK}[provider]
     return JobRecord(
         id="jb1",

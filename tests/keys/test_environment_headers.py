@@ -72,7 +72,7 @@ def test_where_the_environments_headers_may_go():
 
 
 def test_a_token_that_a_library_prefers_to_the_key():
-    """Whatever the header; not where the library looks for a key itself, and not the key."""
+    """For each header; not where the library looks for a key itself, and not the key."""
     environ = {"GIGACHAT_ACCESS_TOKEN": MINE}
     for header in ("authorization", "x-anything"):
         for value in (MINE, f"Bearer {MINE}"):

@@ -38,7 +38,7 @@ def server():
 
 @pytest.mark.parametrize("base", BROKEN)
 def test_an_address_that_is_none(base):
-    """Nobody's own, and named without an error."""
+    """Outside every test, and named without an error."""
     assert not is_own_host(RECORDS["openai"], base)
     assert owner_of(base) is None
     assert isinstance(host_of(base), str)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core import secrets
-from tests.key_search import Forms, found, heard, shown, since
+from tests.key_search import Forms, found, logged, shown, since
 from tests.keys.recorder import recording
 from tests.keys.waiting import until
 
@@ -56,18 +56,18 @@ def test_a_large_file_is_searched_across_its_blocks(before, tmp_path):
     assert not Forms([KEY]).in_file(path)
 
 
-def test_what_a_test_takes_from_its_capture_is_heard(capsys):
+def test_what_a_test_takes_from_its_capture_is_received(capsys):
     """`capsys.readouterr()` takes the output from pytest's report."""
-    with heard() as texts:
+    with logged() as texts:
         print(f"printed {KEY}")
         sys.stderr.write(f"written {KEY}")
         capsys.readouterr()
     assert len([text for text in texts if KEY in text]) == 2
 
 
-def test_every_level_of_our_loggers_is_heard():
-    """Also what nobody would see, with its traceback; of the others what their levels let through."""
-    with heard() as texts:
+def test_every_level_of_our_loggers_is_received():
+    """Hidden records, too, with traceback; of the others those that their levels let through."""
+    with logged() as texts:
         try:
             raise ValueError(KEY)
         except ValueError:
@@ -77,7 +77,7 @@ def test_every_level_of_our_loggers_is_heard():
 
 
 def test_what_is_shown_of_jobs_and_widgets(home):
-    """Reprs, HTML and results of each open job, whoever holds it, and the state of each widget."""
+    """Reprs, HTML and results of each open job, and the state of each widget."""
     from ipywidgets import HTML
 
     with recording() as server:

@@ -47,12 +47,12 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_known_secret_is_masked(form):
     """Nothing of six characters in a row that is the key's, in any writing, is left."""
-    told = mask(FORMS[form], [KEY])
-    assert "***" in told or form == "lower-case url"
+    message = mask(FORMS[form], [KEY])
+    assert "***" in message or form == "lower-case url"
     data = KEY.encode()
     whole = [data.hex(), base64.b64encode(data).decode()[:12], quote(KEY, safe="")]
     parts = [KEY[at : at + 6] for at in range(len(KEY) - 5)]
-    assert [part for part in (*whole, *parts) if part in told] == []
+    assert [part for part in (*whole, *parts) if part in message] == []
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_what_is_no_secret_stays(text):
         ("'x-api-key': 'abcdef123456'", "'x-api-key': '***'"),
     ],
 )
-def test_keys_that_nobody_here_knows_are_told_by_their_shape(text, left):
+def test_keys_that_nobody_here_knows_are_reported_by_their_shape(text, left):
     """A key that is not this process's own is masked too."""
     assert mask(text, []) == left
 
 
 @given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=16))
 def test_any_key_is_masked_in_any_writing(key):
-    """Whatever characters a key has."""
+    """For keys of any characters."""
     for text in (key, repr(key), json.dumps(key), quote(key, safe=""), f"Bearer {key}"):
         assert key not in mask(f"<{text}>", [key])
 
@@ -143,7 +143,7 @@ def test_what_stands_around_a_key_is_taken_off(text):
     "text", ["", " ", "''", "sk 1234", "sk-\n1234", "sk-\x00", "sk-é1234", "sk-…"]
 )
 def test_what_is_no_key_is_refused_without_repeating_it(text):
-    """A character that no header can carry is told by its position."""
+    """A character that no header can carry is reported by its position."""
     with pytest.raises(ValueError, match=r"is empty|holds") as caught:
         clean(text)
     assert "1234" not in str(caught.value)

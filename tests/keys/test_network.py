@@ -45,7 +45,7 @@ def remote():
 
 @pytest.fixture
 def other():
-    """A server that nobody named: a proxy, or where another one sends calls on to."""
+    """A server without a name: a proxy, or the target of another one's redirects."""
     with recording() as recorder:
         yield recorder
 
@@ -86,7 +86,7 @@ CALLS = {
 
 
 async def asked(make, base, times=1):
-    """What a real-time call comes to: an answer or a CallFailedError."""
+    """The outcome of a real-time call: an answer or a CallFailedError."""
     call = make(base)
     endpoint, body = CHAT, BODY
     if isinstance(call, ResponsesCall):
@@ -155,8 +155,8 @@ def test_a_socks_proxy_does_not_matter_for_this_machine(remote, tmp_path, monkey
     assert len(remote.calls) >= 4
 
 
-def test_a_socks_proxy_to_other_hosts_is_told(tmp_path, monkeypatch):
-    """What is missing, or what to set; not an answer that can't be read."""
+def test_a_socks_proxy_to_other_hosts_is_reported(tmp_path, monkeypatch):
+    """A missing value, or one to be set; not an answer that can't be read."""
     monkeypatch.setenv("ALL_PROXY", "socks5://me:secret-password@127.0.0.1:9")
     failed = asyncio.run(driven(adapters("http://far.invalid", tmp_path)["openai"], tmp_path))
     failed.append(str(asyncio.run(asked(CALLS["straight"], "http://far.invalid"))))
@@ -211,20 +211,20 @@ def test_litellms_handlers_go_through_it_to_other_hosts(other, monkeypatch):
 def test_a_proxy_that_is_not_there_is_named(monkeypatch):
     """Not "no connection" alone."""
     monkeypatch.setenv("https_proxy", "http://me:secret-password@127.0.0.1:9")
-    told = normalise(OSError("refused"), "https://api.openai.com/v1")
-    assert isinstance(told, ConnectionFailedError)
+    message = normalise(OSError("refused"), "https://api.openai.com/v1")
+    assert isinstance(message, ConnectionFailedError)
     assert "no connection to https://api.openai.com/v1 through the proxy http://127.0.0.1:9" in str(
-        told
+        message
     )
-    assert "secret" not in str(told)
+    assert "secret" not in str(message)
     assert "proxy" not in str(normalise(OSError("refused"), "http://127.0.0.1:8000/v1"))
 
 
-def test_a_certificate_that_is_not_trusted_is_told_with_the_way_out():
+def test_a_certificate_that_is_not_trusted_is_reported_with_the_way_out():
     """In an office whose proxy signs by itself."""
     cause = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
-    told = str(normalise(OSError(cause), "https://api.openai.com/v1"))
-    assert "set SSL_CERT_FILE to the file of your network's certificates" in told
+    message = str(normalise(OSError(cause), "https://api.openai.com/v1"))
+    assert "set SSL_CERT_FILE to the file of your network's certificates" in message
 
 
 @pytest.mark.parametrize("name", network.BUNDLES)
@@ -252,7 +252,7 @@ def test_prompts_are_not_sent_on_in_real_time(kind, status, remote, other):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("kind", ["openai", "azure", "anthropic", "mistral", "xai"])
 def test_a_key_is_never_sent_on(kind, status, remote, other, tmp_path):
-    """What carries rows is not sent on at all; a download may be, and carries no key there."""
+    """Requests with rows are not redirected at all; a download may be, and carries no key there."""
     remote.answer = lambda _m, path, *_: (status, {"location": f"{other.url}{path}"}, b"")
     asyncio.run(driven(adapters(remote.url, tmp_path)[kind], tmp_path))
     assert remote.calls
@@ -304,7 +304,7 @@ def test_the_straight_way_is_tried(remote):
 
 
 def test_the_embedded_server_is_asked_without_a_proxy(home, other, monkeypatch):
-    """`local/echo`, whose token is for it alone; what runs beside it (the demo) asks it so, too."""
+    """`local/echo`, whose token is for it alone; the demo next to it uses it, too."""
     for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, other.url)
     frame = pd.DataFrame({"t": ["a", "b"]})

@@ -120,7 +120,7 @@ def test_fields_of_a_body(field):
 
 
 def test_settings_of_a_cloud_that_nobody_can_give():
-    """What a ledger says of a cloud, besides what a call may: litellm would send its token to that address."""
+    """A ledger's record of a cloud, beyond what a call may hold: litellm would send its token to that address."""
     forged = {
         "aws_region_name": "us-east-1",
         "aws_sts_endpoint": "http://evil.example",

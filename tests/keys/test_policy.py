@@ -87,7 +87,7 @@ def test_each_default_address_is_its_providers_own(record):
 
 
 def decided(base, key="sk-mine", source=Source.ENVIRONMENT, provider="openai", **more):
-    """What is sent to an address of the ledger."""
+    """The headers that are sent to an address of the ledger."""
     keys = [Key(key, source, "OPENAI_API_KEY", provider)] if key else []
     asked = {"environ": {}, "named": (), **more}
     return decide(provider, base, keys, **asked)
@@ -95,7 +95,7 @@ def decided(base, key="sk-mine", source=Source.ENVIRONMENT, provider="openai", *
 
 @pytest.mark.parametrize("base", [FOREIGN, "http://127.0.0.1:9999/v1", "http://10.0.0.7:8000/v1"])
 def test_an_environment_key_does_not_go_where_only_the_ledger_says(base):
-    """Whoever wrote the ledger; this machine too. The reason names the host, the variable, the way out."""
+    """For ledgers of any machine, this one included. The reason names the host, the variable, the way out."""
     chosen = decided(base)
     assert chosen.key is None
     host = base.split("/")[2]
@@ -246,7 +246,7 @@ def test_the_variable_that_is_named_is_the_one_that_is_read(provider, name):
     "provider", [name for name, one in RECORDS.items() if one.key and " " not in name]
 )
 def test_litellm_reads_the_same_variables(provider):
-    """What we name first is what litellm itself names for the provider, where it names one."""
+    """Our first variable is litellm's for the provider, where it has one."""
     names = load_litellm().validate_environment(f"{provider}/some-model")["missing_keys"]
     named = [name for name in names if name.endswith("_API_KEY")]
     assert not named or set(named) & set(key_names(provider)), named

@@ -28,16 +28,16 @@ class Echo:
         self._asked = []
 
     def __call__(self, method, path, headers, body):
-        said = chat(f"You sent {headers['authorization']}")
+        text = chat(f"You sent {headers['authorization']}")
         if path.endswith("/chat/completions"):
-            return 200, {}, said
+            return 200, {}, text
         if path.endswith("/files"):
             lines = [line[line.index(b"{") :] for line in body.splitlines() if b"custom_id" in line]
             self._asked = [json.loads(line)["custom_id"] for line in lines]
         if path.endswith("/content"):
-            response = {"status_code": 200, "request_id": "r", "body": said}
-            told = [{"id": "r", "custom_id": one, "response": response} for one in self._asked]
-            return 200, {}, "\n".join(map(json.dumps, told)).encode()
+            response = {"status_code": 200, "request_id": "r", "body": text}
+            shown = [{"id": "r", "custom_id": one, "response": response} for one in self._asked]
+            return 200, {}, "\n".join(map(json.dumps, shown)).encode()
         if path.endswith("/batches/batch_1"):
             counts = {"total": 2, "completed": 2, "failed": 0}
             over = {"status": "completed", "output_file_id": "file-2", "request_counts": counts}

@@ -1,4 +1,4 @@
-"""What is given wrongly, repeated by a server, or refused, is nowhere on disk nor on a screen."""
+"""A wrong, echoed or refused key is nowhere on disk nor on a screen."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def test_a_secret_in_the_wrong_place(door, options, word, frame, home):
     given = {"model": "openai/m", "api_base": "http://127.0.0.1:9/v1", "api_key": KEY, **options}
     with pytest.raises(InputError, match=word) as caught:
         DOORS[door](frame, given)
-    told = f"{caught.value!r} {caught.value}"
-    assert "SECRET" not in told
+    message = f"{caught.value!r} {caught.value}"
+    assert "SECRET" not in message
     if "headers" in str(options) and "extra_body" not in options:
-        assert "extra_body" not in told
+        assert "extra_body" not in message
     assert_nowhere("SECRET-KEY", home)
 
 
@@ -158,9 +158,9 @@ def test_an_address_with_a_secret_on_the_command_line(capsys, home):
         ["serve", "--upstream", "openai/m"],
     ):
         assert main([*words, "--api-base", "http://h/v1?key=SECRET-KEY"]) == 2
-        told = capsys.readouterr()
-        assert "query" in told.err
-        assert "SECRET" not in told.out + told.err
+        printed = capsys.readouterr()
+        assert "query" in printed.err
+        assert "SECRET" not in printed.out + printed.err
 
 
 def test_orphans_at_an_address_with_a_secret(home):
@@ -171,7 +171,7 @@ def test_orphans_at_an_address_with_a_secret(home):
 
 
 def test_a_late_refusal_of_an_older_key(remote, frame, home, monkeypatch):
-    """It counts against the key that was used: the new one is asked with at once, and nobody is told of the old."""
+    """It counts against the key that was used: the new one is used at once, and the old one is not reported."""
     asked, late = threading.Event(), threading.Event()
 
     def answer(method, path, headers, body):

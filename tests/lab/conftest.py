@@ -68,7 +68,7 @@ def planned(ledger, job, *, done=0, over=False, shard=None, **more):
 
 @pytest.fixture
 def ledger(tmp_path):
-    """A ledger that nobody has written to."""
+    """A ledger without any job."""
     made = Ledger(tmp_path / "home")
     yield made
     made.close()
@@ -145,7 +145,7 @@ class Server:
             time.sleep(0.05)
 
     def ask(self, method, path, *, opener=None, token=True, **headers):
-        """What it answers: status, headers, body."""
+        """Its answer: status, headers, body."""
         if token:
             headers["Authorization"] = f"token {self.token}"
         request = urllib.request.Request(

@@ -1,4 +1,4 @@
-"""The list: which jobs are in it, in which words, and when it is made anew."""
+"""The list: its jobs, its words, and when it is built again."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from jupyter_batch.ledger.store import Ledger
 from .conftest import REPO, planned
 
 
-def told(listing):
-    """What a page gets."""
+def listing_of(listing):
+    """The page's answer."""
     return json.loads(listing.json())
 
 
 def test_an_absent_ledger_has_no_jobs_and_none_is_made(ledger):
     """Looking writes nothing."""
-    assert told(Listing(ledger)) == {
+    assert listing_of(Listing(ledger)) == {
         "jobs": [],
         "older": 0,
         "spent": [],
@@ -39,11 +39,11 @@ def test_an_absent_ledger_has_no_jobs_and_none_is_made(ledger):
     assert not ledger.home.exists()
 
 
-def test_a_job_is_told_in_words_that_are_clean_text(ledger):
+def test_a_job_is_reported_in_words_that_are_clean_text(ledger):
     """Markup stays what it is, text; what would hide or reorder a line is gone."""
     name = "\u202e<img src=x onerror=alert(1)>\x1b[31m javascript:alert(1)\n"
     planned(ledger, "jbaaa", done=40, name=name, notebook="<b>.ipynb")
-    [job] = told(Listing(ledger))["jobs"]
+    [job] = listing_of(Listing(ledger))["jobs"]
     assert job["title"] == "<img src=x onerror=alert(1)> javascript:alert(1)"
     assert job["notebook"] == "<b>.ipynb"
     assert (job["state"], job["done"], job["total"], job["percent"]) == ("running", 40, 100, 40)
@@ -52,8 +52,8 @@ def test_a_job_is_told_in_words_that_are_clean_text(ledger):
     assert job["cancel"]
 
 
-def test_it_is_made_anew_when_another_process_has_written_and_else_not(ledger):
-    """The same bytes, without a look at any job, until something is written; after a while durations are told anew."""
+def test_it_is_made_again_when_another_process_has_written_and_else_not(ledger):
+    """The same bytes, without a look at any job, until something is written; durations are updated after a while."""
     now = [time.time()]
     planned(ledger, "jbaaa", done=1)
     reader = Ledger(ledger.home)
@@ -64,7 +64,7 @@ def test_it_is_made_anew_when_another_process_has_written_and_else_not(ledger):
     assert listing.json() == first
     assert len(asked) == 1
     planned(ledger, "jbaab", done=1)
-    assert {job["id"] for job in told(listing)["jobs"]} == {"jbaaa", "jbaab"}
+    assert {job["id"] for job in listing_of(listing)["jobs"]} == {"jbaaa", "jbaab"}
     assert len(asked) == 3
     now[0] += FRESH_SECONDS
     listing.json()
@@ -77,7 +77,7 @@ def test_jobs_of_one_call_are_one(ledger):
     for job in ("jbaaa", "jbaab"):
         planned(ledger, job, done=10, model=f"openai/{job}")
     ledger.keep_group("jg1", ["jbaaa", "jbaab"], time.time())
-    [job] = told(Listing(ledger))["jobs"]
+    [job] = listing_of(Listing(ledger))["jobs"]
     assert (job["id"], job["done"], job["total"], job["model"]) == (
         "jg1",
         20,
@@ -97,7 +97,7 @@ def test_what_goes_on_in_real_time_is_one_job(ledger):
         db.execute("UPDATE job SET finished_at = 5 WHERE id = 'jbaaa'")
     planned(ledger, "jbaab", parent="jbaaa")
     listing = Listing(ledger)
-    assert [job["id"] for job in told(listing)["jobs"]] == ["jbaab"]
+    assert [job["id"] for job in listing_of(listing)["jobs"]] == ["jbaab"]
     assert listing.cancel("jbaaa") == ["jbaab"]
 
 
@@ -107,7 +107,7 @@ def test_old_jobs_that_are_over_are_counted_and_open_ones_all_are_there(ledger):
     for n in range(FINISHED + 3):
         paid = {"bill": Bill(known=0.5)}
         planned(ledger, f"jb{n:03}", over=True, created_at=100.0 + n, shard=paid)
-    found = told(Listing(ledger))
+    found = listing_of(Listing(ledger))
     assert found["older"] == 3
     day = time.strftime("%Y-%m-%d", time.localtime(100.0))
     [[paid_on, notebook, model, usd]] = found["spent"]
@@ -117,15 +117,15 @@ def test_old_jobs_that_are_over_are_counted_and_open_ones_all_are_there(ledger):
     assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest]
     with ledger._transaction() as db:
         db.execute("UPDATE job SET finished_at = ? WHERE id = 'jbopen'", (time.time() + 1,))
-    found = told(Listing(ledger))
+    found = listing_of(Listing(ledger))
     assert [job["id"] for job in found["jobs"]] == ["jbopen", *newest[:-1]], (
-        "the one whose end is to be told now"
+        "the one whose end is to be reported now"
     )
     assert found["older"] == 4
 
 
 def test_a_group_that_goes_on_in_real_time_is_one_job_still(ledger):
-    """What asks its jobs' rest is shown in it, and not as jobs beside it; Cancel reaches those."""
+    """A continued job is shown in its predecessor, and not as a job of its own; Cancel reaches both."""
     for job in ("jbaaa", "jbaab"):
         planned(ledger, job, done=10)
         ledger.rush(job, time.time())
@@ -133,7 +133,7 @@ def test_a_group_that_goes_on_in_real_time_is_one_job_still(ledger):
             db.execute("UPDATE job SET finished_at = 5 WHERE id = ?", (job,))
         planned(ledger, f"{job}2", parent=job, done=90)
     ledger.keep_group("jg1", ["jbaaa", "jbaab"], time.time())
-    [job] = told(Listing(ledger))["jobs"]
+    [job] = listing_of(Listing(ledger))["jobs"]
     assert (job["id"], job["done"]) == ("jg1", 180)
     assert Listing(ledger).cancel("jg1") == ["jbaaa2", "jbaab2"]
 
@@ -143,10 +143,10 @@ def test_the_rounds_of_tool_calls_after_one_that_was_finished_are_jobs_of_their_
     planned(ledger, "jbaaa", over=True)
     ledger._rows("UPDATE job SET rush_at = 4 WHERE id = 'jbaaa'")
     planned(ledger, "jbaab", parent="jbaaa", round=1)
-    assert {job["id"] for job in told(Listing(ledger))["jobs"]} == {"jbaaa", "jbaab"}
+    assert {job["id"] for job in listing_of(Listing(ledger))["jobs"]} == {"jbaaa", "jbaab"}
 
 
-def test_the_time_that_is_left_is_told_by_the_pace_of_late(ledger):
+def test_the_time_that_is_left_is_reported_by_the_pace_of_late(ledger):
     """Hours in a queue are no part of it, as in the job's own panel: 20 rows took 100 s, so that 70 take 6 min."""
     now, holder = time.time(), "here:1:me"
     planned(ledger, "jbaaa", shard={"step": Step.SUBMITTING}, created_at=now - 9000)
@@ -156,7 +156,7 @@ def test_the_time_that_is_left_is_told_by_the_pace_of_late(ledger):
         assert ledger.move(shard, Step.RUNNING, holder, now + at, completed=done) is not None
     listing = Listing(ledger, clock=lambda: now)
     for _ in range(2):
-        [job] = told(listing)["jobs"]
+        [job] = listing_of(listing)["jobs"]
         assert any(words.startswith("about 6 min left") for words in job["times"]), job["times"]
         listing._made = None
     seen = Overview(ledger, now).snapshot(["jbaaa"])
@@ -176,13 +176,13 @@ def test_the_time_that_is_left_is_told_by_the_pace_of_late(ledger):
     ],
 )
 def test_a_notebook_is_named_as_the_server_names_it(ledger, tmp_path, where, path):
-    """A path below the server's root can be opened; one that is gone, or elsewhere, is only told."""
+    """A path below the server's root can be opened; one that is gone, or elsewhere, is only shown."""
     root = tmp_path / "root"
     (root / "a b").mkdir(parents=True)
     (root / "a b" / "n.ipynb").touch()
     (tmp_path / "n.ipynb").touch()
     planned(ledger, "jbaaa", notebook=where and where.format(root=root))
-    [job] = told(Listing(ledger, root=str(root)))["jobs"]
+    [job] = listing_of(Listing(ledger, root=str(root)))["jobs"]
     assert job["path"] == path
     assert job["notebook"] == (path or (where or "").format(root=root))
 
@@ -193,13 +193,13 @@ def test_it_tells_whether_anybody_follows(ledger, lease):
     planned(ledger, "jbaab")
     assert lease(ledger, "jbaaa")
     listing = Listing(ledger)
-    assert {job["id"]: job["followed"] for job in told(listing)["jobs"]} == {
+    assert {job["id"]: job["followed"] for job in listing_of(listing)["jobs"]} == {
         "jbaaa": True,
         "jbaab": False,
     }
     assert listing.cancel("jbaaa") == []
     assert listing.cancel("jbaab") == ["jbaab"]
-    assert {job["state"] for job in told(listing)["jobs"]} == {"cancelling"}, (
+    assert {job["state"] for job in listing_of(listing)["jobs"]} == {"cancelling"}, (
         "our own writing is seen at once"
     )
 
@@ -218,7 +218,7 @@ def test_the_server_upgrades_no_ledger(ledger):
     planned(ledger, "jbaaa")
     ledger._rows(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
     reader = Ledger(ledger.home, upgrade=False)
-    found = told(Listing(reader))
+    found = listing_of(Listing(reader))
     assert found["jobs"] == []
     assert "older jupyter_batch" in found["problem"]
     assert ledger._rows("PRAGMA user_version") == [(len(MIGRATIONS) - 1,)]
@@ -228,10 +228,10 @@ def test_it_says_which_ledger_it_reads_as_people_write_it(tmp_path, monkeypatch)
     """The folder, so that a kernel with another one is understood; below one's own folder with `~`."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    assert told(Listing(Ledger(tmp_path / "jobs")))["home"] == str(Path("~", "jobs"))
+    assert listing_of(Listing(Ledger(tmp_path / "jobs")))["home"] == str(Path("~", "jobs"))
     elsewhere = Path(f"/srv{tmp_path}/jobs")
-    assert told(Listing(Ledger(elsewhere)))["home"] == str(elsewhere)
-    assert told(Listing(Ledger(tmp_path)))["home"] == "~"
+    assert listing_of(Listing(Ledger(elsewhere)))["home"] == str(elsewhere)
+    assert listing_of(Listing(Ledger(tmp_path)))["home"] == "~"
 
 
 @pytest.mark.parametrize("wrong", ["garbage", "cut", "a folder", "a name too long"])
@@ -248,7 +248,7 @@ def test_whatever_is_wrong_with_the_ledger_is_a_sentence(tmp_path, wrong):
         ledger.path.write_bytes(b"no database" * 999)
     elif wrong == "a folder":
         ledger.path.mkdir(parents=True)
-    found = told(Listing(ledger))
+    found = listing_of(Listing(ledger))
     assert found["jobs"] == []
     assert bool(found["problem"]) == (wrong != "a folder")
 

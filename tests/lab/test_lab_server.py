@@ -139,7 +139,7 @@ def test_with_watch_a_closed_kernel_loses_nothing(serve, tmp_path, provider):
 
 
 def test_cancel_with_the_kernel_shut_reaches_the_provider(serve, tmp_path, provider):
-    """Without `watch` nobody follows a job whose kernel is gone; Cancel alone starts a process that ends it."""
+    """Without `watch` a job whose kernel is gone is not followed; Cancel alone starts a process that ends it."""
     server = serve(tmp_path / "home", **provider)
     job = submitted(server)
     assert not server.jobs()[0]["followed"]
@@ -159,9 +159,9 @@ def test_the_server_lists_it_as_enabled(plain):
         text=True,
         timeout=PATIENCE,
     )
-    said = ANSI.sub("", done.stdout + done.stderr)
-    assert re.search(r"jupyter_batch\s+enabled", said), said
-    assert re.search(r"jupyter_batch [0-9.]+\S* +.*OK", said), said
+    output = ANSI.sub("", done.stdout + done.stderr)
+    assert re.search(r"jupyter_batch\s+enabled", output), output
+    assert re.search(r"jupyter_batch [0-9.]+\S* +.*OK", output), output
     log = ANSI.sub("", server.log.read_text("utf-8"))
     assert "jupyter_batch | extension was successfully loaded" in log
     assert not [line for line in log.splitlines() if "jupyter_batch" in line and "[W" in line]

@@ -1,4 +1,4 @@
-"""When a process is started to fetch: for open jobs that nobody follows, one at a time, and never for ever."""
+"""The start of a fetching process: for open jobs without a follower, one at a time, and never for ever."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_another_one_after_a_pause(ledger, watching):
 
 
 def test_a_cancelled_job_has_its_own_unless_all_are_fetched(ledger, watching):
-    """`fetch(job)` names the job; beside a process that moves all, there is none."""
+    """`fetch(job)` names the job; where a process moves all, there is none."""
     watch, children, _ = watching
     planned(ledger, "jbaaa")
     watch.fetch("jbaaa")

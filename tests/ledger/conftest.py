@@ -18,7 +18,7 @@ def frame(rows: int = 6) -> pd.DataFrame:
 
 
 def sent(folder) -> int:
-    """How many requests reached the server that keeps its files there."""
+    """The number of requests that reached the server that keeps its files there."""
     return sum(
         path.read_bytes().count(b"\n")
         for path in folder.rglob("*")
@@ -28,5 +28,5 @@ def sent(folder) -> int:
 
 @pytest.fixture
 def requests_sent(tmp_path):
-    """How many requests reached the server so far."""
+    """The number of requests that reached the server so far."""
     return lambda: sent(tmp_path / "server")

@@ -23,8 +23,8 @@ from tests.ledger.conftest import frame
 from tests.ledger.unprivileged import become
 
 
-def said(door) -> str:
-    """What a door gives, or its error by kind; anything but an error of ours is not caught."""
+def outcome_of(door) -> str:
+    """The result of an entry point, or its error by kind; anything but an error of ours is not caught."""
     try:
         return str(door())
     except JupyterBatchError as error:
@@ -32,14 +32,14 @@ def said(door) -> str:
 
 
 def printed(*words: str) -> str:
-    """What a command prints."""
+    """A command's output."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         return f"{main(list(words))} {out.getvalue()}"
 
 
 def loaded() -> str:
-    """What `%load_ext` prints."""
+    """The output of `%load_ext`."""
     from IPython.core.interactiveshell import InteractiveShell
 
     out = io.StringIO()
@@ -69,18 +69,18 @@ def doors(job: str, base: str, token: str) -> dict[str, str]:
         return frame().llm.batch("{text}", **call).wait(60).id
 
     return {
-        "jobs": said(lambda: repr(jupyter_batch.jobs())),
-        "results": said(statuses),
-        "merge": said(merged),
-        "preview": said(previewed),
-        "again": said(again),
-        "batch": said(lambda: frame(9).llm.batch("{text}", **call)),
-        "sample": said(lambda: frame(9).llm.sample("and {text}", n=2, **call)),
+        "jobs": outcome_of(lambda: repr(jupyter_batch.jobs())),
+        "results": outcome_of(statuses),
+        "merge": outcome_of(merged),
+        "preview": outcome_of(previewed),
+        "again": outcome_of(again),
+        "batch": outcome_of(lambda: frame(9).llm.batch("{text}", **call)),
+        "sample": outcome_of(lambda: frame(9).llm.sample("and {text}", n=2, **call)),
         "list": printed("list"),
         "show": printed("show", job),
         "watch": printed("watch", "--timeout", "5"),
         "listing": Listing(Ledger(home, upgrade=False)).json().decode(),
-        "lab": said(Watch(Ledger(home, upgrade=False), logging.getLogger("lab")).look),
+        "lab": outcome_of(Watch(Ledger(home, upgrade=False), logging.getLogger("lab")).look),
         "load_ext": loaded(),
     }
 

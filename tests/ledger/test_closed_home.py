@@ -28,8 +28,8 @@ def ran(call, home):
 
 
 @pytest.fixture
-def said(ran, call, home):
-    """What each door says in a process that may not pass over file modes; they are set back at the end."""
+def outcomes_by_door(ran, call, home):
+    """Each entry point's result in a process that is bound by file modes; they are set back at the end."""
 
     def run():
         child = subprocess.run(
@@ -68,11 +68,11 @@ def read_only(home):
     home.chmod(0o500)
 
 
-def test_a_read_only_ledger_is_read_and_nothing_is_sent(ran, said, home, requests_sent):
+def test_a_read_only_ledger_is_read_and_nothing_is_sent(ran, outcomes_by_door, home, requests_sent):
     """In a read-only ledger all is shown, merged and previewed; what would be sent says what to do."""
     read_only(home)
     before = requests_sent()
-    doors = said()
+    doors = outcomes_by_door()
     assert ran in doors["jobs"]
     assert ran in doors["list"]
     assert ran in doors["listing"]
@@ -91,11 +91,13 @@ def test_a_read_only_ledger_is_read_and_nothing_is_sent(ran, said, home, request
     assert requests_sent() == before
 
 
-def test_a_home_that_can_not_be_read_is_said_at_every_door(said, home, requests_sent):
+def test_a_home_that_can_not_be_read_is_reported_at_every_door(
+    outcomes_by_door, home, requests_sent
+):
     """In another user's home each door says in one sentence what can't be read, and what to do."""
     home.chmod(0)
     before = requests_sent()
-    doors = said()
+    doors = outcomes_by_door()
     doors.pop("lab")
     for door, words in doors.items():
         assert str(home) in words, door
@@ -104,12 +106,12 @@ def test_a_home_that_can_not_be_read_is_said_at_every_door(said, home, requests_
     assert requests_sent() == before
 
 
-def test_a_home_that_can_not_be_made_is_needed_only_to_send(said, home, requests_sent):
+def test_a_home_that_can_not_be_made_is_needed_only_to_send(outcomes_by_door, home, requests_sent):
     """`preview()` works where the ledger's folder can't be made; a submission says what to do."""
     shutil.rmtree(home)
     home.parent.chmod(0o500)
     before = requests_sent()
-    doors = said()
+    doors = outcomes_by_door()
     assert doors["jobs"] == "No jobs."
     assert doors["preview"] == "6"
     for door in ("batch", "sample"):

@@ -94,14 +94,14 @@ def test_rows_whose_index_is_damaged_have_labels_that_stand_for_no_others(ran, c
     assert "job.merge(df)" in caplog.text
 
 
-def test_a_reason_that_is_lost_is_said(ran):
+def test_a_reason_that_is_lost_is_reported(ran):
     """The rows of a damaged unsent.json have a reason that names the file."""
     job, folder = ran
     _garbage(folder / "unsent.json")
     assert "unsent.json" in jobs.open_job(job).errors["_error"].iloc[0]
 
 
-def test_what_was_asked_and_can_not_be_told_is_not_sent(ran, call, requests_sent):
+def test_what_was_asked_and_is_unknown_is_not_sent(ran, call, requests_sent):
     """Where neither prints.bin nor the keys tell what a job asked, nothing is sent without reuse=False."""
     job, folder = ran
     _garbage(folder / "prints.bin")
@@ -134,7 +134,7 @@ def test_retry_of_a_job_with_damaged_files_sends_what_failed_alone(
 
 
 @pytest.mark.parametrize("damage", [_garbage, _folder])
-def test_an_answer_that_was_taken_over_and_is_damaged_is_said(call, home, damage):
+def test_an_answer_that_was_taken_over_and_is_damaged_is_reported(call, home, damage):
     """A row whose carried-over answer is damaged is no row that runs for ever: it has a reason."""
     frame().llm.batch("{text}", out="answer", **call).wait(60)
     grown = frame(8).llm.batch("{text}", out="answer", **call).wait(60)
@@ -189,7 +189,7 @@ def test_a_damaged_record_is_read_from_the_folder(call, home, requests_sent, tab
 
 @pytest.mark.parametrize("table", ["job", "shard"])
 def test_a_damaged_job_does_not_hide_the_others(call, home, requests_sent, table):
-    """A job that neither the database nor its folder tells is named below the list of the others; none is sent."""
+    """A job that neither the database nor its folder describes is named below the list of the others; none is sent."""
     first = frame().llm.batch("{text}", out="answer", **call).wait(60)
     lost = frame(7).llm.batch("{text}", out="answer", **call).wait(60)
     forget(home)

@@ -18,7 +18,7 @@ SAID = "cannot schedule new futures after interpreter shutdown"
 
 
 class _EndingCall:
-    """A call that finds the interpreter at its end, by whatever way it is told."""
+    """A call at the interpreter's end, in each form of its error."""
 
     async def ready(self):
         """Nothing to be loaded."""

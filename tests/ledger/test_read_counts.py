@@ -1,4 +1,4 @@
-"""What looking at a ledger costs: records are read once for a call, result files when their answers are."""
+"""The reads of a ledger: records are read once for a call, result files when their answers are."""
 
 from __future__ import annotations
 

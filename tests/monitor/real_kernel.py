@@ -31,15 +31,15 @@ class Notebook:
         )
 
     def run(self, code, **more):
-        """What the cell printed, and its error's name at the end.
+        """The cell's output, and its error's name at the end.
 
         It waits for the reply, too, as pages do: until this package is at work in it, an ipykernel before 7.4 may leave
         unread for good what comes just as it replies.
         """
         ident = self.send(code, **more)
-        said = self.until_idle(ident)
+        output = self.until_idle(ident)
         self.reply(ident)
-        return said
+        return output
 
     def post(self, kind, **content):
         """Send a message of this kind, as a page without subshells does; its id."""
@@ -48,7 +48,7 @@ class Notebook:
         return message["header"]["msg_id"]
 
     def reply(self, ident):
-        """The reply to that message; what else is replied meanwhile is passed over."""
+        """The reply to that message; other replies are passed over."""
         while True:
             message = self.client.get_shell_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") == ident:
@@ -66,19 +66,19 @@ class Notebook:
 
     def until(self, test):
         """All that is printed until a message passes the test."""
-        said = []
+        seen = []
         while True:
             message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["msg_type"] == "stream":
-                said.append(message["content"]["text"])
+                seen.append(message["content"]["text"])
             elif message["msg_type"] == "error":
-                said.append(message["content"]["ename"])
+                seen.append(message["content"]["ename"])
             if test(message):
-                return "".join(said)
+                return "".join(seen)
 
-    def until_said(self, text):
+    def until_printed(self, text):
         """All that is printed until the line with this text is whole (a print may come in pieces)."""
-        said = ""
-        while "\n" not in said.partition(text)[2]:
-            said += self.until(lambda message: message["msg_type"] == "stream")
-        return said
+        answer = ""
+        while "\n" not in answer.partition(text)[2]:
+            answer += self.until(lambda message: message["msg_type"] == "stream")
+        return answer

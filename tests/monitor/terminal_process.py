@@ -24,7 +24,7 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
 
 
 def environment(home, **more):
-    """That of a process whose ledger is `home`."""
+    """The environment of a process whose ledger is `home`."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""What a real kernel answers while a cell waits, to a page that sends all to its main thread: clicks, and a reload."""
+"""A real kernel's replies while a cell waits, to a page that sends all to its main thread: clicks, and a reload."""
 
 import time
 
@@ -10,9 +10,9 @@ import threading
 from comm import create_comm
 from jupyter_batch.notebook import kernel
 kernel.between()
-told = []
+reported = []
 line = create_comm(target_name="test", comm_id="line")
-line.on_msg(lambda message: (told.append(message["content"]["data"]), told[-1] == "end" and over.set()))
+line.on_msg(lambda message: (reported.append(message["content"]["data"]), reported[-1] == "end" and over.set()))
 """
 WAITS = {
     "blocking": "print('waiting', flush=True)\nwhole = kernel.wait_blocking(over)",
@@ -36,7 +36,7 @@ def kernel_there():
 @pytest.fixture
 def notebook(kernel_there):
     """Nothing was clicked yet."""
-    kernel_there.run("over = threading.Event(); told.clear()")
+    kernel_there.run("over = threading.Event(); reported.clear()")
     return kernel_there
 
 
@@ -48,40 +48,40 @@ def click(notebook, data):
 @pytest.mark.parametrize("wait", WAITS)
 def test_clicks_are_answered_in_the_wait_and_cells_keep_their_order(notebook, wait):
     """Clicks reach their widget while the cell waits; cells that were queued before run after it, in their order."""
-    notebook.send(WAITS[wait] + "\nprint('waited', whole, told, flush=True)")
-    notebook.until_said("waiting")
-    notebook.send("print('second', told)")
-    last = notebook.send("told.append('third')\nprint('third')")
+    notebook.send(WAITS[wait] + "\nprint('waited', whole, reported, flush=True)")
+    notebook.until_printed("waiting")
+    notebook.send("print('second', reported)")
+    last = notebook.send("reported.append('third')\nprint('third')")
     click(notebook, "one")
     click(notebook, "end")
-    said = notebook.until_idle(last)
-    assert said == "waited True ['one', 'end']\nsecond ['one', 'end']\nthird\n"
+    output = notebook.until_idle(last)
+    assert output == "waited True ['one', 'end']\nsecond ['one', 'end']\nthird\n"
 
 
 @pytest.mark.parametrize("wait", WAITS)
 def test_what_the_cell_says_after_a_click_is_the_cells(notebook, wait):
     """The cell's output stays its own after a click, and the kernel says again that it is busy with that cell."""
     cell = notebook.send(WAITS[wait] + "\nprint('waited')")
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     states = []
 
-    def said(message):
+    def text(message):
         parent = message["parent_header"].get("msg_id")
         if message["msg_type"] == "status":
             states.append((parent == cell, message["content"]["execution_state"]))
         return message["msg_type"] == "stream" and parent == cell
 
     click(notebook, "end")
-    assert notebook.until(said) == "waited\n"
+    assert notebook.until(text) == "waited\n"
     assert states == [(False, "busy"), (False, "idle"), (True, "busy")]
     assert notebook.run("print('next')") == "next\n"
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_page_that_is_opened_anew_finds_its_widgets_in_the_wait(notebook, wait):
+def test_a_page_that_is_opened_again_finds_its_widgets_in_the_wait(notebook, wait):
     """Its questions are answered while the cell waits: which kernel this is, and which widgets it has."""
     cell = notebook.send(WAITS[wait])
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     assert (
         notebook.reply(notebook.post("kernel_info_request"))["content"]["implementation"]
         == "ipython"
@@ -96,7 +96,7 @@ def test_a_page_that_is_opened_anew_finds_its_widgets_in_the_wait(notebook, wait
 def test_a_cell_that_fails_after_the_wait_stops_the_queue_as_ever(notebook, wait):
     """Queued cells are given up when the waiting cell fails, and not those that are sent later."""
     cell = notebook.send(WAITS[wait] + "\n1 / 0")
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     second = notebook.send("print('second')")
     click(notebook, "end")
     assert notebook.until_idle(cell) == "ZeroDivisionError"
@@ -108,7 +108,7 @@ def test_a_cell_that_fails_after_the_wait_stops_the_queue_as_ever(notebook, wait
 def test_an_idle_kernel_stands_an_interrupt_after_a_click(notebook, wait):
     """After a click in a wait an interrupt of the idle kernel does nothing, as before it; the next cell runs."""
     cell = notebook.send(WAITS[wait])
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     click(notebook, "end")
     notebook.until_idle(cell)
     notebook.manager.interrupt_kernel()
@@ -120,8 +120,8 @@ def test_an_interrupt_ends_the_wait_within_half_a_second_after_a_click_too(noteb
     """From the interrupt to the cell's end: half a second, in one of ten tries (this machine may be busy)."""
     took = []
     while len(took) < 10 and min(took, default=1) > 0.5:
-        cell = notebook.send(f"told.clear()\n{WAITS[wait]}")
-        notebook.until_said("waiting")
+        cell = notebook.send(f"reported.clear()\n{WAITS[wait]}")
+        notebook.until_printed("waiting")
         click(notebook, "one")
         notebook.until(
             lambda message, cell=cell: (
@@ -132,7 +132,7 @@ def test_an_interrupt_ends_the_wait_within_half_a_second_after_a_click_too(noteb
         notebook.manager.interrupt_kernel()
         notebook.until_idle(cell)
         took.append(time.monotonic() - began)
-        assert notebook.run("print(told, over.is_set())") == "['one'] False\n"
+        assert notebook.run("print(reported, over.is_set())") == "['one'] False\n"
     assert min(took) <= 0.5, took
 
 
@@ -141,18 +141,18 @@ def test_an_interrupt_while_a_click_is_answered_loses_no_cell(notebook):
     notebook.run("""
         import signal
         of_kernel = get_ipython().kernel
-        said_so = of_kernel._publish_status
+        publish_status = of_kernel._publish_status
         def publish(status, *more, **parent):
-            said_so(status, *more, **parent)
+            publish_status(status, *more, **parent)
             if parent:
                 signal.raise_signal(signal.SIGINT)
     """)
     cell = notebook.send(
         "of_kernel._publish_status = publish\n"
         + WAITS["blocking"]
-        + "\ndel of_kernel._publish_status\nprint(told, over.is_set())"
+        + "\ndel of_kernel._publish_status\nprint(reported, over.is_set())"
     )
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     click(notebook, "one")
     last = notebook.send("print('next')")
     assert notebook.until_idle(cell) == "Stopped waiting. The batch goes on.\n['one'] False\n"
@@ -160,12 +160,12 @@ def test_an_interrupt_while_a_click_is_answered_loses_no_cell(notebook):
 
 
 def test_a_click_that_fails_does_not_end_the_wait(notebook):
-    """What a widget's handler raises is not the waiting cell's error."""
+    """An error of a widget's handler is not the waiting cell's error."""
     notebook.run(
         "bad = create_comm(target_name='test', comm_id='bad')\nbad.on_msg(lambda message: 1 / 0)"
     )
     cell = notebook.send(WAITS["blocking"] + "\nprint('waited', whole)")
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     notebook.post("comm_msg", comm_id="bad", data="x")
     click(notebook, "end")
     assert "waited True" in notebook.until_idle(cell)

@@ -14,7 +14,7 @@ from tests.waiting import wait_for
 
 @pytest.fixture
 def held(tmp_path):
-    """A server that takes no batch until it is told to."""
+    """A server that takes no batch until it is released."""
     with Embedded(tmp_path / "server", faults="open_batches=0") as server:
         yield server
 
@@ -39,7 +39,7 @@ def run(ip, cell):
 
 
 def ours(ip):
-    """What of ours is called around a cell, by name, and how many magics, matchers and configurables there are."""
+    """Our calls around a cell, by name, and the numbers of magics, matchers and configurables."""
     called = [
         f"{event} {type(callback.__self__).__name__}"
         for event, callbacks in ip.events.callbacks.items()
@@ -96,9 +96,9 @@ def test_twice_while_a_job_is_under_way(ip, held, capsys):
     wait_for(lambda: job.is_complete, job)
     run(ip, "pass")
     assert ip.user_ns["df"]["said"].tolist() == ["a", "b", "c"]
-    said = capsys.readouterr().out
-    assert said.count("said: completed") == 1
-    assert said.count("3 of 3 rows have their answer") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("said: completed") == 1
+    assert printed.count("3 of 3 rows have their answer") == 1
     assert held.stats()["batches_created"] == 1
 
 
@@ -152,11 +152,11 @@ def test_the_cells_own_help_is_whole(ip, capsys):
     for question in ("%%llm_batch?", "%llm_batch?"):
         capsys.readouterr()
         run(ip, question)
-        said = capsys.readouterr().out
+        printed = capsys.readouterr().out
         for flag in line.flags():
-            assert flag in said or flag.startswith("--no-")
+            assert flag in printed or flag.startswith("--no-")
         for verb in line.VERBS:
-            assert f"%llm_batch {verb}" in said
+            assert f"%llm_batch {verb}" in printed
 
 
 # -- in a real kernel, as JupyterLab asks it ---------------------------------------------------------------------------

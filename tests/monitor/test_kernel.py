@@ -1,4 +1,4 @@
-"""What runs on a kernel's main thread, and when: real headless kernels, a terminal IPython, and plain scripts."""
+"""Work on a kernel's main thread, and its time: real headless kernels, a terminal IPython, and plain scripts."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ def notebook():
 
 
 def script(code, *arguments):
-    """What a fresh Python prints."""
+    """A fresh Python's output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments, "-c", textwrap.dedent(code)],
         text=True,
@@ -54,7 +54,7 @@ def test_no_request_is_left_unread(notebook):
 
 
 def test_nothing_runs_inside_a_cell_that_computes(notebook):
-    """What a thread hands over while a cell runs is done after the cell, before the next one."""
+    """Work that a thread hands over while a cell runs is done after the cell, before the next one."""
     notebook.run(PUT)
     assert notebook.run("seen.clear(); put('x'); print(seen)") == "[]\n"
     assert notebook.run("print(seen)") == "['x']\n"
@@ -78,7 +78,7 @@ def test_an_idle_kernel_does_it_at_once(notebook):
         thread = threading.Thread(target=later)
         thread.start()
     """)
-    assert "merged True" in notebook.until_said("merged")
+    assert "merged True" in notebook.until_printed("merged")
 
 
 def test_between_queued_cells(notebook):
@@ -86,15 +86,15 @@ def test_between_queued_cells(notebook):
     notebook.run(PUT)
     notebook.send("seen.clear(); put('x'); print('first', seen)")
     notebook.send("print('second', seen)")
-    said = notebook.until_said("second")
-    assert "first []" in said
-    assert "second ['x']" in said
+    output = notebook.until_printed("second")
+    assert "first []" in output
+    assert "second ['x']" in output
 
 
 def test_one_failure_does_not_stop_the_others(notebook):
     """Work that raises is logged, and the next work is done."""
-    said = notebook.run("seen.clear(); gap.put(lambda: 1/0); gap.put(lambda: seen.append('y'))")
-    assert "ZeroDivisionError" in said
+    output = notebook.run("seen.clear(); gap.put(lambda: 1/0); gap.put(lambda: seen.append('y'))")
+    assert "ZeroDivisionError" in output
     assert notebook.run("print(seen)") == "['y']\n"
 
 
@@ -107,7 +107,7 @@ def test_there_is_one_for_each_shell(notebook):
 
 
 def test_who_is_listening(notebook):
-    """A client that takes no input is nbclient or papermill: nobody looks. Each run of a cell has its own name."""
+    """A client that takes no input is nbclient or papermill, without a reader. Each run of a cell has its own name."""
     assert notebook.run("print(kernel.has_frontend())", allow_stdin=False) == "False\n"
     assert notebook.run("print(kernel.has_frontend())", allow_stdin=True) == "True\n"
     assert notebook.run("kernel.current_cell()\na = kernel.current_cell()") == ""
@@ -115,7 +115,7 @@ def test_who_is_listening(notebook):
 
 
 def test_a_cell_that_clears_its_output_is_another_one(notebook):
-    """What it displayed is gone, so that it displays it again: `clear_output(); display(job)` in a loop."""
+    """Its display is cleared, so that it displays again: `clear_output(); display(job)` in a loop."""
     notebook.run("from IPython.display import clear_output, display\nkernel.between()")
     assert notebook.run("""
 a = kernel.current_cell()
@@ -136,15 +136,15 @@ def test_the_names_of_a_frame(notebook):
 def test_an_interrupt_ends_the_wait_and_nothing_else(notebook):
     """The interrupted cell says one line, returns False, raises nothing; the next cell runs."""
     notebook.send("""
-        told = []
+        printed = []
         def tell():
-            if not told:
-                told.append(print("waiting", flush=True))
+            if not printed:
+                printed.append(print("waiting", flush=True))
         print(kernel.wait_blocking(threading.Event(), on_slice=tell))
     """)
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     notebook.manager.interrupt_kernel()
-    assert notebook.until_said("False").split("\n")[:2] == [
+    assert notebook.until_printed("False").split("\n")[:2] == [
         "Stopped waiting. The batch goes on.",
         "False",
     ]
@@ -156,7 +156,7 @@ def test_an_interrupt_ends_an_await(notebook):
     cell = notebook.send(
         "event = threading.Event()\nprint('waiting', flush=True)\nawait kernel.await_done(event)"
     )
-    notebook.until_said("waiting")
+    notebook.until_printed("waiting")
     notebook.manager.interrupt_kernel()
     assert notebook.until_idle(cell).endswith(("KeyboardInterrupt", "CancelledError"))
     assert notebook.run("print(event.is_set())") == "False\n"
@@ -181,7 +181,7 @@ def test_the_notebooks_path(notebook):
 
 
 def test_an_interrupt_between_two_cells_loses_no_other_work():
-    """What stood behind the interrupted work is done at the next moment."""
+    """Work queued behind the interrupted one is done at the next moment."""
     from IPython.core.interactiveshell import InteractiveShell
 
     gap, seen = kernel.BetweenCells(InteractiveShell()), []
@@ -231,7 +231,7 @@ print(kernel.has_frontend(), kernel.current_cell(), kernel.notebook_path())
 
 
 def test_a_script_runs_nothing_and_imports_nothing():
-    """Without IPython there is nobody between cells, and no IPython is imported to find that out."""
+    """Without IPython there is no moment between cells, and no IPython is imported to find that out."""
     assert (
         script("""
         import sys
@@ -244,7 +244,7 @@ def test_a_script_runs_nothing_and_imports_nothing():
 
 
 def test_a_wait_inside_a_running_loop_lets_its_tasks_go_on():
-    """In a coroutine of one's own, a blocking wait runs the other tasks meanwhile (nest_asyncio, and only there)."""
+    """In a coroutine of one's own, a blocking wait lets the other tasks run (nest_asyncio, and only there)."""
     if sys.version_info >= (3, 14):
         pytest.skip("from 3.14 on the wait blocks plainly: nest_asyncio breaks anyio there")
     assert (

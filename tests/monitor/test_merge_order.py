@@ -1,4 +1,4 @@
-"""When a job's column comes into its frame, in a real kernel: never inside a cell, but in time for the next one."""
+"""The moment of a merge in a real kernel: never inside a cell, but in time for the next one."""
 
 import pytest
 from real_kernel import Notebook
@@ -10,7 +10,7 @@ import asyncio
 import pandas as pd
 import jupyter_batch
 from jupyter_batch.job import Job
-told = Job._on_change
+on_change = Job._on_change
 def submit(out):
     global df, job
     df = pd.DataFrame({"text": [f"row {n} of {out}" for n in range(20)]})
@@ -52,10 +52,10 @@ def test_a_running_cell_sees_no_change_and_the_next_one_the_column(notebook, cel
 def test_a_cell_that_saw_the_end_is_followed_by_the_column_though_the_worker_is_slow(
     notebook, cell
 ):
-    """`job.is_complete` was True: then the next cell has the column, whether or not the worker has told of the end."""
+    """`job.is_complete` was True: then the next cell has the column, whether or not the worker has reported the end."""
     notebook.run(f"Job._on_change = lambda self, seen: None\nsubmit('late, it {cell}')")
     notebook.send(CELLS[cell])
-    last = notebook.send("Job._on_change = told\nprint('after', df.notna().sum().tolist())")
+    last = notebook.send("Job._on_change = on_change\nprint('after', df.notna().sum().tolist())")
     assert notebook.until_idle(last) == "after [20, 20]\n"
 
 
@@ -89,10 +89,10 @@ def test_a_merge_that_was_interrupted_is_done_before_the_next_cell(notebook, cel
 
 @pytest.mark.parametrize("wait", ["job.wait()", "await job"])
 def test_a_wait_ends_with_the_column_there(notebook, wait):
-    """Who waits, in either way, has it in the same cell."""
+    """A waiting cell has it, in either way of waiting."""
     notebook.run(f"submit('with {wait}')")
-    said = notebook.run(f"one = {wait}\nprint(one is job, df.notna().sum().tolist())")
-    assert said.endswith("True [20, 20]\n")
+    output = notebook.run(f"one = {wait}\nprint(one is job, df.notna().sum().tolist())")
+    assert output.endswith("True [20, 20]\n")
 
 
 def test_jobs_that_end_in_one_cell_each_fill_their_column(notebook):

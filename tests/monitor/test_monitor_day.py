@@ -22,7 +22,7 @@ FACTS = Facts(
     name="openai", dialect="openai", key="", limits=Limits(requests=50_000, bytes=200 * 10**6)
 )
 ENVELOPE = 900
-"""What Jupyter puts around each message: its header and its parent's, ids, a signature."""
+"""Jupyter's envelope of each message: its header and its parent's, ids, a signature."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Notebooks that nobody looks at: run by nbclient, turned into HTML by nbconvert.
+"""Notebooks without a reader: run by nbclient, turned into HTML by nbconvert.
 
 These are imported where they are used: they cost seconds, of the process that comes here alone.
 """
@@ -76,7 +76,7 @@ SHOW = "monitor.show(kernel.current_cell())"
 
 
 def test_a_job_does_not_print_into_the_output_of_another_cell():
-    """What comes while another cell runs is held for the next cell that shows the job."""
+    """Updates while another cell runs are held for the next cell that shows the job."""
     import nbformat
     from nbclient import NotebookClient
 

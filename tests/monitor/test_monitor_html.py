@@ -77,7 +77,7 @@ def everywhere(shot, text):
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
-    """Whatever stands in a name, a column, a model, a message or an id comes out as text: no tag, no attribute more."""
+    """A name, a column, a model, a message or an id with markup comes out as text: no tag, no attribute more."""
     harmless = Reader(html.card(view(everywhere(shot, "plain")))["text/html"])
     card = html.card(view(everywhere(shot, evil)))
     reader = Reader(card["text/html"])
@@ -91,9 +91,9 @@ def test_nothing_a_person_or_provider_wrote_becomes_markup(evil, shot):
     for bad in ("\u202e", "\u2066", "\x1b"):
         assert bad not in card["text/html"] + card["text/plain"] + listed
     listing = table.html([everywhere(shot, evil)])
-    told = Reader(listing)
-    assert told.tags == Reader(table.html([everywhere(shot, "plain")])).tags
-    assert [name for name, _ in told.attributes] == [
+    shown = Reader(listing)
+    assert shown.tags == Reader(table.html([everywhere(shot, "plain")])).tags
+    assert [name for name, _ in shown.attributes] == [
         name for name, _ in Reader(table.html([everywhere(shot, "plain")])).attributes
     ]
     in_text = table.text([everywhere(shot, evil)])
@@ -134,7 +134,7 @@ def test_a_card_of_a_thousand_batches_stays_small(shot, done, shards):
     assert len(card["text/html"]) + len(card["text/plain"]) < 11_000
 
 
-def test_answers_and_times_are_told_apart_without_the_style_too(shot):
+def test_answers_and_times_are_distinguished_without_the_style_too(shot):
     """An arrow stands between a row and its answer, a comma between two phrases; each text has its own direction."""
     answer = Answer(row=4, asked="זה טוב!", answer="positive", of="local/echo")
     seen = shot(answers=(answer,), examples=(("rate limit reached", answer),), expires_at=None)

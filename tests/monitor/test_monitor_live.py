@@ -16,7 +16,7 @@ from jupyter_batch.monitor.view import view
 
 @pytest.fixture
 def displayed(monkeypatch):
-    """What reached the page: bundles, and updates of them."""
+    """The page's messages: bundles, and updates of them."""
     import IPython.display
 
     calls = []
@@ -39,7 +39,7 @@ def open_live(snapshot, **more):
 
 
 def open_text(snapshot, out):
-    """A monitor where nobody's notebook listens."""
+    """A monitor of a notebook without a page."""
     return live.open_monitor(snapshot, actions={}, frontend=False, stream=lambda: out)
 
 
@@ -158,27 +158,27 @@ def test_each_cell_that_shows_a_job_says_all_of_it_once(shot):
     out = io.StringIO()
     monitor = open_text(shot(), out)
 
-    def said():
+    def content():
         text = out.getvalue()
         out.seek(out.truncate(0))
         return [line.split(",")[0].strip() for line in text.splitlines()]
 
     monitor.show("a")
-    assert (first := said())[0] == "sentiment: running"
+    assert (first := content())[0] == "sentiment: running"
     monitor.show("a")
-    assert said() == []
+    assert content() == []
     monitor.show("b", shot(now=shot().now + 3600))
     assert "1 h" in out.getvalue()
-    assert said() == first
+    assert content() == first
     with monitor.attended("c"):
         monitor.update(shot(state=State.CANCELLING))
-    assert "sentiment: cancelling" in said()
+    assert "sentiment: cancelling" in content()
     monitor.show("c")
-    assert said() == []
+    assert content() == []
     with monitor.attended("d"):
         pass
     monitor.show("d")
-    assert said()[0] == "sentiment: cancelling", (
+    assert content()[0] == "sentiment: cancelling", (
         "nothing new in the wait: what it gives is shown all the same"
     )
 

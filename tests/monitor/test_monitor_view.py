@@ -53,7 +53,7 @@ def test_an_ending_without_its_answers_is_not_the_end(shot):
 
 @given(st.builds(Counts, **{name: st.integers(0, 10**6) for name in Counts.__struct_fields__}))
 def test_the_bar_holds_every_row_once(shot, counts):
-    """The bar's segments add up to all rows, and 100% is said only when none is open."""
+    """The bar's segments add up to all rows, and 100% is shown only when none is open."""
     seen = view(shot(counts=counts))
     assert sum(part.count for part in seen.segments) == counts.total == seen.total
     assert (seen.percent == 100) == (counts.running == 0)
@@ -86,8 +86,8 @@ def test_what_is_asked_in_real_time_says_so_and_names_no_batch(shot):
     assert (mixed.model, mixed.batches) == ("openai/gpt-4.1-mini", ("batch_1",))
 
 
-def test_a_batch_that_has_outlived_its_expiry_is_not_said_to_expire_in_the_past(shot):
-    """Providers go on after it at times: the moment is told as what it was, and is no measure of the eta any more."""
+def test_a_batch_that_has_outlived_its_expiry_is_not_reported_to_expire_in_the_past(shot):
+    """Providers go on after it at times: the moment is shown as past, and is no measure of the eta any more."""
     late = shot(counts=Counts(succeeded=100, running=900), expires_at=START + 200)
     assert "was to expire 22:16" in view(late, UTC).times
     assert view(late).eta.endswith("min)")
@@ -200,7 +200,7 @@ def test_only_the_first_reasons_are_named(shot):
     assert seen.more_reasons == 4
 
 
-def test_each_message_is_said_once(shot):
+def test_each_message_is_reported_once(shot):
     """Seven shards with the same note, which is also the job's message, make one line."""
     shards = tuple(ShardView(number=n, step=Step.WAITING, held="queue", note="") for n in range(7))
     seen = view(
@@ -210,7 +210,7 @@ def test_each_message_is_said_once(shot):
 
 
 def test_what_is_a_reason_is_no_message_too(shot):
-    """A shard's note that is part of a reason is said once, as the reason."""
+    """A shard's note that is part of a reason is shown once, as the reason."""
     shards = (ShardView(number=0, step=Step.ENDED, note="model_not_found: no such model"),)
     seen = view(
         shot(shards=shards, reasons=(("the batch failed: model_not_found: no such model", 20),))
@@ -226,8 +226,8 @@ def test_an_eta_tells_how_sure_it_is(shot):
     assert view(many).eta == "about 2.5 h left (2.5 to 3 h)"
 
 
-def test_the_deadline_and_the_most_it_can_cost_are_told(shot):
-    """A deadline stands among the times, the estimate's upper end beside the cost; both are gone at the end."""
+def test_the_deadline_and_the_most_it_can_cost_are_reported(shot):
+    """A deadline is among the times, the estimate's upper end with the cost; both are gone at the end."""
     seen = view(shot(deadline=START + 3600, most=1.25), UTC)
     assert "the rest in real time from 23:13 on" in seen.times
     assert seen.estimate == "at most $1.25 in all"
@@ -274,7 +274,7 @@ def test_each_batch_is_a_part(shot):
 
 
 def test_answers_and_examples_are_cut_and_clean(shot):
-    """What a model wrote is one line of visible text, of some 80 characters, beside the row it is the answer to."""
+    """A model's text is one line of visible text, of some 80 characters, next to its row."""
     answer = Answer(
         row=7, asked="the\nscreen " + "broke " * 99, answer="\x1b[31mred\x1b[0m \u202egnp"
     )

@@ -16,7 +16,7 @@ ALL = ("refresh", "retry", "merge", "finish", "cancel")
 
 @pytest.fixture
 def clicks():
-    """What the panel called."""
+    """The panel's calls."""
     return []
 
 
@@ -47,7 +47,7 @@ def prices(panel):
     return {name: price for name, _, _, shown, price in panel.widget.buttons if shown and price}
 
 
-def said(panel):
+def message_html(panel):
     """The message line's HTML."""
     return html.markup(panel.widget.say)
 
@@ -57,7 +57,7 @@ def test_cancel_asks_once_more(panel, clicks):
     click(panel, "cancel")
     assert clicks == []
     assert "confirm" in labels(panel)
-    assert "Cancel this batch?" in said(panel)
+    assert "Cancel this batch?" in message_html(panel)
     click(panel, "confirm")
     assert clicks == ["cancel"]
     assert "confirm" not in labels(panel)
@@ -91,7 +91,7 @@ def test_an_update_does_not_take_the_question_away(panel, shot, clicks):
     click(panel, "cancel")
     panel.draw(view(shot(now=shot().now + 100)))
     assert "confirm" in labels(panel)
-    assert "Cancel this batch?" in said(panel)
+    assert "Cancel this batch?" in message_html(panel)
     panel.draw(view(shot(state=State.CANCELLING)))
     assert "confirm" not in labels(panel)
     assert "cancel" not in labels(panel)
@@ -100,24 +100,24 @@ def test_an_update_does_not_take_the_question_away(panel, shot, clicks):
 
 
 def test_refresh_calls_back(panel, clicks):
-    """Refresh asks, and what came of it is said."""
+    """Refresh asks, and its result is shown."""
     click(panel, "refresh")
     assert clicks == ["refresh"]
-    assert "refresh is done" in said(panel)
+    assert "refresh is done" in message_html(panel)
 
 
 def test_a_click_that_fails_says_why(shot):
-    """An exception in a click, which nobody would see, stands in the message line, escaped."""
+    """An exception in a click, which would be lost, is in the message line, escaped."""
 
     def broken():
         raise OSError("<no> ledger")
 
     panel = Panel(view(shot()), {"refresh": broken, "cancel": broken}, spawn=lambda work: work())
     click(panel, "refresh")
-    assert "OSError: &lt;no&gt; ledger" in said(panel)
+    assert "OSError: &lt;no&gt; ledger" in message_html(panel)
     click(panel, "cancel")
     click(panel, "confirm")
-    assert "OSError" in said(panel)
+    assert "OSError" in message_html(panel)
 
 
 def test_the_end_leaves_no_button(panel, done):
@@ -141,31 +141,31 @@ def test_where_no_widget_lives_the_panel_is_empty(panel):
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_a_click_is_heard_at_once_and_its_end_is_told(shot, actions):
-    """Before the action has done anything the line says that it was received; a second click meanwhile does nothing."""
+def test_a_click_is_received_at_once_and_its_end_is_reported(shot, actions):
+    """Before the action has done anything the line acknowledges the click; a second click in that time does nothing."""
     waiting = []
     panel = Panel(view(shot(offers=("merge",))), actions, spawn=waiting.append)
     click(panel, "merge")
     click(panel, "merge")
-    assert "Merging, between two cells…" in said(panel)
+    assert "Merging, between two cells…" in message_html(panel)
     assert len(waiting) == 1
     panel.draw(view(shot(message="something else")))
-    assert "Merging, between two cells…" in said(panel), (
+    assert "Merging, between two cells…" in message_html(panel), (
         "news of the job do not take away what is still being done"
     )
     waiting[0]()
-    assert "merge is done" in said(panel)
+    assert "merge is done" in message_html(panel)
 
 
-def test_a_refusal_is_told_in_its_own_words(shot):
-    """What the job refuses is said as the job says it, without a class's name."""
+def test_a_refusal_is_reported_in_its_own_words(shot):
+    """A refusal of the job is shown in the job's words, without a class's name."""
 
     def refuse():
         raise InputError("nothing is left to be sent")
 
     panel = Panel(view(shot(offers=("retry",))), {"retry": refuse}, spawn=lambda work: work())
     click(panel, "retry")
-    assert ">nothing is left to be sent<" in said(panel)
+    assert ">nothing is left to be sent<" in message_html(panel)
 
 
 def test_only_what_can_be_done_is_offered(shot, done, actions):
@@ -184,13 +184,13 @@ def test_finish_now_asks_once_more(shot, actions, clicks):
     panel = Panel(view(shot(offers=("finish",))), actions, spawn=lambda work: work())
     click(panel, "finish")
     assert clicks == []
-    assert "at its full price" in said(panel)
+    assert "at its full price" in message_html(panel)
     assert set(labels(panel)) == {"confirm", "finish"}
     click(panel, "confirm")
     assert clicks == ["finish"]
 
 
-def test_an_action_runs_beside_the_click(shot):
+def test_an_action_runs_next_to_the_click(shot):
     """A slow action does not hold the click: it runs in a thread of its own."""
     names, over = [], threading.Event()
 
@@ -219,4 +219,4 @@ def test_the_list_of_batches_is_sent_only_when_it_is_unfolded(shot, shards):
     assert labels(panel)["unfold"] == "Show the 200 of 1,000 batches"
     click(panel, "unfold")
     assert "and 800 more" in html.markup(panel.widget.parts)
-    assert "unfold" not in labels(Panel(view(shot()), {})), "one batch is told of already"
+    assert "unfold" not in labels(Panel(view(shot()), {})), "one batch is shown already"

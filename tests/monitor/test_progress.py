@@ -76,7 +76,7 @@ def test_quick_work_shows_nothing(monkeypatch):
 
 
 def test_an_interrupt_comes_after_the_block():
-    """What must be done whole is done; then the interrupt is raised."""
+    """An uninterruptible step is completed; then the interrupt is raised."""
     done = []
 
     def work():
@@ -189,14 +189,14 @@ def test_an_interrupt_while_planning_leaves_nothing(notebook):
         frame.llm.batch(slow, out="answer", model="openai/gpt-4.1-mini", api_key="k")
         """
     )
-    notebook.until_said("planning")
+    notebook.until_printed("planning")
     notebook.manager.interrupt_kernel()
     assert "KeyboardInterrupt" in notebook.until_idle(ident)
-    said = notebook.run(
+    output = notebook.run(
         """
         import os, pathlib
         home = pathlib.Path(os.environ["JUPYTER_BATCH_HOME"])
         print(len(list(jupyter_batch.jobs())), [p.name for p in home.rglob("*.jsonl") if "builds" not in str(p)])
         """
     )
-    assert said.split("\n")[-2] == "0 []"
+    assert output.split("\n")[-2] == "0 []"

@@ -1,4 +1,4 @@
-"""The small curve beside a job's times: what it shows, what it says, and what is left of it without a drawing."""
+"""The small curve next to a job's times: its shape, its text, and its form without a drawing."""
 
 import re
 
@@ -31,13 +31,13 @@ def test_it_is_the_rows_done_at_moments_of_equal_distance(shot):
     )
 
 
-def test_it_is_said_in_words(shot, done):
-    """When a quarter, a half, three quarters were there, and how many rows after how long."""
+def test_it_is_reported_in_words(shot, done):
+    """The times of a quarter, a half, three quarters, and the number of rows after a time."""
     assert (
         view(shot(history=HISTORY)).curve_words == "25% after 3 min, 412 of 1,000 rows after 4 min"
     )
-    told = view(shot(history=HISTORY, counts=Counts(succeeded=700, running=300))).curve_words
-    assert told == "25% after 3 min, 50% after 4 min, 700 of 1,000 rows after 4 min"
+    shown = view(shot(history=HISTORY, counts=Counts(succeeded=700, running=300))).curve_words
+    assert shown == "25% after 3 min, 50% after 4 min, 700 of 1,000 rows after 4 min"
     over = view(msgspec.structs.replace(done, history=HISTORY)).curve_words
     assert over == "25% after 3 min, 75% after 4 min, 1,000 of 1,000 rows after 4 min"
 
@@ -81,7 +81,7 @@ def test_the_line_goes_up_where_rows_were_done(shot):
 
 
 def test_the_card_keeps_the_course(shot):
-    """What stays in the notebook has it too, in the state's colour."""
+    """The static card has it, too, in the state's colour."""
     card = html.card(
         view(shot(history=HISTORY, state=State.EXPIRED, collected=True, finished_at=START + 250))
     )

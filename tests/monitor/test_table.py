@@ -98,19 +98,19 @@ def test_the_frame_sorts(shot, done):
         output_tokens=8,
     )
     unknown = shot(id="jbunknown", bill=Bill(unknown=3, standard=None))
-    told = table.frame([old, costly, unknown, done])
-    assert list(told.index) == ["jbold", "jbcostly", "jbunknown", "jb3f9c2k7a1q"]
-    assert told.index.name == "id"
-    assert list(told.sort_values("cost").index[:2]) == ["jbold", "jbcostly"]
-    assert told["cost"].isna().tolist() == [False, False, True, True]
-    assert told.sort_values("created").index[0] == "jbold"
-    assert told["created"].iloc[0] == pd.Timestamp("2001-09-09 01:46:40", tz="UTC")
-    assert told["ended"].isna().tolist() == [True, True, True, False]
-    assert told["age"].iloc[1] == pd.Timedelta(seconds=250) == told["elapsed"].iloc[3]
-    assert told["notebook"].tolist()[0] == NOTEBOOK
-    assert told["notebook"].isna().sum() == 3
-    assert told.loc["jbcostly", ["total", "succeeded", "running"]].tolist() == [1000, 400, 588]
-    assert told["input_tokens"].sum() == 7
+    listing = table.frame([old, costly, unknown, done])
+    assert list(listing.index) == ["jbold", "jbcostly", "jbunknown", "jb3f9c2k7a1q"]
+    assert listing.index.name == "id"
+    assert list(listing.sort_values("cost").index[:2]) == ["jbold", "jbcostly"]
+    assert listing["cost"].isna().tolist() == [False, False, True, True]
+    assert listing.sort_values("created").index[0] == "jbold"
+    assert listing["created"].iloc[0] == pd.Timestamp("2001-09-09 01:46:40", tz="UTC")
+    assert listing["ended"].isna().tolist() == [True, True, True, False]
+    assert listing["age"].iloc[1] == pd.Timedelta(seconds=250) == listing["elapsed"].iloc[3]
+    assert listing["notebook"].tolist()[0] == NOTEBOOK
+    assert listing["notebook"].isna().sum() == 3
+    assert listing.loc["jbcostly", ["total", "succeeded", "running"]].tolist() == [1000, 400, 588]
+    assert listing["input_tokens"].sum() == 7
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -128,8 +128,8 @@ def test_the_kinds_do_not_hang_on_what_is_there(shot, count):
             )
         ]
     )
-    told = table.frame([shot()] * count)
-    assert told.dtypes.to_dict() == full.dtypes.to_dict()
+    listing = table.frame([shot()] * count)
+    assert listing.dtypes.to_dict() == full.dtypes.to_dict()
     for name in table.HEADINGS[1:]:
         assert name in {*full.columns, "rows"}
     assert {str(kind) for kind in full.dtypes} >= {"int64", "Int64", "Float64", "string"}

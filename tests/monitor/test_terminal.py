@@ -1,4 +1,4 @@
-"""What a person sees in a terminal, a script, a log, nbclient and papermill: real processes, a real server."""
+"""The output in a terminal, a script, a log, nbclient and papermill: real processes, a real server."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ TYPED = "40 + 2"
 
 @pytest.fixture
 def held(tmp_path):
-    """A server that takes no batch until it is told to: its jobs wait."""
+    """A server that takes no batch until it is released: its jobs wait."""
     with Embedded(tmp_path / "server", faults="open_batches=0") as server:
         yield server
 
@@ -52,7 +52,7 @@ FRAME = "import pandas as pd, jupyter_batch; df = pd.DataFrame({'text': ['a', 'b
 
 @PROMPTS
 def test_a_line_comes_above_the_prompt_when_a_job_ends(held, tmp_path, more):
-    """Of a job that nobody looks at: one line of its own, the prompt below it, and what was typed is kept and runs."""
+    """Of a job in the background: one line of its own, the prompt below it, and typed input is kept and runs."""
     with Terminal(*IPYTHON, *more, home=tmp_path / "home") as person:
         person.until("In [1]:")
         person.run(FRAME, 2)
@@ -66,15 +66,15 @@ def test_a_line_comes_above_the_prompt_when_a_job_ends(held, tmp_path, more):
         prompt = person.until("In [3]:", after=came)
         if not more:
             person.until(TYPED, after=prompt)
-        told = person.text[person.text.index("said: completed", before) : came + 200]
-        assert re.match(r"said: completed, 3 of 3 rows .*\[jb\w+\]\s*\nIn \[3\]:", told)
+        shown = person.text[person.text.index("said: completed", before) : came + 200]
+        assert re.match(r"said: completed, 3 of 3 rows .*\[jb\w+\]\s*\nIn \[3\]:", shown)
         answer = person.run("", 4)
         assert "Out[3]: 42" in answer
         assert person.text.count("said: completed") == 1
         assert "'a', 'b', 'c'" in person.run("df['said'].tolist()", 5)
-        told = person.text[before:]
-        merged = told.index("said: 3 of 3 rows have their answer in 'said'")
-        assert told.index("Out[3]: 42") < merged, (
+        shown = person.text[before:]
+        merged = shown.index("said: 3 of 3 rows have their answer in 'said'")
+        assert shown.index("Out[3]: 42") < merged, (
             "not in the output of the input before which it was merged"
         )
 
@@ -108,28 +108,28 @@ def test_a_job_does_not_print_into_the_output_of_another_input(held, tmp_path):
         person.until("1\r\n", after=before)
         held.set_faults("")
         end = person.until("In [4]:", after=before)
-        told = person.text[before:end].replace("\r", "")
-        assert "\n1\n2\n" in told
-        assert told.index("said: completed") > told.index("\n1\n2\n")
+        shown = person.text[before:end].replace("\r", "")
+        assert "\n1\n2\n" in shown
+        assert shown.index("said: completed") > shown.index("\n1\n2\n")
 
 
-def test_a_job_that_is_shown_again_is_said_again(server, tmp_path):
+def test_a_job_that_is_shown_again_is_reported_again(server, tmp_path):
     """Each input that shows it has its line, though nothing has changed; what `wait()` has drawn is not repeated."""
-    said = "said: completed, 3 of 3 rows (100%)"
+    text = "said: completed, 3 of 3 rows (100%)"
     with Terminal(*IPYTHON, home=tmp_path / "home") as person:
         person.until("In [1]:")
         person.run(FRAME, 2)
         person.run(f"job = {submission(server)}", 3)
-        assert person.run("job.wait()", 4).count(said) <= 1, (
+        assert person.run("job.wait()", 4).count(text) <= 1, (
             "as a bar, or as a line where it was over"
         )
         person.run("%load_ext jupyter_batch", 5)
         show = "get_ipython().run_line_magic('llm_batch', f'show {job.id}')"
         for number, source in enumerate(("job", "job", "job.wait()", show), 6):
-            assert person.run(source, number).count(said) == 1
+            assert person.run(source, number).count(text) == 1
 
 
-def test_a_job_of_another_day_is_told_of_too(held, tmp_path):
+def test_a_job_of_another_day_is_reported_too(held, tmp_path):
     """`%load_ext` takes up what is open; where that ends at the prompt, a line says so, for a group one for all."""
     home = tmp_path / "home"
     code = f"{FRAME}; {submission(held, model=['openai/echo', 'hosted_vllm/echo'])}"
@@ -164,8 +164,8 @@ def test_waiting_at_a_terminal_is_a_bar_and_ctrl_c_ends_it_alone(held, tmp_path)
         person.type("job.wait().id\r")
         person.until("0%|", after=before)
         person.type("\x03")
-        said = person.until("Stopped waiting. The batch goes on.", after=before)
-        prompt = person.until("In [4]:", after=said)
+        text = person.until("Stopped waiting. The batch goes on.", after=before)
+        prompt = person.until("In [4]:", after=text)
         assert "Traceback" not in person.text
         held.set_faults("")
         person.until("said: completed, 3 of 3 rows (100%)", after=prompt)
@@ -186,7 +186,7 @@ def test_tab_in_the_terminal_writes_the_column_and_no_escape_code(tmp_path):
         person.until("...:", after=before)
         person.type("Say {To\t")
         person.until("Topic one", after=before)
-        person.type("t\t\x0c")  # Ctrl-L: the whole screen anew
+        person.type("t\t\x0c")  # Ctrl-L: the whole screen again
         person.until("Say {Total", after=before)
         assert "Tored" not in person.text[before:]
         assert "\x1b[41m" not in person.raw[raw:]
@@ -232,8 +232,8 @@ def test_a_script_whose_output_is_a_file_has_one_line_a_change(server, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[-1] == "['a', 'b', 'c']"
-    told = [line for line in lines if line.startswith("said: ")]
-    states = [line.split()[1].strip(",") for line in told if "of 3 rows (" in line]
+    shown = [line for line in lines if line.startswith("said: ")]
+    states = [line.split()[1].strip(",") for line in shown if "of 3 rows (" in line]
     assert states[-1] == "completed"
     assert len(states) == len(set(states))
     assert not re.search(r"[\r\x1b]|%\|", path.read_text(encoding="utf-8"))
@@ -255,12 +255,12 @@ def test_a_name_with_escape_codes_is_text_in_terminal_and_log(server, tmp_path):
         str(script(tmp_path, server, name=hostile, reuse=False)), home=tmp_path / "other"
     ) as person:
         assert person.until_end() == 0
-    for said in (done.stdout, person.raw):
-        assert "red evil: completed" in said
-        assert not any(bad in said for bad in ("\x1b[31m", "\x1b]", "\x07", "\u202e"))
+    for text in (done.stdout, person.raw):
+        assert "red evil: completed" in text
+        assert not any(bad in text for bad in ("\x1b[31m", "\x1b]", "\x07", "\u202e"))
 
 
-# -- notebooks that nobody looks at ------------------------------------------------------------------------------------
+# -- notebooks without a reader ----------------------------------------------------------------------------------------
 
 
 def book(server):
@@ -295,7 +295,7 @@ def check_lines(ran):
 
 
 def test_nbclient_has_lines(server, tmp_path):
-    """A real job in a real kernel that nobody looks at."""
+    """A real job in a real kernel without a page."""
     from nbclient import NotebookClient
 
     made = book(server)

@@ -111,7 +111,7 @@ def test_without_a_terminal_each_job_has_its_lines(jobs):
 
 
 def test_a_single_bar_has_20_columns_at_80(shot):
-    """What does not fit beside the bar is left out, the last phrases first."""
+    """Phrases that do not fit next to the bar are left out, the last ones first."""
     out = io.StringIO()
     with Progress(out, tty=True) as progress:
         progress.update(shot(name="a name of some length", counts=Counts(failed=7, running=993)))

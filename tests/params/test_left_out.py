@@ -52,7 +52,7 @@ def test_a_value_that_is_false_or_empty_is_not_left_out(place, params):
 
 
 def test_values_of_the_default_may_be_left_out():
-    """What holds without the parameter is no reason to refuse."""
+    """A rule that holds without the parameter is no reason to refuse."""
     made = request(GEMINI, logprobs=False, presence_penalty=0, frequency_penalty=0)
     assert "contents" in made
 

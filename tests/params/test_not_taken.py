@@ -20,7 +20,7 @@ def test_the_way_to_insist_is_named(name, home):
 
 
 def test_other_names_say_what_is_meant():
-    """What other libraries call otherwise."""
+    """Other libraries' names."""
     assert "tools" in unknown("functions")
     assert "df.llm.embed" in unknown("dimensions")
     assert "retry" in unknown("num_retries")

@@ -49,7 +49,7 @@ def test_the_hash_of_an_embedding_is_of_the_request_as_it_was_given(mapped, home
 
 
 def test_an_adopted_job_with_mapped_parameters_is_found_by_its_cell(server, mapped, home):
-    """The ledger is gone, the batch adopted, the cell run again: its rows are told by what was sent."""
+    """The ledger is gone, the batch adopted, the cell run again: its rows are found by their requests."""
     df = frame()
     df.llm.batch("{text}", out="said", max_tokens=500, **mapped).wait(60)
     lose(home)
@@ -80,7 +80,7 @@ def test_a_retry_of_an_older_job_maps_what_it_sends(server, mapped, home, monkey
 
 
 def test_a_retry_of_an_older_job_with_other_parameters_maps_all(server, mapped, home, monkeypatch):
-    """What was cut off is sent again in the model's words; the cell that gives this limit has the answers."""
+    """Answers that were cut off are sent again in the model's words; the cell with this limit has the answers."""
     with monkeypatch.context() as before:
         before.setattr("jupyter_batch.planning.request_lines.route_of", lambda _: None)
         server.set_faults("row_errors=1")

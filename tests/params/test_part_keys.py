@@ -15,7 +15,7 @@ from jupyter_batch.wire.whole import Refused
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
 
-def said(part):
+def message_with(part):
     """A message with this part."""
     return [{"role": "user", "content": [{"type": "text", "text": "what?"}, part]}]
 
@@ -36,7 +36,7 @@ def said(part):
 def test_a_typo_inside_a_part_is_refused(part, word):
     """For every provider."""
     with pytest.raises(Refused, match=word):
-        in_chat_form(said(part))
+        in_chat_form(message_with(part))
 
 
 def line(part, api_base=None):
@@ -44,7 +44,7 @@ def line(part, api_base=None):
     route = route_to("openai", "gpt-4.1-mini", api_base)
     body = {"model": "gpt-4.1-mini", "messages": Hole("messages")}
     made = encoder(OPENAI, CHAT, body, load_litellm, route=route)
-    return made.encode(["j-0"], {"messages": [in_chat_form(said(part))]})[0]
+    return made.encode(["j-0"], {"messages": [in_chat_form(message_with(part))]})[0]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,10 @@ def test_openai_takes_no_other_keys(part):
 def test_the_detail_of_a_responses_picture_is_kept():
     """`input_image` with a detail; it was left out."""
     part = {"type": "input_image", "image_url": PNG, "detail": "high"}
-    assert in_chat_form(said(part))[0]["content"][1]["image_url"] == {"url": PNG, "detail": "high"}
+    assert in_chat_form(message_with(part))[0]["content"][1]["image_url"] == {
+        "url": PNG,
+        "detail": "high",
+    }
 
 
 @pytest.mark.parametrize(

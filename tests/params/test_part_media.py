@@ -28,10 +28,10 @@ VIDEO = {"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}
 def line(place, part):
     """The request line of a row with this part, or its reason."""
     dialect, endpoint, route = place
-    said = in_chat_form([{"role": "user", "content": [{"type": "text", "text": "what?"}, part]}])
+    message = in_chat_form([{"role": "user", "content": [{"type": "text", "text": "what?"}, part]}])
     body = {"model": route.model, "messages": Hole("messages")}
     made = encoder(dialect, endpoint, body, load_litellm, route=route)
-    (made_line,) = made.encode(["j-0"], {"messages": [said]})
+    (made_line,) = made.encode(["j-0"], {"messages": [message]})
     return made_line
 
 

@@ -98,7 +98,7 @@ def base():
 
 
 def _real_time(model, messages, params, base):
-    """What litellm sends, or "unsupported"."""
+    """litellm's request, or "unsupported"."""
     litellm = load_litellm()
     _Recorder.bodies.clear()
     place = base if model.startswith("azure/") else f"{base}/v1"
@@ -265,12 +265,12 @@ def test_anthropics_body_is_what_litellm_sends(model, base):
 )
 def test_a_parameter_that_litellm_drops_is_an_error(dialect, route, params):
     """In a batch and in real time, before anything is sent: for all rows, or for the rows that have it."""
-    said = {"model": route.model, "messages": [{"role": "user", "content": "x"}]}
+    text = {"model": route.model, "messages": [{"role": "user", "content": "x"}]}
     (name,) = params
     with pytest.raises(OptionError, match=f"`{name}`.*extra_body"):
-        encoder(dialect, CHAT, {**said, **params}, load_litellm, route=route)
+        encoder(dialect, CHAT, {**text, **params}, load_litellm, route=route)
     hole = f"param {name}"
-    made = encoder(dialect, CHAT, {**said, name: Hole(hole)}, load_litellm, route=route)
+    made = encoder(dialect, CHAT, {**text, name: Hole(hole)}, load_litellm, route=route)
     lines = made.encode(["j-0", "j-1"], {hole: [None, params[name]]})
     assert isinstance(lines[0], bytes)
     assert isinstance(lines[1], RowError)
@@ -305,7 +305,7 @@ def test_a_value_that_says_nothing_may_be_left_out():
     ],
 )
 def test_anthropic_combinations_are_refused_before_sending(params, word):
-    """What Anthropic refuses row by row is an error at once that names the parameter."""
+    """A parameter that Anthropic refuses row by row is an error at once that names it."""
     body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "x"}], **params}
     with pytest.raises(OptionError, match=word):
         encoder(ANTHROPIC, CHAT, body, load_litellm)
@@ -336,7 +336,7 @@ FORMS = {
 )
 def test_a_picture_of_any_form_is_in_the_request(form, dialect, route):
     """Pictures in Anthropic's, Gemini's and OpenAI's forms reach each dialect."""
-    said = in_chat_form(
+    text = in_chat_form(
         [{"role": "user", "content": [{"type": "text", "text": "what?"}, FORMS[form]]}]
     )
     made = encoder(
@@ -346,14 +346,14 @@ def test_a_picture_of_any_form_is_in_the_request(form, dialect, route):
         load_litellm,
         route=route,
     )
-    (line,) = made.encode(["j-0"], {"messages": [said]})
+    (line,) = made.encode(["j-0"], {"messages": [text]})
     assert not isinstance(line, RowError), line
     assert PNG.encode() in line
 
 
 def test_tool_calls_in_anthropics_form():
     """`tool_use` and `tool_result` become calls and tools' messages, in their order."""
-    said = in_chat_form(
+    text = in_chat_form(
         [
             {
                 "role": "assistant",
@@ -368,12 +368,12 @@ def test_tool_calls_in_anthropics_form():
             },
         ]
     )
-    assert [one["role"] for one in said] == ["assistant", "tool", "user"]
-    assert said[0]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a":1}'}
+    assert [one["role"] for one in text] == ["assistant", "tool", "user"]
+    assert text[0]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a":1}'}
 
 
 def test_a_typo_in_a_part_is_its_rows_reason():
-    """A part of a type that nobody reads is refused, with the nearest."""
+    """A part of an unknown type is refused, with the nearest."""
     with pytest.raises(Refused, match="did you mean 'image_url'"):
         in_chat_form(
             [{"role": "user", "content": [{"type": "image_urll", "image_url": {"url": "x"}}]}]

@@ -61,8 +61,8 @@ def test_each_row_is_its_own_conversation(server, call, home):
     df = pd.DataFrame({"messages": TALKS, "n": range(4)})
     job = df.llm.batch(col("messages"), out="o", **call).wait(60)
     assert job.is_successful, job.errors["_error"].tolist()
-    said = [[{k: v for k, v in one.items() if v is not None} for one in talk] for talk in TALKS]
-    assert sent(job) == said, "litellm says nothing where a content is None"
+    text = [[{k: v for k, v in one.items() if v is not None} for one in talk] for talk in TALKS]
+    assert sent(job) == text, "litellm says nothing where a content is None"
     assert df["o"].tolist()[:3] == [
         "What is {this}?",
         "Again",
@@ -164,7 +164,7 @@ def test_what_arrow_adds_is_taken_away(messages):
 
 
 def test_fields_come_in_one_order():
-    """Whoever kept a conversation, and however its fields were ordered there, it is the same request."""
+    """A conversation of another library, with its fields in any order, is the same request."""
     orders = [
         {"tool_calls": [], "name": "n", "audio": 1, "content": "c", "role": "user"},
         {"role": "user", "audio": 1, "name": "n", "content": "c", "tool_calls": []},
@@ -183,6 +183,6 @@ def test_fields_come_in_one_order():
     )
 )
 def test_any_cell(cell):
-    """Whatever a cell holds, it is a conversation, or a reason in a sentence."""
-    (said,) = Spoken("c", None).holes(0, [[cell]], 1)["messages"]
-    assert said.reason if isinstance(said, RowError) else conversation(said, "it") is said
+    """Any cell is a conversation, or has a reason in a sentence."""
+    (text,) = Spoken("c", None).holes(0, [[cell]], 1)["messages"]
+    assert text.reason if isinstance(text, RowError) else conversation(text, "it") is text

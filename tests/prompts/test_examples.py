@@ -23,7 +23,7 @@ from jupyter_batch.prompts.dspy_module import Module
 from .files import png, sent
 
 
-def said(*texts):
+def dialogue(*texts):
     """Messages, user and assistant in turn; the first is the system's where it begins with S:."""
     first = [{"role": "system", "content": texts[0][2:]}] if texts[0].startswith("S:") else []
     return first + [
@@ -45,7 +45,7 @@ def test_pairs_before_each_row(server, call, home):
         "Judge: {text}", system="S of {text}", out="label", examples=EXAMPLES, **call
     ).wait(60)
     assert sent(job) == [
-        said(f"S:S of {text}", "Judge: great", "good", "Judge: awful", "bad", f"Judge: {text}")
+        dialogue(f"S:S of {text}", "Judge: great", "good", "Judge: awful", "bad", f"Judge: {text}")
         for text in df["text"]
     ]
     assert df["label"].tolist() == ["Judge: I love it", "Judge: I hate it"]
@@ -79,7 +79,9 @@ def test_all_forms_of_prompts(call, home):
     df = ROWS.head(1).copy()
     job = df.llm.batch(many, out="label", examples=EXAMPLES.head(1), **call).wait(60)
     assert sent(job) == [
-        said("S:Be brief.", "See great", "Yes.", "Now?", "good", "See I love it", "Yes.", "Now?")
+        dialogue(
+            "S:Be brief.", "See great", "Yes.", "Now?", "good", "See I love it", "Yes.", "Now?"
+        )
     ]
 
     def asked(row):
@@ -90,17 +92,17 @@ def test_all_forms_of_prompts(call, home):
 
     df = ROWS.head(1).copy()
     job = df.llm.batch(asked, out="label", examples=EXAMPLES, **call).wait(60)
-    assert sent(job) == [said("S:F", "GREAT", "good", "AWFUL", "bad", "I LOVE IT")]
+    assert sent(job) == [dialogue("S:F", "GREAT", "good", "AWFUL", "bad", "I LOVE IT")]
 
-    talks = pd.DataFrame({"talk": [said("S:T", "one", "two", "three")]})
-    shown = pd.DataFrame({"talk": [said("a", "b", "c"), "d"], "response": ["e", 5]})
+    talks = pd.DataFrame({"talk": [dialogue("S:T", "one", "two", "three")]})
+    shown = pd.DataFrame({"talk": [dialogue("a", "b", "c"), "d"], "response": ["e", 5]})
     job = talks.llm.batch(col("talk"), examples=shown, **call).wait(60)
-    assert sent(job) == [said("S:T", "a", "b", "c", "e", "d", "5", "one", "two", "three")]
+    assert sent(job) == [dialogue("S:T", "a", "b", "c", "e", "d", "5", "one", "two", "three")]
 
     job = jupyter_batch.batch(
         ["x"], system="L", examples=[{"prompt": "p", "response": "r"}], **call
     ).wait(60)
-    assert sent(job) == [said("S:L", "p", "r", "x")]
+    assert sent(job) == [dialogue("S:L", "p", "r", "x")]
 
 
 class Verdict(BaseModel):
@@ -163,7 +165,7 @@ def test_of_several_models(call, home):
         "{text}", out="label", examples=EXAMPLES, **{**call, "model": models}
     ).wait(60)
     for job in group.jobs:
-        assert sent(job)[0] == said("great", "good", "awful", "bad", "I love it")
+        assert sent(job)[0] == dialogue("great", "good", "awful", "bad", "I love it")
     shown = pd.DataFrame({"text": ["a"], "ok": [True]})
     group = df.llm.batch(
         "{text}", schema={"ok": bool}, examples=shown, **{**call, "model": models}
@@ -230,18 +232,18 @@ def test_with_pictures(call, home, here):
     ],
 )
 def test_mistakes(shown, error, says, call, home):
-    """Whatever is wrong with them is told before anything is sent, by its row or its column."""
+    """Each mistake in them is refused before anything is sent, by its row or its column."""
     with pytest.raises(error, match=says):
         ROWS.copy().llm.batch("{text}", out="label", examples=shown, **call)
 
 
 def test_the_system_message_is_the_rows_own(call, home):
-    """What only the system message takes from a row, examples need not have."""
+    """Columns that only the system message reads need not be in the examples."""
     df = ROWS.head(1).assign(who="a judge")
     job = df.llm.batch(
         "{text}", system="You are {who}.", out="label", examples=EXAMPLES.head(1), **call
     ).wait(60)
-    assert sent(job) == [said("S:You are a judge.", "great", "good", "I love it")]
+    assert sent(job) == [dialogue("S:You are a judge.", "great", "good", "I love it")]
 
 
 def test_missing_where_a_function_looks(call, home):

@@ -53,7 +53,7 @@ def url(data: bytes) -> str:
     ],
 )
 def test_heads(data, kind, size):
-    """What bytes are is read from their beginning, and how large a picture is too."""
+    """The kind of bytes is read from their beginning, and so is the size of a picture."""
     assert kind_of(data) == kind
     assert pixels_of(data) == size
 
@@ -93,9 +93,9 @@ def test_each_sort_of_cell(call, home, here):
     df = pd.DataFrame({"n": range(len(cells)), "photo": pd.Series(cells, dtype=object)})
     job = df.llm.batch("Row {n}", images="photo", out="o", **call).wait(60)
     assert job.is_successful, job.errors["_error"].tolist()
-    told = [row.removeprefix(f"Row {n}").strip().split("\n") for n, row in enumerate(df["o"])]
+    lines = [row.removeprefix(f"Row {n}").strip().split("\n") for n, row in enumerate(df["o"])]
     large = ["[image png 64x48]"]
-    assert told == [
+    assert lines == [
         ["[image https://x.invalid/y.png?q=1]"],
         large,
         large,
@@ -132,7 +132,7 @@ def test_each_sort_of_cell(call, home, here):
 
 
 def test_reasons(call, home, here):
-    """What can't be sent is its row's reason; the others are sent, in the same job."""
+    """A picture that can't be sent is its row's reason; the others are sent, in the same job."""
     (here / "a.png").write_bytes(png(2, 2))
     (here / "a.txt").write_text("no picture")
     (here / "none.png").write_bytes(b"")
@@ -213,7 +213,7 @@ def test_several_columns_and_turns(call, home, here):
 
 
 def test_functions_and_conversations(call, home, here):
-    """A function's messages and a column's take pictures in the same place, beside parts that they have."""
+    """A function's messages and a column's take pictures in the same place, next to their other parts."""
     own = {"type": "image_url", "image_url": {"url": "https://x.invalid/z.png"}}
     talk = [
         [{"role": "user", "content": [{"type": "text", "text": "this one"}, own]}],
@@ -259,7 +259,7 @@ def test_functions_and_conversations(call, home, here):
     ],
 )
 def test_wrong_options(given_options, error, says, call, home):
-    """What can't be meant is told before anything is read."""
+    """A meaningless combination is refused before anything is read."""
     df = pd.DataFrame({"t": ["a"], "photo": ["a.png"]})
     with pytest.raises(error, match=says):
         df.llm.batch("{t}", **given_options, **call)
@@ -333,8 +333,8 @@ def test_by_responses(server, call, home, here):
 def test_a_list_of_messages_with_parts(call, home):
     """Prompts without a frame hold their own parts."""
     part = {"type": "image_url", "image_url": {"url": url(png(5, 6))}}
-    said = [[{"role": "user", "content": [{"type": "text", "text": "x"}, part]}]]
-    assert asyncio.run(jupyter_batch.abatch(said, **call)) == ["x\n[image png 5x6]"]
+    message = [[{"role": "user", "content": [{"type": "text", "text": "x"}, part]}]]
+    assert asyncio.run(jupyter_batch.abatch(message, **call)) == ["x\n[image png 5x6]"]
 
 
 def test_a_picture_that_no_file_holds(call, home, here, monkeypatch):
@@ -390,7 +390,7 @@ def test_pieces(monkeypatch):
 
 
 def test_how_much_a_cell_weighs(here):
-    """It is told before anything is read; what can't be known weighs nothing."""
+    """It is refused before anything is read; an unknown size weighs nothing."""
     (here / "a").write_bytes(b"x" * 77)
     assert [
         media_files.weight(cell)
@@ -425,12 +425,12 @@ def test_how_much_a_cell_weighs(here):
     )
 )
 def test_any_cell(cell):
-    """Whatever a cell holds, it is a part, or a reason in a sentence."""
+    """Any cell is a part, or has a reason in a sentence."""
     try:
-        said = part_of(cell, None)["type"]
+        message = part_of(cell, None)["type"]
     except Unreadable as e:
-        said = str(e)
-    assert said
+        message = str(e)
+    assert message
 
 
 def test_built(home, here, monkeypatch):

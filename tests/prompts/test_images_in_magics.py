@@ -103,7 +103,7 @@ def test_anthropic_gets_what_litellm_makes():
     ],
 )
 def test_nothing_is_fetched(dialect, model, monkeypatch):
-    """Some addresses litellm fetches itself as it translates: such a row has its reason instead, nobody is asked."""
+    """Some addresses litellm fetches itself as it translates: such a row has a reason instead, and nothing is fetched."""
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **_: asked.append(given) or [])
     addresses = [
@@ -175,10 +175,10 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path):
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stderr.splitlines()[-1])
-    print(told)
-    assert told["written"] > 800_000_000
-    assert told["grown"] < 150_000_000, told
+    data = json.loads(done.stderr.splitlines()[-1])
+    print(data)
+    assert data["written"] > 800_000_000
+    assert data["grown"] < 150_000_000, data
 
 
 def test_what_pictures_are_expected_to_cost(call, home):
@@ -216,9 +216,9 @@ def test_what_pictures_are_expected_to_cost(call, home):
             load_litellm,
         )
         (line,) = made.encode(["x-0"], {"t": [body["messages"][0]["content"]]})
-        told = request_of(orjson.loads(line))
-        assert counter(model, load_litellm)(told) < 100
-        assert 450_000 < at_most(told) < 600_000
+        data = request_of(orjson.loads(line))
+        assert counter(model, load_litellm)(data) < 100
+        assert 450_000 < at_most(data) < 600_000
     df = pd.DataFrame({"photo": [png(2, 2) + noise, PDF + noise]})
     options = {**call, "model": "openai/gpt-4.1-mini"}
     seen = df.llm.preview("What is it?", images="photo", max_tokens=10, **options)

@@ -45,7 +45,7 @@ def _to_no_other_host(monkeypatch):
 
 
 class ProviderDesk(Harness):
-    """A ledger and a worker, whose clock only moves when it is told, at the provider of this name."""
+    """A ledger and a worker with a manual clock, at the provider of this name."""
 
     def __init__(self, home, fake, name):
         self.name = name

@@ -1,4 +1,4 @@
-"""What only Azure does: a version in each call, a header for the key, no /v1, empty texts for no file."""
+"""Azure's own ways: a version in each call, a header for the key, no /v1, empty texts for no file."""
 
 from __future__ import annotations
 

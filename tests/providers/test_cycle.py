@@ -60,14 +60,14 @@ def test_what_finished_is_kept_in_each_ending(harness, ending, word):
         await harness.to_the_end(job)
 
     harness.play(way())
-    told = harness.outcomes(job)
-    assert told.answers == ["A", "B", "C", None]
-    assert word in told.reasons[3]
+    outcomes = harness.outcomes(job)
+    assert outcomes.answers == ["A", "B", "C", None]
+    assert word in outcomes.reasons[3]
     assert harness.snapshot(job).state is State(ending)
 
 
 def test_failed_rows_have_their_reasons(harness):
-    """Two rows failed: the provider's reason stands beside each, the others are filled."""
+    """Two rows failed: the provider's reason is with each, the others are filled."""
     job = harness.plan()
 
     async def way():
@@ -76,9 +76,9 @@ def test_failed_rows_have_their_reasons(harness):
         await harness.to_the_end(job)
 
     harness.play(way())
-    told = harness.outcomes(job)
-    assert told.answers == ["A", "B", None, None]
-    assert ["the model fell over" in told.reasons[at] for at in (2, 3)] == [True, True]
+    outcomes = harness.outcomes(job)
+    assert outcomes.answers == ["A", "B", None, None]
+    assert ["the model fell over" in outcomes.reasons[at] for at in (2, 3)] == [True, True]
 
 
 def test_all_rows_failed(harness):

@@ -1,4 +1,4 @@
-"""What a provider's refusal or silence becomes, verb by verb; sent once, and the key told to nobody."""
+"""A provider's refusal or silence, verb by verb; sent once, and the key shown nowhere."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_each_refusal_has_its_kind(harness, verb):
                 continue  # answered by how the batch stands
             before = harness.fake.asked[verb]
             harness.fake.faults[verb] = [Fault(status, headers={"retry-after": "7"})]
-            with pytest.raises(ProviderError) as told:
+            with pytest.raises(ProviderError) as raised:
                 await call(harness, provider, verb)
-            assert type(told.value) is kind, told.value
-            assert told.value.status == harness.fake.shown.get(status, status)
-            assert Host.key not in str(told.value)
+            assert type(raised.value) is kind, raised.value
+            assert raised.value.status == harness.fake.shown.get(status, status)
+            assert Host.key not in str(raised.value)
             assert harness.fake.asked[verb] == before + 1, "sent once"
-            assert told.value.retry_after == 7.0
+            assert raised.value.retry_after == 7.0
         harness.fake.batches.clear()
 
     harness.play(way())
@@ -139,7 +139,7 @@ def test_a_date_without_the_server_s_clock_is_held_against_ours():
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_connection_that_breaks_is_told_as_such(harness, verb):
+def test_a_connection_that_breaks_is_reported_as_such(harness, verb):
     """Cut without an answer: it is not known whether it was done, so it passes for nothing but that."""
     _has(harness, verb)
 
@@ -147,17 +147,17 @@ def test_a_connection_that_breaks_is_told_as_such(harness, verb):
         provider = harness.provider()
         await call(harness, provider, "create")
         harness.fake.faults[verb] = [Fault(after=True)]
-        with pytest.raises(ProviderError) as told:
+        with pytest.raises(ProviderError) as raised:
             await call(harness, provider, verb)
-        assert told.value.transient
-        assert told.value.status is None
-        assert isinstance(told.value, ConnectionFailedError)
+        assert raised.value.transient
+        assert raised.value.status is None
+        assert isinstance(raised.value, ConnectionFailedError)
 
     harness.play(way())
 
 
 def test_a_server_that_is_not_there(harness):
-    """Nobody listens: each verb says so, and it may pass."""
+    """No server listens: each verb says so, and it may pass."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -165,9 +165,9 @@ def test_a_server_that_is_not_there(harness):
         async def way():
             await call(harness, harness.provider(), "create")
             for verb in VERBS:
-                with pytest.raises(ProviderError) as told:
+                with pytest.raises(ProviderError) as raised:
                     await call(harness, harness.provider(url=url), verb)
-                assert isinstance(told.value, ConnectionFailedError)
+                assert isinstance(raised.value, ConnectionFailedError)
 
         harness.play(way())
 
@@ -221,7 +221,7 @@ def test_a_download_is_never_whole_in_memory(harness):
 
 
 def test_a_full_disk_is_not_the_providers_fault(harness):
-    """What our own disk says while a download is written is passed on as it is."""
+    """An error of our own disk while a download is written passes unchanged."""
 
     def full(_):
         raise OSError(28, "No space left on device")

@@ -78,7 +78,7 @@ def frame():
 
 
 def call(fake, **more):
-    """What a submission to the fake is given."""
+    """The arguments of a submission to the fake."""
     return {"model": MODEL, "api_base": fake.url, "api_key": fake.key, **more}
 
 
@@ -93,13 +93,13 @@ def test_the_body_is_what_litellm_sends(params, fake, home):
     seen = []
     fake.answer = lambda request, text: seen.append(request) or response(text)
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
-    said = [
+    message = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [picture, {"type": "text", "text": "a"}]},
     ]
     load_litellm().completion(
         model=MODEL,
-        messages=json.loads(json.dumps(said)),
+        messages=json.loads(json.dumps(message)),
         api_base=f"{fake.url}/v1beta",
         api_key=fake.key,
         max_retries=0,
@@ -108,7 +108,7 @@ def test_the_body_is_what_litellm_sends(params, fake, home):
     given = {key: value for key, value in params.items() if key != "safety_settings"}
     extra = {key: value for key, value in params.items() if key not in given}
     job = frame()[:1].llm.batch(
-        lambda row: said, out="out", **call(fake, **given), extra_body=extra or None
+        lambda row: message, out="out", **call(fake, **given), extra_body=extra or None
     )
     wait_for(lambda: fake.batches, job)
     assert requests_of(fake) == seen
@@ -150,7 +150,7 @@ def test_the_whole_way_with_a_schema(fake, home, by_file):
 
 
 def test_tools_and_their_next_round(fake, home):
-    """A tool call comes back as one, its result goes out in a second batch, beside the call as it came."""
+    """A tool call comes back as one, its result goes out in a second batch, with the call as it came."""
     asked = []
 
     def answer(request, text):
@@ -163,11 +163,11 @@ def test_tools_and_their_next_round(fake, home):
         ]
         return called
 
-    def ended(verb, _, told):
+    def ended(verb, _, message):
         if verb == "create":
             for batch in fake.batches.values():
                 batch.answers, batch.ending = dict.fromkeys(batch.requests, ""), "completed"
-        return told
+        return message
 
     fake.answer, fake.spoil = answer, ended
     df = frame()[:1]
@@ -176,8 +176,8 @@ def test_tools_and_their_next_round(fake, home):
     assert df["out"].tolist() == ["sunny"]
     contents = asked[-1]["contents"]
     assert contents[1]["parts"][0]["thoughtSignature"] == "sig"
-    told = contents[2]["parts"][0]["functionResponse"]
-    assert (told["name"], told["response"]) == ("look", {"output": "Rome: 20 C"})
+    message = contents[2]["parts"][0]["functionResponse"]
+    assert (message["name"], message["response"]) == ("look", {"output": "Rome: 20 C"})
     assert fake.asked["create"] == 2
 
 
@@ -242,7 +242,7 @@ def test_the_flex_tier(fake, home):
 
 
 def test_the_key_is_a_header_for_this_address_alone(fake, home, by_file, monkeypatch):
-    """x-goog-api-key, by no other way; not with the bytes of an upload; not for an address that nobody named."""
+    """x-goog-api-key, by no other way; not with the bytes of an upload; not for an unknown address."""
     monkeypatch.delenv("GEMINI_API_BASE")
     monkeypatch.setenv("GOOGLE_API_KEY", fake.key)
     df = frame()
@@ -278,7 +278,7 @@ def test_a_wrong_key_pauses(fake, home):
 
 
 def test_requests_that_are_too_large_to_go_inline(fake, home, monkeypatch):
-    """An address without the Files API: said, and nothing is sent."""
+    """An address without the Files API: reported, and nothing is sent."""
     monkeypatch.setattr(batches, "INLINE_BYTES", 10)
     fake.has_files = False
     job = frame().llm.batch("{t}", out="out", **call(fake))
@@ -357,7 +357,7 @@ def test_a_file_that_is_not_ready(harness, states):
     assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
 
 
-def test_a_file_that_was_deleted_meanwhile(harness):
+def test_a_file_that_was_deleted(harness):
     """A full queue for three days, and Google deleted the file after two: a 403, and it is uploaded again."""
     full = "Enqueued tokens limit exceeded"
     harness.fake.faults["create"] = [Fault(429, message=full)] * 2
@@ -389,21 +389,21 @@ ODD = {
 def test_odd_answers_do_not_end_a_job(harness, name):
     """States of either prefix, unknown ones, none: asked again."""
     job = harness.plan()
-    told = harness.fake._told
+    document = harness.fake._document
     changed, more = ODD[name]
 
     def odd(batch):
-        seen = told(batch)
+        seen = document(batch)
         held = None if changed is None else {**seen["metadata"], **changed}
         return {**seen, **more, "metadata": held}
 
     async def way():
         await harness.step()
-        harness.fake._told = odd
+        harness.fake._document = odd
         for _ in range(2):
             await harness.step(400)
             assert harness.shard(job).step is Step.RUNNING
-        harness.fake._told = told
+        harness.fake._document = document
         harness.fake.end()
         await harness.to_the_end(job)
 
@@ -417,14 +417,14 @@ def test_odd_answers_do_not_end_a_job(harness, name):
 def test_an_operation_that_is_done_without_a_state(harness, code, state):
     """The kind of its error says how it ended."""
     job = harness.plan()
-    told = harness.fake._told
+    document = harness.fake._document
 
     async def way():
         await harness.step()
         harness.fake.only.ending = "failed"
-        harness.fake._told = lambda batch: {
-            **told(batch),
-            "metadata": {**told(batch)["metadata"], "state": None},
+        harness.fake._document = lambda batch: {
+            **document(batch),
+            "metadata": {**document(batch)["metadata"], "state": None},
             "error": {"code": code, "message": "as the test wanted"},
         }
         await harness.to_the_end(job)
@@ -443,9 +443,9 @@ def test_a_row_that_was_cancelled(harness):
         rows = harness.fake._rows
         harness.fake._rows = lambda _: [
             (key, {"error": {"code": 1, "message": "The operation was cancelled."}})
-            if "error" in told
-            else (key, told)
-            for key, told in rows(batch)
+            if "error" in reported
+            else (key, reported)
+            for key, reported in rows(batch)
         ]
         await harness.to_the_end(job)
 
@@ -469,8 +469,8 @@ def test_how_answers_end_and_what_they_cost(fake, home):
     held = response("", "SAFETY")
     thought = response("well", thoughtsTokenCount=7, totalTokenCount=12, cachedContentTokenCount=2)
     thought["candidates"][0]["content"]["parts"].insert(0, {"text": "hm", "thought": True})
-    told = {"A": cut, "B": blocked, "C": held, "D": thought}
-    fake.answer = lambda request, text: told[text]
+    reported = {"A": cut, "B": blocked, "C": held, "D": thought}
+    fake.answer = lambda request, text: reported[text]
     df = frame()
     job = df.llm.batch("{t}", out="out", keep=["reasoning"], **call(fake))
     wait_for(lambda: fake.batches, job)

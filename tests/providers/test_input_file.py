@@ -10,7 +10,7 @@ from jupyter_batch.wire.openai_batches import read_batch
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Input file not found",
         "No such File object: file-abc123",
@@ -23,15 +23,15 @@ from jupyter_batch.wire.openai_batches import read_batch
         "Invalid input_file_id",
     ],
 )
-def test_a_file_that_is_not_there(said):
+def test_a_file_that_is_not_there(message):
     """A create's refusal because the file is unknown is recognised, with 400 as with 404."""
-    assert of_file(said) is InputFile.ABSENT
-    assert by_status(400, said).input_file is InputFile.ABSENT
-    assert by_status(404, said).input_file is InputFile.ABSENT
+    assert of_file(message) is InputFile.ABSENT
+    assert by_status(400, message).input_file is InputFile.ABSENT
+    assert by_status(404, message).input_file is InputFile.ABSENT
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "The input file is not in a processed state.",
         "File file-1 is not processed yet",
@@ -42,14 +42,14 @@ def test_a_file_that_is_not_there(said):
         "file_not_ready",
     ],
 )
-def test_a_file_that_is_not_processed(said):
+def test_a_file_that_is_not_processed(message):
     """A create's refusal because the file is not processed yet is recognised."""
-    assert of_file(said) is InputFile.UNREADY
-    assert by_status(400, said).input_file is InputFile.UNREADY
+    assert of_file(message) is InputFile.UNREADY
+    assert by_status(400, message).input_file is InputFile.UNREADY
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "The model `gpt-9` does not exist",
         "Invalid file format. Input file must be in JSONL",
@@ -59,9 +59,9 @@ def test_a_file_that_is_not_processed(said):
         "quota exceeded",
     ],
 )
-def test_other_refusals(said):
+def test_other_refusals(message):
     """A refusal that time does not mend is none of these."""
-    assert of_file(said) is None
+    assert of_file(message) is None
 
 
 def test_a_batch_that_failed_for_its_file():

@@ -1,4 +1,4 @@
-"""What only Mistral does: bare lines, a model for the job, hours for a window, states in capitals."""
+"""Mistral's own ways: bare lines, a model for the job, hours for a window, states in capitals."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_bad_window_sends_nothing(mistral):
     ],
 )
 def test_states(state, ending):
-    """Each documented state, and one that nobody knows, which is an open one."""
+    """Each documented state, and an unknown one, which counts as open."""
     assert read_job({"id": "x", "status": state}).ending is ending
 
 
@@ -118,7 +118,7 @@ def test_odd_jobs_are_open(odd):
 
 
 def test_errors_are_counted():
-    """A reason that many lines share is told once, with how many."""
+    """A reason that many lines share is given once, with their number."""
     view = read_job(
         {"id": "x", "status": "FAILED", "errors": [{"message": "bad line", "count": 1200}]}
     )
@@ -150,7 +150,7 @@ def test_the_list_is_read_until_it_is_older(mistral):
 
 
 def test_the_request_file_on_our_disk_stays_whole(mistral):
-    """What was uploaded is a copy: our own request file still names the model and the url."""
+    """The upload is a copy: our own request file still names the model and the url."""
     job = mistral.plan()
     mistral.play(mistral.step())
     kept = mistral.ledger.folders.of(job).requests(0).read_bytes().splitlines()

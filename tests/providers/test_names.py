@@ -13,7 +13,7 @@ from jupyter_batch.providers.registry import RECORDS
 PACKAGE = Path(jupyter_batch.__file__).parent
 NAMES = {name for name in RECORDS if " " not in name}
 OWN = ("providers/openai", "providers/compatible", "providers/local", "providers/realtime_only")
-"""Folders whose names differ from the names in them, beside providers/NAME and wire/NAME."""
+"""Folders whose names differ from the names in them, other than providers/NAME and wire/NAME."""
 NOT_PROVIDERS = {
     "server": "the embedded server, which is the provider `local`, and imports no other package",
     "http/need_address.py": "litellm's routing, which the embedded server has to know, too",
@@ -40,7 +40,7 @@ def constants(tree):
 
 
 def keys(node):
-    """What a lookup in a value compares with: of a dict its keys."""
+    """The operands of a lookup in a value: of a dict its keys."""
     return ast.List([key for key in node.keys if key]) if isinstance(node, ast.Dict) else node
 
 
@@ -96,7 +96,7 @@ def is_own(path):
 
 
 def test_no_provider_is_named_in_a_condition():
-    """What differs by provider is a fact in its record, or a method of its protocol."""
+    """Differences of providers are facts in their records, or methods of their protocol."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()

@@ -16,15 +16,15 @@ RATE = "Too many requests"
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "message"),
     [(429, TOKENS), (400, f"token_limit_exceeded: {TOKENS}"), (429, BATCHES), (429, RATE)],
     ids=["tokens", "tokens as 400", "batches", "rate"],
 )
-def test_a_create_that_is_refused_is_sent_again(harness, status, said):
+def test_a_create_that_is_refused_is_sent_again(harness, status, message):
     """The second of two shards is refused: it waits, says for what, and arrives; nothing is sent twice."""
     harness.fake.faults["create"] = [
         None,
-        Fault(status=status, message=said, headers={"retry-after": "200"}),
+        Fault(status=status, message=message, headers={"retry-after": "200"}),
     ]
 
     async def way():
@@ -33,8 +33,8 @@ def test_a_create_that_is_refused_is_sent_again(harness, status, said):
         waiting = [shard for shard in harness.ledger.shards(job) if shard.step is Step.WAITING]
         assert len(waiting) == 1
         assert messages(harness.snapshot(job)).startswith("waiting for quota: ")
-        assert said in waiting[0].note
-        assert waiting[0].held == ("rate" if said == RATE else "queue")
+        assert message in waiting[0].note
+        assert waiting[0].held == ("rate" if message == RATE else "queue")
         created = harness.fake.asked["create"]
         await harness.step(100.0)
         assert harness.fake.asked["create"] == created, (
@@ -84,10 +84,10 @@ def test_anthropic_s_batch_queue_is_full(home):
             api_base=fake.base,
             api_key=ANTHROPIC_KEY,
         )
-        while not (said := messages(job.snapshot())):
+        while not (shown := messages(job.snapshot())):
             job.wait(0.02)
-        assert said.startswith("waiting for quota: ")
-        assert "processing queue" in said
+        assert shown.startswith("waiting for quota: ")
+        assert "processing queue" in shown
         assert job.state is State.WAITING
         job.wait(60)
         assert job.counts.succeeded == 3

@@ -76,7 +76,7 @@ def test_each_shape_has_its_sentence(body, sentence):
 
 
 def test_a_body_that_says_nothing_has_the_reason_of_its_status():
-    """An empty body, or an empty object: the words beside the status."""
+    """An empty body, or an empty object: the words that go with the status."""
     for body in (b"", b"{}", b"[]", b"  "):
         assert "Bad Gateway" in str(refused(502, body, "http://h", reason="Bad Gateway"))
 
@@ -101,8 +101,8 @@ def test_a_body_that_says_nothing_has_the_reason_of_its_status():
         (404, {"error": {"message": "No batch found with id 'batch_1'."}}, NotFoundError),
     ],
 )
-def test_a_path_that_is_not_there_is_told_from_an_object_that_is_not(status, body, kind):
-    """What a server says where it has no such call, and where it has no such object."""
+def test_a_path_that_is_not_there_is_distinguished_from_an_object_that_is_not(status, body, kind):
+    """A server's answers for a missing call, and for a missing object."""
     assert type(refused(status, sent(body), "http://h")) is kind
 
 
@@ -140,7 +140,7 @@ IN_TIME = [
 
 
 @pytest.mark.parametrize(("status", "body"), SPENT)
-def test_a_quota_that_is_used_up_is_told_from_one_that_comes_back(status, body):
+def test_a_quota_that_is_used_up_is_distinguished_from_one_that_comes_back(status, body):
     """The words of each provider for an account without credit."""
     error = refused(status, sent(body), "http://h")
     assert isinstance(error, RateLimitError)
@@ -148,10 +148,10 @@ def test_a_quota_that_is_used_up_is_told_from_one_that_comes_back(status, body):
     assert not error.queue
 
 
-@pytest.mark.parametrize("said", IN_TIME)
-def test_a_limit_on_a_pace_is_no_quota_that_is_used_up(said):
+@pytest.mark.parametrize("message", IN_TIME)
+def test_a_limit_on_a_pace_is_no_quota_that_is_used_up(message):
     """It passes with time."""
-    assert not is_spent(said)
+    assert not is_spent(message)
 
 
 OK_ERRORS = [
@@ -187,7 +187,7 @@ async def _verb(provider, verb, requests):
 
 
 async def _asked_at(made, body, verb, requests):
-    """What a verb raises at a server that answers each call with this body and a 200."""
+    """The error of a verb at a server that answers each call with this body and a 200."""
 
     async def answer(_):
         return web.Response(body=sent(body), content_type="application/json")
@@ -199,9 +199,9 @@ async def _asked_at(made, body, verb, requests):
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
     try:
-        with pytest.raises(ProviderError) as told:
+        with pytest.raises(ProviderError) as raised:
             await _verb(made(base), verb, requests)
-        return told.value
+        return raised.value
     finally:
         await runner.cleanup()
 

@@ -16,7 +16,7 @@ OPENAI = (
 
 
 @pytest.mark.parametrize(
-    ("said", "unit", "most"),
+    ("message", "unit", "most"),
     [
         (f"token_limit_exceeded {OPENAI}", Unit.TOKENS, 90_000),
         (
@@ -32,13 +32,13 @@ OPENAI = (
         ("Maximum file size is 512 KB", Unit.BYTES, 512_000),
     ],
 )
-def test_a_limit_is_read(said, unit, most):
+def test_a_limit_is_read(message, unit, most):
     """The limit that a refusal names is read in one place, into a field."""
-    assert stated_limit(said) == StatedLimit(unit, most)
+    assert stated_limit(message) == StatedLimit(unit, most)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Rate limit reached for requests: limit 500 requests per minute",
         "token_limit_exceeded The number of enqueued tokens is above your quota.",
@@ -49,9 +49,9 @@ def test_a_limit_is_read(said, unit, most):
         "requests[17].params.max_tokens: Input should be at most 8192",
     ],
 )
-def test_other_texts_name_none(said):
+def test_other_texts_name_none(message):
     """Limits on a rate, on one request, or without a number are none of these."""
-    assert stated_limit(said) is None
+    assert stated_limit(message) is None
 
 
 def test_a_refusal_and_a_failed_batch_carry_it():
@@ -59,8 +59,8 @@ def test_a_refusal_and_a_failed_batch_carry_it():
     error = by_status(429, OPENAI, code="token_limit_exceeded")
     assert error.limit == StatedLimit(Unit.TOKENS, 90_000)
     assert OPENAI in str(error)
-    told = {"code": "token_limit_exceeded", "message": OPENAI, "line": None, "param": None}
-    failed = read_batch({"id": "b", "status": "failed", "errors": {"data": [told]}})
+    document = {"code": "token_limit_exceeded", "message": OPENAI, "line": None, "param": None}
+    failed = read_batch({"id": "b", "status": "failed", "errors": {"data": [document]}})
     assert failed.limit == StatedLimit(Unit.TOKENS, 90_000)
     assert OPENAI in failed.errors
 

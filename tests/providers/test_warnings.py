@@ -27,7 +27,7 @@ WORDS = "a type of this library is using the `ReadOnly` qualifier"
 def test_a_call_drops_warnings_while_other_threads_have_theirs():
     """Item 0: two threads at once; the one in a call hears nothing, the other's warning is an error as it set."""
     inside, seen = threading.Event(), threading.Event()
-    heard = []
+    received = []
 
     def call():
         with quiet():
@@ -36,7 +36,7 @@ def test_a_call_drops_warnings_while_other_threads_have_theirs():
             try:
                 warnings.warn(WORDS, UserWarning, stacklevel=1)
             except UserWarning as e:
-                heard.append(e)
+                received.append(e)
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -49,7 +49,7 @@ def test_a_call_drops_warnings_while_other_threads_have_theirs():
             warnings.warn(WORDS, UserWarning, stacklevel=1)
         seen.set()
         thread.join(10)
-    assert not heard
+    assert not received
 
 
 def test_tasks_of_one_loop_do_not_share_it():

@@ -1,4 +1,4 @@
-"""What only xAI does: a name for a tag, dates for times, counters for a status, pages for a file."""
+"""xAI's own ways: a name for a tag, dates for times, counters for a status, pages for a file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def xai(tmp_path):
     yield from make("xai", tmp_path)
 
 
-def told(result):
-    """What we make of one of its results."""
+def result_of(result):
+    """Our reading of one of its results."""
     return decode(line_of(msgspec.Raw(msgspec.json.encode(result))), CHAT)
 
 
@@ -58,8 +58,8 @@ def test_results_are_translated_as_litellm_does():
 
 
 def test_code_zero_is_no_error():
-    """An OK of gRPC stands beside an answer: the answer counts."""
-    answer = told(
+    """A gRPC OK next to an answer: the answer counts."""
+    answer = result_of(
         {
             "batch_request_id": "j-0",
             "error_message": None,
@@ -72,14 +72,16 @@ def test_code_zero_is_no_error():
     assert (answer.custom_id, answer.value) == ("j-0", "yes")
 
 
-def test_a_reason_at_the_top_is_told():
+def test_a_reason_at_the_top_is_reported():
     """`error_message`, which litellm leaves out, is the row's reason."""
-    assert "blocked" in str(told({"batch_request_id": "j-0", "error_message": "blocked"}).error)
+    assert "blocked" in str(
+        result_of({"batch_request_id": "j-0", "error_message": "blocked"}).error
+    )
 
 
 def test_a_cancelled_request_is_cancelled():
     """The code of gRPC's CANCELLED on a row is no failure of the model."""
-    row = told(
+    row = result_of(
         {"batch_request_id": "j-0", "batch_result": {"error": {"code": 1, "message": "cancelled"}}}
     )
     assert row.status is Status.CANCELLED
@@ -95,8 +97,8 @@ def test_a_cancelled_request_is_cancelled():
     ],
 )
 def test_an_odd_result_is_one_failed_row(odd):
-    """A shape that nobody knows costs its own row alone, and says so."""
-    row = told(odd)
+    """An unknown shape costs its own row alone, and is reported."""
+    row = result_of(odd)
     assert (row.custom_id, row.status) == ("j-0", Status.FAILED)
     assert row.error
 
@@ -104,7 +106,7 @@ def test_an_odd_result_is_one_failed_row(odd):
 @pytest.mark.parametrize("odd", [{}, [], None, 7, {"batch_request_id": 3}])
 def test_a_result_without_its_id_is_nobodys(odd):
     """It can't be matched to a row, and breaks nothing."""
-    assert told(odd).status is Status.FAILED
+    assert result_of(odd).status is Status.FAILED
 
 
 def test_pretty_printed_answers_stay_on_one_line():

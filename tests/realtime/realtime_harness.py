@@ -1,4 +1,4 @@
-"""What the tests of real time do with a provider: a request file, a run to its end, and its lines as they are read."""
+"""The real-time tests' use of a provider: a request file, a run to its end, and its lines as they are read."""
 
 from __future__ import annotations
 

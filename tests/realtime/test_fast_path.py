@@ -24,7 +24,7 @@ from jupyter_batch.realtime.litellm_call import CallFailedError, LitellmCall
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 
-def said(text, role="user"):
+def message_of(text, role="user"):
     """A message."""
     return {"role": role, "content": text}
 
@@ -35,27 +35,40 @@ TOOL = {
     "function": {"name": "f", "parameters": {"type": "object", "properties": {}}},
 }
 BODIES = {
-    "plain": ("openai/m", {"messages": [said("é “x”")]}),
+    "plain": ("openai/m", {"messages": [message_of("é “x”")]}),
     "system": (
         "openai/m",
-        {"messages": [said("be short", "system"), said("x")], "temperature": 0.2, "seed": 7},
+        {
+            "messages": [message_of("be short", "system"), message_of("x")],
+            "temperature": 0.2,
+            "seed": 7,
+        },
     ),
     "turns": (
         "openai/m",
-        {"messages": [said("a"), said("b", "assistant"), said("c")], "stop": ["\n"]},
+        {
+            "messages": [message_of("a"), message_of("b", "assistant"), message_of("c")],
+            "stop": ["\n"],
+        },
     ),
     "renamed": (
         "openai/gpt-5-mini",
-        {"messages": [said("x")], "max_tokens": 9, "reasoning_effort": "low"},
+        {"messages": [message_of("x")], "max_tokens": 9, "reasoning_effort": "low"},
     ),
-    "other roles": ("openai/o3-mini", {"messages": [said("be short", "system"), said("x")]}),
-    "schema": ("openai/m", {"messages": [said("x")], "response_format": {"type": "json_object"}}),
-    "tools": ("openai/m", {"messages": [said("x")], "tools": [TOOL], "tool_choice": "auto"}),
+    "other roles": (
+        "openai/o3-mini",
+        {"messages": [message_of("be short", "system"), message_of("x")]},
+    ),
+    "schema": (
+        "openai/m",
+        {"messages": [message_of("x")], "response_format": {"type": "json_object"}},
+    ),
+    "tools": ("openai/m", {"messages": [message_of("x")], "tools": [TOOL], "tool_choice": "auto"}),
     "image": (
         "openai/m",
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, IMAGE]}]},
     ),
-    "empty": ("openai/m", {"messages": [said("")]}),
+    "empty": ("openai/m", {"messages": [message_of("")]}),
     "cache": (
         "openai/m",
         {
@@ -84,7 +97,7 @@ BODIES = {
         "openai/m",
         {
             "messages": [
-                said("x"),
+                message_of("x"),
                 {
                     "role": "assistant",
                     "content": None,
@@ -129,10 +142,10 @@ def asked(call, bodies, endpoint=CHAT):
 
 
 def refused(call, body):
-    """How a body's call fails."""
-    with pytest.raises(CallFailedError) as told:
+    """The failure of a call with this body."""
+    with pytest.raises(CallFailedError) as raised:
         asked(call, [body])
-    return told.value
+    return raised.value
 
 
 @pytest.fixture
@@ -144,7 +157,7 @@ def endpoint():
 
 @pytest.mark.parametrize("name", BODIES)
 def test_what_is_sent_is_what_litellm_sends(endpoint, name):
-    """Whatever the request holds: address, body and headers are litellm's own, byte for byte, the second time too."""
+    """For any request: address, body and headers are litellm's own, byte for byte, the second time, too."""
     model, body = BODIES[name]
     where = {"api_base": endpoint.base, "api_key": KEY}
     asked(LitellmCall(model, **where), [body])
@@ -194,7 +207,7 @@ def test_rows_that_start_together_learn_together(tmp_path):
 def test_a_parameter_from_each_row_is_sent_with_its_row(endpoint):
     """A parameter that differs is another kind: each request goes out with its own."""
     call = Counted("openai/m", api_base=endpoint.base, api_key=KEY)
-    asked(call, [{"messages": [said("x")], "max_tokens": most} for most in (5, 6, 5)])
+    asked(call, [{"messages": [message_of("x")], "max_tokens": most} for most in (5, 6, 5)])
     assert [
         b'"max_tokens":%d' % most in sent
         for most, (_, sent, _) in zip((5, 6, 5), endpoint.sent, strict=True)
@@ -213,7 +226,7 @@ def test_vectors_go_straight_too(endpoint):
 def test_a_model_that_speaks_another_endpoint_is_litellm_s(endpoint):
     """The model o1-pro is asked at /v1/responses by litellm: nothing is sent to the chat endpoint in its stead."""
     call = Counted("openai/o1-pro", api_base=endpoint.base, api_key=KEY)
-    refused(call, {"messages": [said("x")]})
+    refused(call, {"messages": [message_of("x")]})
     assert endpoint.sent == []
     assert call.own == 1
 
@@ -295,7 +308,7 @@ def test_rows_go_nowhere_else(endpoint):
     ],
 )
 def test_an_answer_that_is_none(endpoint, answer, kind, words):
-    """It is told in our tree, in the provider's words, without the key."""
+    """The error is in our tree, in the provider's words, without the key."""
     endpoint.decide = lambda text, before: answer
     failure = refused(call_to("openai/m", api_base=endpoint.base, api_key=KEY), BODIES["plain"][1])
     assert isinstance(failure.error, kind)
@@ -307,7 +320,7 @@ def test_an_answer_that_is_none(endpoint, answer, kind, words):
 
 
 def test_no_connection_is_nobody_s_fault():
-    """Where nobody listens the call says so, and that no row is to blame."""
+    """Where no server listens the call says so, and that no row is to blame."""
     failure = refused(
         call_to("openai/m", api_base="http://127.0.0.1:9/v1", api_key=KEY), BODIES["plain"][1]
     )

@@ -1,4 +1,4 @@
-"""The limiter, with a clock that moves when it is told."""
+"""The limiter, with a manual clock."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_one_storm_halves_the_limit_once():
 
 
 def test_after_a_refusal_the_limit_grows_by_one_in_a_round():
-    """What was too much once is come near to slowly."""
+    """A rate that was too high is approached again slowly."""
     pacer = Pacer(200, now=0.0)
     for _ in range(fill(pacer)):
         pacer.refused(1.0, started=0.0)
@@ -122,7 +122,7 @@ def test_requests_per_minute_hold_over_minutes():
 
 
 def test_tokens_per_minute_hold_though_the_estimate_is_wrong():
-    """What the provider counts is what is paced: an estimate of 10 for calls of 100 still gives 6,000 a minute."""
+    """The provider's count is paced: an estimate of 10 for calls of 100 still gives 6,000 a minute."""
     pacer = Pacer(1000, now=0.0, tokens_per_minute=6000)
     now, used = 0.0, 0
     while now < 600:

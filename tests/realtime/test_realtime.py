@@ -1,4 +1,4 @@
-"""A shard in real time, over real HTTP and through litellm: each row once, nothing printed, nobody else disturbed."""
+"""A shard in real time, over real HTTP and through litellm: each row once, nothing printed, no other call disturbed."""
 
 from __future__ import annotations
 

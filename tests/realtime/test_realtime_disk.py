@@ -1,4 +1,4 @@
-"""What is on disk of a run: cancelled, torn, full, looked at by two, gone on with by another."""
+"""The files of a run: cancelled, torn, full, read by two, continued by another."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_cancel_keeps_what_is_under_way_and_starts_nothing(tmp_path):
 
 
 def test_a_process_that_ends_in_order_is_gone_on_with(tmp_path, capfd):
-    """What hangs is dropped at aclose; a later object, told only the id, asks what was not answered."""
+    """Hanging calls are dropped at aclose; a later object with the id alone asks the unanswered ones."""
     with Endpoint(
         lambda text, before: HANG if int(text[4:]) >= 10 and not before else None
     ) as endpoint:
@@ -77,7 +77,7 @@ def test_a_process_that_ends_in_order_is_gone_on_with(tmp_path, capfd):
 
 
 def test_a_torn_line_is_dropped_and_its_row_asked_again(tmp_path):
-    """What a kill left of a line is cut off; the lines before it stand as they are."""
+    """The torn end of a line after a kill is cut off; the lines before it stay."""
     with Endpoint() as endpoint:
         path = requests(tmp_path, texts(10))
         run(provider(tmp_path, endpoint.base), path)
@@ -117,7 +117,7 @@ def test_two_at_the_same_run_ask_each_row_once(tmp_path):
 
 
 def test_a_full_disk_loses_no_answer(tmp_path, monkeypatch):
-    """When the disk is full the run stops and says so; what was answered meanwhile is written when there is space."""
+    """When the disk is full the run stops and says so; answers that came since are written when there is space."""
     real_write, full = os.write, []
 
     def write(fd, data):

@@ -199,7 +199,7 @@ def test_a_kill_after_the_run_has_begun_and_a_cancel_lose_no_answer(
 
 
 def test_a_cancelled_job_keeps_its_answers(tmp_path, endpoint):
-    """What was answered is merged, the rest says that it was cancelled."""
+    """Answered rows are merged, the rest says that it was cancelled."""
     endpoint.decide = lambda text, before: HANG if endpoint.answered >= 6 else None
     harness = Harness(tmp_path, endpoint)
 

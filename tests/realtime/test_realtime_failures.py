@@ -1,4 +1,4 @@
-"""What goes wrong in real time: whose fault it is, what is asked again, and what stops the run without losing a row."""
+"""Faults in real time: whose fault it is, what is asked again, and what stops the run without losing a row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_rows_that_fail_at_first_are_asked_again(tmp_path, capfd):
 
 
 def test_a_bad_request_is_its_row_s_failure_alone(tmp_path):
-    """A 400 is told once, in the provider's own words, and asked once; the others are answered."""
+    """A 400 is reported once, in the provider's own words, and asked once; the others are answered."""
     with Endpoint(lambda text, before: 400 if text in ("row 3", "row 7") else None) as endpoint:
         view, found = run(provider(tmp_path, endpoint.base), requests(tmp_path, texts(10)))
     assert (view.ending, view.completed, view.failed) == (State.COMPLETED, 8, 2)
@@ -107,17 +107,17 @@ def test_a_refused_key_pauses_and_another_key_goes_on(tmp_path):
         async def refused():
             real = provider(tmp_path, endpoint.base)
             await begin(real, path)
-            with pytest.raises(AuthenticationError, match="401") as told:
+            with pytest.raises(AuthenticationError, match="401") as raised:
                 await ended(real)
             asked = sum(endpoint.asked.values())
             with pytest.raises(AuthenticationError):
                 await ended(real)
             probed = sum(endpoint.asked.values()) - asked
             await real.aclose()
-            return str(told.value), asked, probed
+            return str(raised.value), asked, probed
 
-        told, asked, probed = asyncio.run(refused())
-        assert KEY not in told
+        raised, asked, probed = asyncio.run(refused())
+        assert KEY not in raised
         assert asked <= 8
         assert probed == 1
         endpoint.decide = lambda text, before: None
@@ -144,9 +144,9 @@ def test_a_provider_that_is_down_loses_no_row(tmp_path):
             view = await begin(real, requests(tmp_path, texts(20)))
             pauses = []
             for _ in range(2):
-                with pytest.raises(ProviderDownError) as told:
+                with pytest.raises(ProviderDownError) as raised:
                     await ended(real)
-                pauses.append(told.value.retry_after)
+                pauses.append(raised.value.retry_after)
             endpoint.decide = lambda text, before: None
             view = await ended(real)
             await real.aclose()
@@ -179,7 +179,7 @@ def test_errors_for_every_row_end_at_last(tmp_path):
 
 
 def test_without_a_connection_no_row_is_ever_given_up(tmp_path):
-    """Nobody listens (a laptop without network): poll says so each time, however often, and no row has failed."""
+    """No server listens (a laptop without network): poll says so each time, however often, and no row has failed."""
 
     async def cycle():
         real = provider(tmp_path, "http://127.0.0.1:9/v1")
@@ -256,10 +256,10 @@ def test_a_quota_that_is_used_up_pauses(tmp_path):
             real = provider(tmp_path, endpoint.base)
             real._call = Empty("openai/m", api_base=endpoint.base, api_key=KEY)
             await begin(real, requests(tmp_path, texts(50)))
-            with pytest.raises(RateLimitError) as told:
+            with pytest.raises(RateLimitError) as raised:
                 await ended(real)
             await real.aclose()
-            return told.value.retry_after
+            return raised.value.retry_after
 
         assert asyncio.run(cycle()) == 5
         assert sum(endpoint.asked.values()) <= 8

@@ -1,4 +1,4 @@
-"""Values against schemas: as the reference implementation says, but for what is said here to be otherwise."""
+"""Values against schemas: as the reference implementation validates them, except for the stated differences."""
 
 import pytest
 from hypothesis import given, settings

@@ -132,5 +132,5 @@ def test_other_schemas_stay_strict():
 
 
 def test_the_mark_follows_the_source():
-    """Kept columns are read anew where the class's source is another."""
+    """Kept columns are read again where the class's source is another."""
     assert mark_of(Review) == mark_of(Review) != mark_of(Odd)

@@ -1,4 +1,4 @@
-"""From an answer's text to its fields: what can be told is read, nothing is guessed, and a failure has its reason."""
+"""From an answer's text to its fields: clear values are read, nothing is guessed, and a failure has its reason."""
 
 import datetime as dt
 import json
@@ -25,12 +25,12 @@ VALUES = {"label": "pos", "score": 1.0, "note": None}
 
 
 def one(text, parser=SENTIMENT, finish=None):
-    """What becomes of an answer of that text."""
+    """The result of an answer with that text."""
     return parser.one(Result("j-0", Status.SUCCEEDED, text, None, Usage(3, 4), finish))
 
 
 def test_a_default_belongs_to_its_row():
-    """What is done to one row's list is not done to the others'."""
+    """A change of one row's list changes no other row's."""
     parser = Parser(
         read(
             {
@@ -104,7 +104,7 @@ OTHER = GOOD.replace("pos", "neg")
         ('{"a":' * 900 + "1" + "}" * 900, "missing|can't be checked"),
     ],
 )
-def test_what_can_not_be_told_is_a_failure(text, reason):
+def test_what_is_unknown_is_a_failure(text, reason):
     """The row has failed, its text is kept whole, its usage too, and the reason says what is wrong."""
     result = one(text)
     assert result.status is Status.FAILED
@@ -148,9 +148,11 @@ def test_nothing_is_guessed(text, reason):
 
 
 def test_texts_stay_texts():
-    """What reads like a missing value is what the model said."""
-    for said in ("null", "NaN", "None", "", "N/A"):
-        assert one(json.dumps({"label": "pos", "score": 0.5, "note": said})).value["note"] == said
+    """A text that looks like a missing value is the model's answer."""
+    for answer in ("null", "NaN", "None", "", "N/A"):
+        assert (
+            one(json.dumps({"label": "pos", "score": 0.5, "note": answer})).value["note"] == answer
+        )
 
 
 def test_line_breaks_in_texts_and_half_characters():
@@ -163,8 +165,8 @@ def test_line_breaks_in_texts_and_half_characters():
 def test_values_in_their_own_types():
     """Whole floats are whole numbers, dates are dates; a number that 64 bits can't hold has its reason."""
     parser = Parser(read({"n": int, "x": float, "day": dt.date, "at": dt.datetime}))
-    told = {"n": 3.0, "x": 2, "day": "2024-02-29", "at": "2024-02-29T10:00:00Z"}
-    value = one(json.dumps(told), parser).value
+    shown = {"n": 3.0, "x": 2, "day": "2024-02-29", "at": "2024-02-29T10:00:00Z"}
+    value = one(json.dumps(shown), parser).value
     assert value == {
         "n": 3,
         "x": 2.0,
@@ -173,12 +175,12 @@ def test_values_in_their_own_types():
     }
     assert [type(value[key]) for key in ("n", "x")] == [int, float]
     assert (
-        "n: 9223372036854775808 is too large" in one(json.dumps(told | {"n": 2**63}), parser).error
+        "n: 9223372036854775808 is too large" in one(json.dumps(shown | {"n": 2**63}), parser).error
     )
-    assert "x: the number is too large" in one(json.dumps(told | {"x": 10**400}), parser).error
-    assert "at: expected a date-time; got" in one(json.dumps(told | {"at": "soon"}), parser).error
+    assert "x: the number is too large" in one(json.dumps(shown | {"x": 10**400}), parser).error
+    assert "at: expected a date-time; got" in one(json.dumps(shown | {"at": "soon"}), parser).error
     early = "0001-01-01T00:00:00+23:00"
-    assert f"at: {early} is a time before" in one(json.dumps(told | {"at": early}), parser).error
+    assert f"at: {early} is a time before" in one(json.dumps(shown | {"at": early}), parser).error
 
 
 def test_fields_that_are_left_out():
@@ -191,8 +193,8 @@ def test_fields_that_are_left_out():
 
     parser = Parser(read(Rated))
     assert one('{"fullName": "x"}', parser).value == {"stars": 3, "note": "none given", "name": "x"}
-    said = one('{"fullName": "x", "stars": null, "note": null}', parser)
-    assert said.value == {"stars": 3, "note": None, "name": "x"}
+    answer = one('{"fullName": "x", "stars": null, "note": null}', parser)
+    assert answer.value == {"stars": 3, "note": None, "name": "x"}
     plain = Parser(read({"properties": {"a": {"type": "string"}}}))
     assert one("{}", plain).value == one('{"a": null}', plain).value == {"a": None}
 
@@ -480,7 +482,7 @@ PIECES = (
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=5).map("".join))
 def test_any_text_gives_fields_or_a_reason(text):
-    """Whatever comes back, nothing is raised; what is read fits the schema, what is not has its reason and its text."""
+    """No answer raises an error; a parsed one fits the schema, any other has its reason and its text."""
     result = one(text)
     if result.status is Status.SUCCEEDED:
         assert list(result.value) == ["label", "score", "note"]
@@ -498,14 +500,14 @@ def test_any_text_gives_fields_or_a_reason(text):
     st.none() | st.text(max_size=20),
     st.sampled_from(["{}", "```json\n{}\n```", "Here: {} Bye", "\n\n{}"]),
 )
-def test_what_was_said_is_what_is_read(label, score, note, around):
+def test_what_was_reported_is_what_is_read(label, score, note, around):
     """Every value comes through as it was, in any wrapping."""
     try:
-        said = json.dumps({"label": label, "score": score, "note": note}, ensure_ascii=False)
-        said.encode()
+        answer = json.dumps({"label": label, "score": score, "note": note}, ensure_ascii=False)
+        answer.encode()
     except UnicodeEncodeError:
         return
-    assert one(around.replace("{}", said)).value == {"label": label, "score": score, "note": note}
+    assert one(around.replace("{}", answer)).value == {"label": label, "score": score, "note": note}
 
 
 def test_speed():

@@ -1,4 +1,4 @@
-"""What a person gives as a schema: each form says the same fields, and what can't be one is told in a sentence."""
+"""The forms of a schema: each gives the same fields, and an invalid one is refused in a sentence."""
 
 import dataclasses
 import datetime as dt
@@ -202,7 +202,7 @@ def test_an_empty_default_is_kept():
 
 
 def test_a_default_is_kept():
-    """What a field says when the answer leaves it out."""
+    """A field's default where the answer omits it."""
 
     class Rated(pydantic.BaseModel):
         stars: int = 3
@@ -336,7 +336,7 @@ def test_what_can_not_be_a_schema(given, says):
 
 
 def test_a_type_that_is_not_defined():
-    """A name that no type has is told by its name."""
+    """A name that no type has is refused by its name."""
 
     class Broken(pydantic.BaseModel):
         a: "Nowhere"  # noqa: F821

@@ -1,4 +1,4 @@
-"""What a provider is asked for: strict where it can be, nothing that it does not take, never less than was given."""
+"""The schema sent to a provider: strict where it can be, nothing that it does not take, never less than was given."""
 
 import json
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ class Inner(pydantic.BaseModel):
 
 
 class Outer(pydantic.BaseModel):
-    """What it is."""
+    """Its kind."""
 
     label: Literal["x", "y"]
     inner: Inner
@@ -87,7 +87,7 @@ def test_a_field_that_may_be_left_out_may_be_null():
     }
 
 
-def test_what_strict_mode_does_not_know_is_said_in_words():
+def test_what_strict_mode_does_not_know_is_reported_in_words():
     """Lengths and odd formats go into the description; bounds, which it knows, stay; the answer is held to all."""
     given = {
         "name": Annotated[str, pydantic.Field(min_length=2, max_length=5, description="A name")],
@@ -130,7 +130,7 @@ def test_what_strict_mode_does_not_know_is_said_in_words():
     ],
 )
 def test_what_can_not_be_strict_is_sent_as_it_is(field):
-    """Open objects, tuples, negations: the provider is told the schema, not bound by it; we hold the answer to it."""
+    """Open objects, tuples, negations: the provider gets the schema, not bound by it; we validate the answer."""
     given = {
         "type": "object",
         "properties": {"a": field, "b": {"type": "string"}},
@@ -142,7 +142,7 @@ def test_what_can_not_be_strict_is_sent_as_it_is(field):
 
 
 def test_strict_false_is_the_persons_word():
-    """Who gives OpenAI's wrapping with strict: false gets just that."""
+    """OpenAI's wrapping with strict: false is sent as it is."""
     made, strict = sent(
         {"name": "x", "strict": False, "schema": {"properties": {"a": {"type": "string"}}}}
     )
@@ -242,7 +242,7 @@ def test_models_without_structured_output(model):
     ],
 )
 def test_anthropics_limits(given, says):
-    """What Anthropic's structured output refuses is refused here, before anything is sent."""
+    """A schema that Anthropic's structured output refuses is refused here, before anything is sent."""
     with pytest.raises(OptionError, match=says):
         sent(given, limited=True)
 

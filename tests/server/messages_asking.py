@@ -1,4 +1,4 @@
-"""What a client does with Message Batches, in whole steps, through Anthropic's own SDK."""
+"""A client's steps with Message Batches, through Anthropic's own SDK."""
 
 from __future__ import annotations
 

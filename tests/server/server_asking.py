@@ -1,4 +1,4 @@
-"""What a client does with a server, in whole steps: the few words that the server's tests speak."""
+"""A client's steps with a server: the few verbs of the server's tests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
 
 
 class Asking:
-    """What a client does with a server, in whole steps."""
+    """A client's steps with a server."""
 
     def __init__(self, server: Embedded) -> None:
         self.server = server

@@ -172,7 +172,7 @@ ODD = {
 
 @pytest.mark.parametrize("model", ["echo", "nobody"])
 def test_odd_requests_lose_no_other(server, client, model):
-    """Whatever is in a row, that row is `errored` alone, also where the rows name several models."""
+    """A faulty row is `errored` alone, also where the rows name several models."""
 
     def one(custom_id, params, model="echo"):
         return b'{"custom_id": "%s", "params": {"model": "%s", "max_tokens": 9, %s}}' % (
@@ -204,7 +204,7 @@ def test_odd_requests_lose_no_other(server, client, model):
     "body", [b"", b"{", b"[]", b'{"requests": 1}', b"{}", b'{"requests": [' + b"[" * 100_000]
 )
 def test_a_create_that_is_no_json_object(server, body):
-    """Whatever the body is, the refusal is a 400 in Anthropic's envelope."""
+    """Each bad body is refused with a 400 in Anthropic's envelope."""
     headers = {"x-api-key": server.token, "content-type": "application/json"}
     answer = httpx.post(f"{server.base_url}/messages/batches", content=body, headers=headers)
     assert answer.status_code == 400

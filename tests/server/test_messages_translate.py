@@ -121,10 +121,10 @@ def test_the_message_out_of_a_completion():
         {"id": "a", "function": {"name": "f", "arguments": '{"x": 1}'}},
         {"id": "b", "function": {"name": "f", "arguments": "not json"}},
     ]
-    said = {"content": "text", "reasoning_content": "because", "tool_calls": calls}
+    text = {"content": "text", "reasoning_content": "because", "tool_calls": calls}
     chat = {
         "model": "served",
-        "choices": [{"finish_reason": "stop", "message": said, "stop_reason": "END"}],
+        "choices": [{"finish_reason": "stop", "message": text, "stop_reason": "END"}],
         "usage": {
             "prompt_tokens": 10,
             "completion_tokens": 4,
@@ -148,7 +148,7 @@ def test_the_message_out_of_a_completion():
         "output_tokens": 4,
         "service_tier": "standard",
     }
-    del said["tool_calls"], body["thinking"]
+    del text["tool_calls"], body["thinking"]
     message = message_of(chat, body, id_="1")
     assert [one["type"] for one in message["content"]] == ["text"]
     assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")

@@ -87,8 +87,8 @@ def client(started, behind) -> Iterator[anthropic.Anthropic]:
 
 def test_a_stop_sequence_and_reasoning(client, behind):
     """The `stop_reason` of vLLM is the `stop_sequence`; its reasoning is a thinking block if asked for."""
-    said = {"role": "assistant", "content": "one ", "reasoning_content": "because"}
-    behind.choice = {"finish_reason": "stop", "stop_reason": "END", "message": said}
+    text = {"role": "assistant", "content": "one ", "reasoning_content": "because"}
+    behind.choice = {"finish_reason": "stop", "stop_reason": "END", "message": text}
     message = client.messages.create(
         **QUESTION,
         stop_sequences=["END"],

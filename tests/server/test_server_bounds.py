@@ -1,4 +1,4 @@
-"""What a small request can ask of the built-in model is bounded: its time, the size of its answer, its nesting."""
+"""The cost of a small request to the built-in model is bounded: its time, the size of its answer, its nesting."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_brackets_in_texts_are_no_nesting():
 
 
 def test_odd_requests_are_400s(ask):
-    """What breaks while a request is read or answered is that request's 400, never a 500."""
+    """A failure while a request is read or answered is that request's 400, never a 500."""
     odd = [
         {
             "tools": [{"type": "function", "function": {"name": "f"}}],

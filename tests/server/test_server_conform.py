@@ -92,7 +92,7 @@ def test_a_chat_dump_is_a_documented_completion():
 def test_what_a_dump_has_is_kept():
     """Tool calls, a function call, annotations, audio, logprobs, citations and a stop sequence stay, made whole."""
     citation = {"start_index": 1, "end_index": 2, "url": "u", "title": None, "x": None}
-    said = {
+    content = {
         "choices": [
             {
                 "finish_reason": "tool_calls",
@@ -111,7 +111,7 @@ def test_what_a_dump_has_is_kept():
         ],
         "citations": ["https://a.example"],
     }
-    body = conform.chat_completion(said)
+    body = conform.chat_completion(content)
     choice, message = body["choices"][0], body["choices"][0]["message"]
     call = message["tool_calls"][0]
     assert (call["type"], call["function"]) == ("function", {"name": "f", "arguments": ""})
@@ -175,12 +175,16 @@ def asked(request, started):
 )
 def test_completions_in_every_form_of_a_prompt(asked, prompt, texts):
     """`/v1/completions` answers a text, several, and token numbers, each `n` times, in order."""
-    said = asked.sdk.completions.create(model="echo", prompt=prompt, n=2)
-    assert [one.text for one in said.choices] == [text for text in texts for _ in range(2)]
-    assert [one.index for one in said.choices] == list(range(2 * len(texts)))
-    assert said.object == "text_completion"
-    assert said.usage.total_tokens == said.usage.prompt_tokens + said.usage.completion_tokens > 0
-    assert {one.finish_reason for one in said.choices} == {"stop"}
+    content = asked.sdk.completions.create(model="echo", prompt=prompt, n=2)
+    assert [one.text for one in content.choices] == [text for text in texts for _ in range(2)]
+    assert [one.index for one in content.choices] == list(range(2 * len(texts)))
+    assert content.object == "text_completion"
+    assert (
+        content.usage.total_tokens
+        == content.usage.prompt_tokens + content.usage.completion_tokens
+        > 0
+    )
+    assert {one.finish_reason for one in content.choices} == {"stop"}
 
 
 def test_completions_are_cut_and_stopped(asked):
@@ -246,8 +250,8 @@ def test_embeddings_have_an_upstream_of_their_own(started):
         embeddings_api_base=vectors.server.base_url,
         embeddings_api_key="vector-key",
     )
-    said = front.sdk.embeddings.create(model="x", input=["a", "b"], dimensions=8)
-    assert [len(one.embedding) for one in said.data] == [8, 8]
+    content = front.sdk.embeddings.create(model="x", input=["a", "b"], dimensions=8)
+    assert [len(one.embedding) for one in content.data] == [8, 8]
     rows = jsonl(line("v", url="/v1/embeddings", model="x", dimensions=16))
     output, errors = front.results(front.run(rows, "/v1/embeddings"))
     assert (len(output[0]["response"]["body"]["data"][0]["embedding"]), errors) == (16, [])
@@ -256,7 +260,7 @@ def test_embeddings_have_an_upstream_of_their_own(started):
     assert asked == [{"POST /v1/chat/completions"}, {"POST /v1/embeddings"}]
 
 
-def test_the_built_in_model_chats_beside_an_upstream_for_embeddings(started):
+def test_the_built_in_model_chats_next_to_an_upstream_for_embeddings(started):
     """With `--embeddings-upstream` alone, chat is still echo's, and both are listed."""
     vectors = started(token="k")
     front = started(

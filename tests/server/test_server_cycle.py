@@ -220,7 +220,7 @@ def test_cancel_of_a_finished_batch_is_a_conflict(ask):
 
 
 def test_a_batch_expires_after_its_window(started):
-    """When the window is over, finished rows stay and the rest say `batch_expired`."""
+    """When the window is over, finished rows stay and the rest have `batch_expired`."""
     shift = [0.0]
     ask = started(pace=10.0, clock=lambda: time.time() + shift[0])
     batch = ask.create(jsonl(*(line(f"r-{i}") for i in range(300))))

@@ -144,7 +144,7 @@ def test_deletes_and_reads_work_on_a_full_disk(full):
 
 
 def test_an_end_that_found_no_room_is_stored_later(full, tmp_path):
-    """What clients saw on a full disk is on disk when there is room, and after a restart."""
+    """The state that clients saw on a full disk is on disk when there is room, and after a restart."""
     ended = full.ended(stuck(full)["id"])
     full.server.free()
     until((tmp_path / "state" / "reserve").exists)

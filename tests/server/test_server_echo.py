@@ -98,7 +98,7 @@ def test_labels_in_the_system_message_count():
 
 
 def test_the_last_user_message_is_the_prompt_and_parts_are_joined():
-    """Of several messages the last of the user's is answered; text parts are joined, a picture is told of."""
+    """Of several messages the last of the user's is answered; text parts are joined, a picture is described."""
     parts = [
         {"type": "text", "text": "one"},
         {"type": "image_url", "image_url": {"url": "x"}},

@@ -24,7 +24,7 @@ def ids(lines) -> list[str]:
 
 
 def statuses(ask, count: int = 40) -> list[int]:
-    """What so many requests were answered with."""
+    """The answers to so many requests."""
     return [ask.call("GET", "/models").status_code for _ in range(count)]
 
 

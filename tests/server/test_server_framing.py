@@ -39,7 +39,7 @@ def exchange(ask, data: bytes, *more: bytes) -> tuple[int, dict]:
     ],
 )
 def test_broken_http_is_a_json_error(ask, data):
-    """What is below HTTP is refused in OpenAI's shape, as a 400, and the connection ends."""
+    """Errors below HTTP are refused in OpenAI's shape, as a 400, and the connection ends."""
     status, body = exchange(ask, data)
     assert status == 400
     assert body["error"]["type"] == "invalid_request_error"

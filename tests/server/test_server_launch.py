@@ -81,13 +81,13 @@ def test_many_processes_at_once_start_one_server(home):
         )
         for _ in range(6)
     ]
-    said = {child.communicate(timeout=90)[0] for child in children}
-    assert len(said) == 1
+    output = {child.communicate(timeout=90)[0] for child in children}
+    assert len(output) == 1
     assert all(child.returncode == 0 for child in children)
 
 
-def test_what_keeps_it_from_starting_is_told(home):
-    """A state that can't be used is told with the end of the server's log."""
+def test_what_keeps_it_from_starting_is_reported(home):
+    """An unusable state is reported with the end of the server's log."""
     (home / "server").mkdir(parents=True)
     (home / "server" / "state.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(ConnectionFailedError, match=r"did not start[\s\S]*not a database"):
@@ -95,7 +95,7 @@ def test_what_keeps_it_from_starting_is_told(home):
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
-    """Where locks are refused (ENOLCK, as on NFS), nobody waits for another process: the error says what to do."""
+    """Where locks are refused (ENOLCK, as on NFS), no process waits for another: the error says what to do."""
     fcntl = pytest.importorskip("fcntl")
 
     def refused(*_):

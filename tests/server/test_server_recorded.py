@@ -1,4 +1,4 @@
-"""What api.openai.com was seen to answer, word for word: the refusals that no document of OpenAI's spells out."""
+"""Recorded answers of api.openai.com, word for word: the refusals that no document of OpenAI's spells out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import pytest
 from server_asking import jsonl, line
 
 
-def told(answer: Any, status: int) -> dict[str, Any]:
+def error_of(answer: Any, status: int) -> dict[str, Any]:
     """The error of a refusal."""
     assert answer.status_code == status, answer.text
     return answer.json()["error"]
 
 
-def said(message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+def recorded_error(
+    message: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
     """An error as it is to be."""
     return {"message": message, "type": "invalid_request_error", "param": param, "code": code}
 
@@ -27,7 +29,7 @@ def lacking(name: str, **more: Any) -> dict[str, Any]:
     return {**whole, "body": {key: value for key, value in whole["body"].items() if key != name}}
 
 
-def test_a_body_without_model_or_messages_is_told_as_the_batch_api_tells_it(ask):
+def test_a_body_without_model_or_messages_is_reported_as_the_batch_api_tells_it(ask):
     """`invalid_request` and a sentence of its own, other than for the line's own fields."""
     ended = ask.run(
         jsonl(
@@ -55,12 +57,12 @@ def test_a_body_without_model_or_messages_is_told_as_the_batch_api_tells_it(ask)
 )
 def test_what_is_no_batch_id_is_a_bad_request(ask, method, path):
     """An id with another beginning is a 400 that says so; one that looks like a batch's is a 404."""
-    assert told(ask.call(method, path.format("file-1")), 400) == said(
+    assert error_of(ask.call(method, path.format("file-1")), 400) == recorded_error(
         "Invalid 'batch_id': 'file-1'. Expected an ID that begins with 'batch'.",
         "batch_id",
         "invalid_value",
     )
-    assert told(ask.call(method, path.format("batch_1")), 404) == said(
+    assert error_of(ask.call(method, path.format("batch_1")), 404) == recorded_error(
         "No batch found with id 'batch_1'."
     )
 
@@ -73,7 +75,9 @@ def test_a_batch_file_that_is_no_utf_8_is_refused_at_its_upload(ask, tmp_path, d
     answer = ask.call(
         "POST", "/files", files={"file": ("a.jsonl", data)}, data={"purpose": "batch"}
     )
-    assert told(answer, 400) == said("Invalid file for Batch API. Must be utf-8 encoded")
+    assert error_of(answer, 400) == recorded_error(
+        "Invalid file for Batch API. Must be utf-8 encoded"
+    )
     assert list((tmp_path / "state" / "files").iterdir()) == []
     assert ask.upload(data, purpose="user_data")["bytes"] == len(data)
 
@@ -86,12 +90,14 @@ def test_a_character_may_lie_across_two_blocks_of_an_upload(ask):
     assert row["response"]["body"]["choices"][0]["message"]["content"] == text
 
 
-def test_a_batch_file_of_another_name_is_told_in_openais_words(ask):
+def test_a_batch_file_of_another_name_is_reported_in_openais_words(ask):
     """`.jsonl` is asked for; no parameter is named."""
     answer = ask.call(
         "POST", "/files", files={"file": ("a.txt", jsonl(line()))}, data={"purpose": "batch"}
     )
-    assert told(answer, 400) == said("Invalid file format for Batch API. Must be .jsonl")
+    assert error_of(answer, 400) == recorded_error(
+        "Invalid file format for Batch API. Must be .jsonl"
+    )
 
 
 def test_the_key_may_be_the_password_of_basic_auth(ask):
@@ -99,7 +105,7 @@ def test_the_key_may_be_the_password_of_basic_auth(ask):
     url, token = ask.server.base_url + "/models", ask.server.token
     assert httpx.get(url, auth=("", token)).status_code == 200
     assert (
-        told(httpx.get(url, auth=("", "sk-of-somebody-else-0123")), 401)["code"]
+        error_of(httpx.get(url, auth=("", "sk-of-somebody-else-0123")), 401)["code"]
         == "invalid_api_key"
     )
     for headers in (
@@ -107,8 +113,8 @@ def test_the_key_may_be_the_password_of_basic_auth(ask):
         {"Authorization": "Basic"},
         {"Authorization": f"Token {token}"},
     ):
-        assert told(httpx.get(url, headers=headers), 401)["code"] is None
-    assert told(httpx.get(url, auth=("somebody", token)), 401)["code"] is None
+        assert error_of(httpx.get(url, headers=headers), 401)["code"] is None
+    assert error_of(httpx.get(url, auth=("somebody", token)), 401)["code"] is None
 
 
 @pytest.mark.parametrize(
@@ -127,27 +133,27 @@ def test_the_key_may_be_the_password_of_basic_auth(ask):
 def test_wrong_stream_options_are_refused_before_the_stream_begins(ask, more, param, code):
     """A 400 that names the parameter, never a stream that breaks off."""
     asked = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], **more}
-    error = told(ask.call("POST", "/chat/completions", json=asked), 400)
+    error = error_of(ask.call("POST", "/chat/completions", json=asked), 400)
     assert (error["param"], error["code"]) == (param, code)
 
 
-def test_stream_options_without_a_stream_are_told_in_openais_words(ask):
+def test_stream_options_without_a_stream_are_reported_in_openais_words(ask):
     """The sentence that clients look for."""
     asked = {
         "model": "echo",
         "messages": [{"role": "user", "content": "hello"}],
         "stream_options": {},
     }
-    assert told(ask.call("POST", "/chat/completions", json=asked), 400) == said(
+    assert error_of(ask.call("POST", "/chat/completions", json=asked), 400) == recorded_error(
         "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
     )
 
 
 @pytest.mark.parametrize("limit", ["\u0665", "1_0", " 5", "+5", "9" * 5000])
 def test_a_limit_is_written_in_plain_digits(ask, limit):
-    """What Python alone takes for a whole number is none here."""
+    """A whole number only to Python is none here."""
     for path in ("/files", "/batches"):
-        error = told(ask.call("GET", path, params={"limit": limit}), 400)
+        error = error_of(ask.call("GET", path, params={"limit": limit}), 400)
         assert (error["param"], error["code"]) == ("limit", "invalid_type")
 
 
@@ -159,7 +165,7 @@ def test_the_seconds_of_an_output_are_a_number_not_a_text(ask):
         "completion_window": "24h",
         "output_expires_after": {"anchor": "created_at", "seconds": "3600"},
     }
-    error = told(ask.call("POST", "/batches", json=body), 400)
+    error = error_of(ask.call("POST", "/batches", json=body), 400)
     assert (error["param"], error["code"]) == ("output_expires_after.seconds", "invalid_type")
     form = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
     file = ask.upload(jsonl(line()), **form)
@@ -168,5 +174,7 @@ def test_the_seconds_of_an_output_are_a_number_not_a_text(ask):
 
 def test_an_empty_text_among_embedding_inputs_is_refused(ask):
     """OpenAI's document: an input can't be an empty string; neither can one of several."""
-    error = told(ask.call("POST", "/embeddings", json={"model": "echo", "input": ["a", ""]}), 400)
+    error = error_of(
+        ask.call("POST", "/embeddings", json={"model": "echo", "input": ["a", ""]}), 400
+    )
     assert (error["param"], error["code"]) == ("input", "empty_string")

@@ -1,4 +1,4 @@
-"""What the server refuses, and the exact shape of each refusal, as api.openai.com has it."""
+"""The server's refusals, each in the exact shape of api.openai.com."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_body_that_is_no_json_object_is_refused(ask, data):
         assert refusal(ask.call("POST", path, content=data)) == (400, BAD, None, None)
 
 
-def test_an_unknown_url_and_a_wrong_method_are_told_in_openais_shape(ask):
+def test_an_unknown_url_and_a_wrong_method_are_reported_in_openais_shape(ask):
     """404 `Invalid URL (GET /v1/xyz)`, with or without a key; 405 with the methods that are allowed."""
     for answer in (ask.call("GET", "/xyz"), httpx.get(ask.server.base_url + "/xyz")):
         assert refusal(answer) == (404, BAD, None, None)

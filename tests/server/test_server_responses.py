@@ -39,20 +39,20 @@ def test_responses_go_through_a_batch(ask):
         RESPONSES,
     )
     answers, errors = ask.results(ended)
-    said = {row["custom_id"]: row["response"]["body"] for row in answers}
+    content = {row["custom_id"]: row["response"]["body"] for row in answers}
     assert errors == []
-    assert said["a"]["object"] == "response"
-    assert said["a"]["status"] == "completed"
-    assert said["a"]["output"][0]["content"][0]["text"] == "hello"
-    assert said["b"]["output"][0]["content"][0]["text"] in ("yes", "no")
-    assert said["c"]["output"][0]["content"][0]["text"] == "just a text"
+    assert content["a"]["object"] == "response"
+    assert content["a"]["status"] == "completed"
+    assert content["a"]["output"][0]["content"][0]["text"] == "hello"
+    assert content["b"]["output"][0]["content"][0]["text"] in ("yes", "no")
+    assert content["c"]["output"][0]["content"][0]["text"] == "just a text"
     assert (
         ended["usage"]["total_tokens"]
-        == sum(one["usage"]["total_tokens"] for one in said.values())
+        == sum(one["usage"]["total_tokens"] for one in content.values())
         > 0
     )
     assert ended["usage"]["output_tokens"] == sum(
-        one["usage"]["output_tokens"] for one in said.values()
+        one["usage"]["output_tokens"] for one in content.values()
     )
 
 
@@ -118,8 +118,8 @@ def test_a_batch_of_responses_has_no_limit_on_items(ask, monkeypatch):
     assert ask.run(jsonl(asked("a", input=items)), RESPONSES)["status"] == "completed"
 
 
-def test_tools_images_and_parameters_are_told_to_a_chat_model():
-    """What stands in a response's request is in the chat request: tools flat there, nested here; turns; effort."""
+def test_tools_images_and_parameters_are_reported_to_a_chat_model():
+    """A response's request in the chat request: tools flat there, nested here; turns; effort."""
     chat = chat_of(
         {
             "model": "m",

@@ -1,4 +1,4 @@
-"""What a stop, a kill and a start again leave: no batch lost, no row missing or doubled."""
+"""The state after a stop, a kill and a restart: no batch lost, no row missing or doubled."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(count: int) -> bytes:
 
 
 def written(folder: Path) -> int:
-    """Lines in its files; one that is taken away meanwhile has none."""
+    """Lines in its files; one that is taken away since has none."""
     lines = 0
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -119,7 +119,7 @@ def test_a_server_killed_while_finalizing_goes_on(tmp_path):
 
 
 def test_a_half_written_line_is_cut_off(tmp_path, started):
-    """What a crash left of a line is removed before the rest is written; what was whole is kept and counted."""
+    """The torn end of a line after a crash is removed before the rest is written; whole lines are kept and counted."""
     ask = started(pace=6)
     batch = ask.create(rows(50))
     until(lambda: ask.batch(batch["id"])["request_counts"]["completed"] > 5)
@@ -225,14 +225,14 @@ def test_serve_prints_where_it_is_and_stops_cleanly(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--no-token", "--host", "0.0.0.0"], "--no-token with --host 0.0.0.0"),
         (["--faults", "nonsense=1"], "no fault is called 'nonsense'"),
         (["--pace", "-1"], "--pace expects seconds from 0"),
     ],
 )
-def test_serve_says_in_one_line_what_can_not_be(options, said):
+def test_serve_says_in_one_line_what_can_not_be(options, message):
     """A bad option is one line on stderr and exit code 2."""
     done = subprocess.run(
         [sys.executable, "-m", "jupyter_batch.server", *options],
@@ -242,7 +242,7 @@ def test_serve_says_in_one_line_what_can_not_be(options, said):
         timeout=120,
     )
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

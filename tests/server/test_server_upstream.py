@@ -45,7 +45,7 @@ def test_an_upstream_answers_whatever_model_is_named(pair):
 
 
 def test_an_upstreams_refusal_is_an_error_line(pair, monkeypatch):
-    """What the upstream refuses is in the error file with its status; what is passing is tried again."""
+    """The upstream's refusals are in the error file with their status; passing errors are tried again."""
     front, behind = pair
     behind.server.set_faults("seed=2,429=0.3,500=0.2,retry_after=0")
     monkeypatch.setattr("jupyter_batch.server.upstream.TRIES", 12)
@@ -106,7 +106,7 @@ def test_a_model_with_a_provider_needs_no_upstream_option(started):
     )
 
 
-def test_a_call_that_times_out_is_told_as_such(started, monkeypatch):
+def test_a_call_that_times_out_is_reported_as_such(started, monkeypatch):
     """OpenAI's third code of a line: no response, and `request_timeout`."""
 
     async def ask_in_vain(*_):
@@ -120,7 +120,7 @@ def test_a_call_that_times_out_is_told_as_such(started, monkeypatch):
 
 
 def test_a_broken_litellm_is_the_rows_failure(started, monkeypatch):
-    """Whatever breaks below is that row's 500, and the batch ends."""
+    """A failure below is that row's 500, and the batch ends."""
 
     async def break_down(*_):
         raise ImportError("no litellm here")

@@ -60,7 +60,7 @@ GOOD = line("good")
         ),
     ],
 )
-def test_each_wrong_line_is_told_with_its_number(ask, lines, expected):
+def test_each_wrong_line_is_reported_with_its_number(ask, lines, expected):
     """The code, the parameter and the line (from 1; blank lines count) of every error."""
     assert errors(ask, jsonl(*lines)) == expected
 
@@ -146,7 +146,7 @@ def test_a_line_longer_than_a_block_is_read(ask):
 
 
 def test_a_body_that_only_this_row_spoils_fails_this_row(ask):
-    """What real time would refuse goes to the error file with real time's status and words; the rest is answered."""
+    """A row that real time would refuse goes to the error file with real time's status and words; the rest is answered."""
     data = jsonl(
         line("good"), line("messages", messages=[]), line("temperature", temperature="hot")
     )
@@ -159,6 +159,6 @@ def test_a_body_that_only_this_row_spoils_fails_this_row(ask):
 
 
 def test_half_a_surrogate_is_no_json(ask):
-    """A lone surrogate can't be written as UTF-8 in the answer: the line is told, as any that can't be parsed."""
+    """A lone surrogate can't be written as UTF-8 in the answer: the line is refused, as any that can't be parsed."""
     data = jsonl(line("a"), json.dumps(line("b", "\ud800")).encode())
     assert errors(ask, data) == [("invalid_json_line", None, 2)]

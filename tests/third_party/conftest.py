@@ -43,7 +43,7 @@ def command(name):
 
 
 def free_port():
-    """A port that nobody listens at, below those that systems give away: none has it before the server does."""
+    """An unused port, below those that systems give away: none has it before the server does."""
     for port in random.sample(range(20_000, 30_000), 100):
         with contextlib.suppress(OSError), socket.socket() as one:
             one.bind(("127.0.0.1", port))
@@ -53,13 +53,13 @@ def free_port():
 
 @contextlib.contextmanager
 def serving(arguments, port, path, folder, **environ):
-    """A server's process, once it answers at `path`; what it says is in `folder`/said."""
+    """A server's process, once it answers at `path`; its output is in `folder`/output."""
     with (
-        (folder / "said").open("wb") as said,
+        (folder / "output").open("wb") as output,
         subprocess.Popen(
             arguments,
             cwd=folder,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={**os.environ, "HOME": str(folder), **environ},
@@ -68,9 +68,9 @@ def serving(arguments, port, path, folder, **environ):
         try:
             end, still = time.monotonic() + START_SECONDS, Event()
             while not _answers(f"http://127.0.0.1:{port}{path}"):
-                told = (folder / "said").read_text(errors="replace")[-2000:]
-                assert process.poll() is None, told
-                assert time.monotonic() < end, told
+                log = (folder / "output").read_text(errors="replace")[-2000:]
+                assert process.poll() is None, log
+                assert time.monotonic() < end, log
                 still.wait(0.2)
             yield
         finally:
@@ -143,22 +143,22 @@ general_settings: {{master_key: {MASTER}}}
         OPENAI_BASE_URL=upstream.base_url,
         LITELLM_LOCAL_MODEL_COST_MAP="True",
     ):
-        yield Proxy(f"http://127.0.0.1:{port}", folder / "said")
+        yield Proxy(f"http://127.0.0.1:{port}", folder / "output")
 
 
 class Proxy:
     """A proxy that runs, and what its own log says of the calls that came."""
 
-    def __init__(self, url, said):
-        self.url, self._said, self._from = url, said, 0
+    def __init__(self, url, log):
+        self.url, self._log, self._from = url, log, 0
 
     def forget(self):
         """Count from here."""
-        self._from = len(self._said.read_text(errors="replace"))
+        self._from = len(self._log.read_text(errors="replace"))
 
     def asked(self):
         """The calls, as "GET files content": without version and ids."""
-        lines = _CALL.findall(self._said.read_text(errors="replace")[self._from :])
+        lines = _CALL.findall(self._log.read_text(errors="replace")[self._from :])
         return [
             " ".join([verb, *(part for part in path.split("?")[0].split("/") if part.isalpha())])
             for verb, path in lines

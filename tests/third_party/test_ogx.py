@@ -47,7 +47,7 @@ def calling(dialect, ogx):
 
 
 def asked_of(home, job, question):
-    """What a job's provider answers."""
+    """The answers of a job's provider."""
 
     async def ask():
         provider = await connect(
@@ -163,7 +163,7 @@ def test_all_rows_fail(call, upstream):
 
 
 def test_cancelled_and_retried(call, upstream):
-    """What it gives back of a cancelled batch is kept, the rest is told to be cancelled, and `retry` sends that.
+    """A cancelled batch's answers are kept, the rest is reported as cancelled, and `retry` sends that.
 
     A file that its counts promise, and which OGX never gives, is looked for in the background.
     """
@@ -193,7 +193,7 @@ def test_cancelled_and_retried(call, upstream):
 
 
 def chats(upstream):
-    """How many chat requests have come to the model."""
+    """The number of chat requests to the model."""
     return upstream.stats()["routes"].get("POST /v1/chat/completions", {"received": 0})["received"]
 
 
@@ -225,20 +225,21 @@ def test_a_batch_that_is_refused_names_its_rows(call, ogx):
         call["model"] = "openai/up/nothing"
     job = df.llm.batch("{text}", out="out", temperature=col("heat"), **call).wait(90)
     assert job.state == "failed"
-    said = job.errors["_error"]
+    errors = job.errors["_error"]
     if call["model"].startswith("openai/"):
-        assert said.str.contains("model_not_found: Model 'up/nothing' does not exist").all()
-        assert "refused the whole batch for this row" in said.iloc[0]
+        assert errors.str.contains("model_not_found: Model 'up/nothing' does not exist").all()
+        assert "refused the whole batch for this row" in errors.iloc[0]
     else:
         assert (
-            "requests.1.params.temperature: Input should be less than or equal to 1" in said.iloc[1]
+            "requests.1.params.temperature: Input should be less than or equal to 1"
+            in errors.iloc[1]
         )
-        assert said.str.contains("refused the whole batch for this row").tolist() == [
+        assert errors.str.contains("refused the whole batch for this row").tolist() == [
             False,
             True,
             False,
         ]
-        assert said.str.contains(r"at fault: row 1 \(from 0\)", regex=True).tolist() == [
+        assert errors.str.contains(r"at fault: row 1 \(from 0\)", regex=True).tolist() == [
             True,
             False,
             True,
@@ -270,7 +271,7 @@ def test_typed_columns_and_tools(call):
     assert str(df["score"].dtype) == "Float64"
 
     def look_up(number: int) -> str:
-        """What is known of a number."""
+        """The facts of a number."""
         return f"{number} is known"
 
     tools = numbered(2).assign(text=['look_up({"number": 3})', 'look_up({"number": 4})'])

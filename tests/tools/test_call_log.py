@@ -14,7 +14,7 @@ from jupyter_batch.tool_calls.execute import INTERRUPTED
 
 
 def test_a_line_that_was_cut_off_is_passed_over(tmp_path):
-    """What stands before it counts, and what comes after it begins on a line of its own."""
+    """Text before it counts, and text after it begins on a line of its own."""
     path = tmp_path / "calls.jsonl"
     with CallLog(path) as log:
         log.put(Entry(0, 0, "a"))

@@ -1,4 +1,4 @@
-"""What a person gives as tools, as a provider is told of it, and as it is called."""
+"""Tools as the user gives them, as a provider gets them, and as they are called."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_arguments_become_what_the_hints_say():
     assert callable_with(odd)({"x": 1}) == 1
 
 
-def test_arguments_that_do_not_fit_are_told_as_such():
+def test_arguments_that_do_not_fit_are_reported_as_such():
     """All of them at once; and an error of the function's own is not taken for one."""
     with pytest.raises(
         BadArgumentsError, match=r"place\.city: Field required; unit: .*; hours: Unexpected"

@@ -111,7 +111,7 @@ def test_a_frame_of_definitions_is_known_by_its_digest(server, call, home):
 
 
 def test_tools_of_the_call_and_of_the_row_are_one_request(server, call, home):
-    """What was asked with `tools=[...]` is not paid again where a column has the same tools, nor without any."""
+    """Requests with `tools=[...]` are not paid again where a column has the same tools, nor without any."""
     df = frame().drop(columns="tools").iloc[[0, 3]]
     df.llm.batch("{text}", out="first", tools=[look_up], **call).wait(60)
     df.llm.batch("{text}", out="second", **call).wait(60)
@@ -157,8 +157,8 @@ def test_tools_of_other_rows_are_not_run(home):
             made = real(
                 {**request, "params": {**request["params"], "messages": [{"content": "x"}]}}, kind
             )
-            said = request["params"]["messages"][-1]["content"]
-            results = [part for part in said if part.get("type") == "tool_result"]
+            messages = request["params"]["messages"][-1]["content"]
+            results = [part for part in messages if part.get("type") == "tool_result"]
             if kind != "succeeded":
                 return made
             message = made["result"]["message"]
@@ -166,7 +166,7 @@ def test_tools_of_other_rows_are_not_run(home):
                 message["content"] = [{"type": "text", "text": results[0]["content"]}]
                 return made
             message["stop_reason"] = "tool_use"
-            n = int(said[0]["text"])
+            n = int(messages[0]["text"])
             message["content"] = [
                 {"type": "tool_use", "id": f"toolu_{n}", "name": "look_up", "input": {"n": n}}
             ]

@@ -33,13 +33,13 @@ LOOK_UP = {
 
 @pytest.fixture
 def ran():
-    """What was run, in order."""
+    """The calls that were run, in order."""
     return []
 
 
 @pytest.fixture
 def look_up(ran):
-    """A tool that tells what it was asked, and fails for 13."""
+    """A tool that returns its request, and fails for 13."""
 
     def look_up(n: int) -> str:
         """Look a thing up."""
@@ -109,7 +109,7 @@ def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look
 def test_a_row_that_failed_in_a_round_between_comes_into_the_frame(
     server, call, home, look_up, ran
 ):
-    """The line that its reason names brings its answer into the column, though nobody holds that round's job."""
+    """The line that its reason names brings its answer into the column, also where that round's job is in no variable."""
     texts = [f'look_up({{"n": {n}}}) then look_up({{"n": {n + 50}}})' for n in range(12)]
     df = frame(*texts)
     job = df.llm.batch("{text}", out="out", tools=[look_up], **call).wait(60)
@@ -151,7 +151,7 @@ def test_a_group_goes_round_by_round(server, call, home, look_up, ran):
 
 
 def test_a_group_s_missing_function_runs_nothing(call, home, ran):
-    """As a job's: it is said, and nothing is run."""
+    """As a job's: it is reported, and nothing is run."""
     definition = {
         "type": "function",
         "function": {"name": "look_up", "parameters": {"type": "object"}},
@@ -196,7 +196,7 @@ def test_a_grown_frame_pays_and_runs_the_difference(server, call, home, look_up,
     assert last.is_successful
 
 
-def test_what_goes_wrong_in_a_tool_is_told_to_the_model(call, home, look_up):
+def test_what_goes_wrong_in_a_tool_is_reported_to_the_model(call, home, look_up):
     """An error, arguments that don't fit, that are no JSON, a result that is no text, a function that was not given."""
     df = frame('look_up({"n": 13})', 'look_up({"n": "x"})', "look_up(n: 3)", 'facts({"of": "it"})')
 
@@ -206,11 +206,13 @@ def test_what_goes_wrong_in_a_tool_is_told_to_the_model(call, home, look_up):
         return {"of": of, "ä": [1, None]}
 
     last = df.llm.batch("{text}", out="out", tools=[look_up, facts], **call).run_tools()
-    told = df["out"].tolist()
-    assert told[0] == "Error: LookupError: nothing has the number 13"
-    assert told[1].startswith("Error: the arguments do not fit: n: Input should be a valid integer")
-    assert told[2] == "Error: the arguments are no JSON object: n: 3"
-    assert json.loads(told[3]) == {"of": "it", "ä": [1, None]}
+    values = df["out"].tolist()
+    assert values[0] == "Error: LookupError: nothing has the number 13"
+    assert values[1].startswith(
+        "Error: the arguments do not fit: n: Input should be a valid integer"
+    )
+    assert values[2] == "Error: the arguments are no JSON object: n: 3"
+    assert json.loads(values[3]) == {"of": "it", "ä": [1, None]}
     assert last.is_successful
     sent = requests_of(last)[2]["messages"][1]["tool_calls"][0]["function"]
     assert sent == {"name": "look_up", "arguments": "{}"}, (
@@ -218,7 +220,7 @@ def test_what_goes_wrong_in_a_tool_is_told_to_the_model(call, home, look_up):
     )
 
 
-def test_a_missing_function_is_told_before_anything_runs(server, call, home, look_up, ran):
+def test_a_missing_function_is_reported_before_anything_runs(server, call, home, look_up, ran):
     """Tools that are definitions alone: run_tools asks for the function; then it goes."""
     df = frame('look_up({"n": 3})', "other")
     tools = [LOOK_UP, {"type": "function", "function": {"name": "other"}}]
@@ -237,7 +239,7 @@ def test_a_missing_function_is_told_before_anything_runs(server, call, home, loo
     assert server.stats()["batches_created"] == 2
 
 
-def test_a_tool_that_the_model_made_up_is_told_so(call, home, look_up, monkeypatch):
+def test_a_tool_that_the_model_made_up_is_reported_so(call, home, look_up, monkeypatch):
     """It is no reason to stop: the model reads which tools there are."""
     from jupyter_batch.server.echo import model as echo
 
@@ -291,10 +293,10 @@ def test_with_a_schema_the_last_answers_are_its_columns(call, home, look_up):
     job = df.llm.batch("{text}", schema={"words": str, "count": int}, tools=[look_up], **call).wait(
         60
     )
-    told = job.results()
-    assert told["_status"].tolist() == ["succeeded", "succeeded"]
-    assert told["words"].isna().tolist() == [True, False]
-    assert told["_tool_calls"].iloc[0][0]["arguments"] == {"n": 3}
+    results = job.results()
+    assert results["_status"].tolist() == ["succeeded", "succeeded"]
+    assert results["words"].isna().tolist() == [True, False]
+    assert results["_tool_calls"].iloc[0][0]["arguments"] == {"n": 3}
     last = job.run_tools()
     assert df["words"].tolist() == ["thing 3", "plain"]
     assert df["count"].dtype == "Int64"
@@ -379,7 +381,7 @@ def test_calls_run_side_by_side(call, home):
 
 
 def test_coroutines_share_one_loop(call, home):
-    """What they hold open, a session say, belongs to one loop."""
+    """Their open resources, a session for instance, belong to one loop."""
     loops = set()
 
     async def meet(n: int) -> str:
@@ -393,7 +395,7 @@ def test_coroutines_share_one_loop(call, home):
 
 
 def test_two_processes_do_not_run_the_same_calls(call, home, look_up, ran):
-    """The second is told; nothing is run by it."""
+    """The second is refused; nothing is run by it."""
     df = frame('look_up({"n": 1})')
     job = df.llm.batch("{text}", out="out", tools=[look_up], **call).wait(60)
     with FileLock(job._folder.path / "calls.lock") as lock:

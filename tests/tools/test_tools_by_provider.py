@@ -26,7 +26,7 @@ def look_up(n: int) -> str:
 
 
 def calling(fake):
-    """Have the fake call look_up, by the name that it was told, with the number in the prompt; then say the results."""
+    """Have the fake call look_up, by the name that it was given, with the number in the prompt; then return the results."""
     real = fake.result
 
     def result(request, kind):
@@ -35,10 +35,10 @@ def calling(fake):
         )
         if kind != "succeeded":
             return made
-        said, message = request["params"]["messages"][-1]["content"], made["result"]["message"]
+        messages, message = request["params"]["messages"][-1]["content"], made["result"]["message"]
         results = (
-            [part for part in said if part["type"] == "tool_result"]
-            if isinstance(said, list)
+            [part for part in messages if part["type"] == "tool_result"]
+            if isinstance(messages, list)
             else []
         )
         if results:
@@ -46,7 +46,7 @@ def calling(fake):
                 {"type": "text", "text": "; ".join(one["content"] for one in results)}
             ]
             return made
-        text = said if isinstance(said, str) else said[0]["text"]
+        text = messages if isinstance(messages, str) else messages[0]["text"]
         name = request["params"]["tools"][0]["name"]
         message["stop_reason"] = "tool_use"
         message["content"] = [
@@ -98,14 +98,14 @@ def test_anthropic(home, cache):
                 "all that is before is as it was"
             )
             assert followed["messages"][:-2] == asked["messages"]
-            said, results = followed["messages"][-2:]
-            assert [block["type"] for block in said["content"]] == [
+            messages, results = followed["messages"][-2:]
+            assert [block["type"] for block in messages["content"]] == [
                 "thinking",
                 "tool_use",
                 "tool_use",
             ]
             assert [one["tool_use_id"] for one in results["content"]] == [
-                one["id"] for one in said["content"][1:]
+                one["id"] for one in messages["content"][1:]
             ]
         marked = {"cache_control": {"type": "ephemeral"}}.items() <= first[0]["tools"][-1].items()
         assert marked == (cache is not None)
@@ -126,15 +126,15 @@ def test_anthropic(home, cache):
         ),
     ],
 )
-def test_a_schema_that_is_said_as_a_tool_leaves_room_for_the_others(model, place, home):
+def test_a_schema_that_is_reported_as_a_tool_leaves_room_for_the_others(model, place, home):
     """Where a model takes no schema litellm makes a tool of it: it is not the one that has to be called."""
     df = pd.DataFrame({"t": [str(n) for n in range(100)]})
     made = df.llm.build("{t}", model=model, tools=[look_up], schema={"label": str}, **place)
     line = json.loads(made.requests[0].read_text().splitlines()[0])
     asked = line["params"] if "params" in line else line["modelInput"]["toolConfig"]
-    told = json.dumps(asked["tools"])
-    assert "json_tool_call" in told
-    assert "look_up" in told
+    shown = json.dumps(asked["tools"])
+    assert "json_tool_call" in shown
+    assert "look_up" in shown
     assert (asked.get("tool_choice") or asked.get("toolChoice")) in ({"type": "auto"}, {"auto": {}})
 
 
@@ -171,7 +171,7 @@ def test_a_follow_up_that_is_too_small_for_a_batch_can_be_asked_at_once(
 
 
 def test_a_batch_at_anthropic_goes_on_in_real_time(home):
-    """The follow-up is said anew in OpenAI's words, which is what real time speaks."""
+    """The follow-up is written again in OpenAI's words, which is what real time speaks."""
     df = pd.DataFrame({"t": ["1", "5", "9"]})
     with anthropic() as fake:
         calling(fake)

@@ -25,7 +25,7 @@ def host():
 def test_killed_there_and_gone_on(point, host, server, tmp_path):
     """Killed at the point and run again: each row has its answer, each call ran once, each follow-up was sent once.
 
-    A call whose outcome nobody knows is not run again: the model is told so.
+    A call of unknown outcome is not run again: the model is informed so.
     """
     order = {
         "home": str(tmp_path / "home"),
@@ -34,17 +34,15 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
         "answers": str(tmp_path / "answers.json"),
         "ran": str(tmp_path / "ran"),
     }
-    told = killed_and_gone_on(host, point, order)
-    assert told["successful"]
+    ending = killed_and_gone_on(host, point, order)
+    assert ending["successful"]
     ran = Counter(Path(order["ran"]).read_text().split())
     assert max(ran.values()) == 1, "no call ran twice"
-    lost = [out == INTERRUPTED for out in told["out"]]
-    assert [out for out, gone in zip(told["out"], lost, strict=True) if not gone] == [
+    lost = [out == INTERRUPTED for out in ending["out"]]
+    assert [out for out, gone in zip(ending["out"], lost, strict=True) if not gone] == [
         f"told {100 + n}" for n in range(ROWS) if not lost[n]
     ]
-    assert sum(lost) == (point in UNKNOWN and "second" in point), (
-        "the model was told, and repeats it"
-    )
+    assert sum(lost) == (point in UNKNOWN and "second" in point), "the model has it, and repeats it"
     notes = "".join(path.read_text() for path in (tmp_path / "home").glob("jobs/*/calls.jsonl"))
     assert notes.count(INTERRUPTED) == (point in UNKNOWN)
     least = 2 * ROWS - (point in {"a call is noted as begun", "in a tool, before its effect"})

@@ -150,7 +150,7 @@ def test_it_is_what_litellm_makes_of_the_whole_conversation(dialect, choice):
 
 
 @pytest.mark.parametrize("dialect", list(ANSWERS))
-def test_an_answer_of_another_dialect_is_told_by_its_calls(dialect):
+def test_an_answer_of_another_dialect_is_reported_by_its_calls(dialect):
     """The job went on in real time: the batch's answers were in the provider's own words."""
     _, calls = calls_of("anthropic", ANSWERS["anthropic"])
     made = json.loads(next_turn(line_of(dialect, ASKED), "jb-0", dialect, CHAT, None, calls, TOLD))
@@ -158,7 +158,7 @@ def test_an_answer_of_another_dialect_is_told_by_its_calls(dialect):
 
 
 def plain(value):
-    """Without what the dialects say in two ways: an auto that need not be said, ids and roles that Gemini ignores."""
+    """Without the dialects' double forms: an auto that need not be given, ids and roles that Gemini ignores."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     if not isinstance(value, dict):
@@ -243,7 +243,7 @@ def test_thoughts_go_back_as_they_came():
 
 
 def test_what_servers_of_openai_s_dialect_leave_out_or_add():
-    """No id, no type, arguments as an object or broken; reasoning is kept; what can't be run is told so."""
+    """No id, no type, arguments as an object or broken; reasoning is kept; a call that can't be run is reported so."""
     message = {
         "role": "assistant",
         "content": "",
@@ -271,8 +271,8 @@ def test_what_servers_of_openai_s_dialect_leave_out_or_add():
             [ToolOutput("call_0_0", "one", failed=False), ToolOutput("b", "bad", failed=True)],
         )
     )
-    said, *results = made["body"]["messages"][2:]
-    assert said == {
+    text, *results = made["body"]["messages"][2:]
+    assert text == {
         "role": "assistant",
         "content": "",
         "reasoning_content": "hm",
@@ -378,7 +378,7 @@ def test_the_responses_api_gets_its_items_back(store):
     }
 
 
-def test_a_dialect_of_a_newer_version_is_said_so():
+def test_a_dialect_of_a_newer_version_is_reported_so():
     """Nothing is guessed."""
     with pytest.raises(LedgerNewerError, match="upgrade"):
         next_turn(b"{}", "jb-0", "klingon", CHAT, None, ToolCalls(), [])

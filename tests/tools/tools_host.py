@@ -72,7 +72,7 @@ POINTS = {
     "in a tool, before its effect": lambda: in_tool(3, "before"),
     "in a tool, after its effect": lambda: in_tool(3, "after"),
     "a call's outcome is noted": lambda: at(CallLog, "put", 6, done=True),
-    "all calls are told": lambda: at(rounds, "plan_round", 1, done=False),
+    "all calls are answered": lambda: at(rounds, "plan_round", 1, done=False),
     "the follow-up is drafted": lambda: at(Ledger, "plan", 2, done=False),
     "within the plan of the follow-up": lambda: at(Folders, "keep", 2, done=True),
     "the follow-up is planned": lambda: at(Ledger, "plan", 2, done=True),
@@ -95,7 +95,7 @@ UNKNOWN = {
 
 
 def cell(order):
-    """What the person runs, the first time and again."""
+    """The user's call, the first time and again."""
     runs = iter(range(1, 1000))
 
     def step(n: int) -> str:
@@ -124,8 +124,8 @@ def cell(order):
         shard_size=4,
     )
     last = job.run_tools(concurrency=1)
-    told = {"out": df["out"].tolist(), "successful": last.is_successful}
-    Path(order["answers"]).write_text(json.dumps(told))
+    document = {"out": df["out"].tolist(), "successful": last.is_successful}
+    Path(order["answers"]).write_text(json.dumps(document))
 
 
 if __name__ == "__main__":

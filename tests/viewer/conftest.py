@@ -23,9 +23,9 @@ def few(home):
             lines.append((ask, failure(job, row, "the content was refused"), True))
             continue
         finish = "length" if row == 5 else "stop"
-        said = EVIL if row == 8 else f"answer {row}" + ", which is long" * (row == 6)
+        content = EVIL if row == 8 else f"answer {row}" + ", which is long" * (row == 6)
         tokens = (40, 500 if row == 7 else 3 + row)
-        lines.append((ask, answer(job, row, said, finish=finish, tokens=tokens), False))
+        lines.append((ask, answer(job, row, content, finish=finish, tokens=tokens), False))
     return written(home, job, lines, shards=2)
 
 

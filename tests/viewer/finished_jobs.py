@@ -37,13 +37,13 @@ def request(job, row, text, *, model="gpt-4.1-mini", system=None):
 
 def answer(job, row, text, *, finish="stop", tokens=(40, 3), **message):
     """The result line of a row that was answered."""
-    said = {"role": "assistant", "content": text, **message}
+    content = {"role": "assistant", "content": text, **message}
     usage = {
         "prompt_tokens": tokens[0],
         "completion_tokens": tokens[1],
         "total_tokens": sum(tokens),
     }
-    choice = {"index": 0, "message": said, "finish_reason": finish}
+    choice = {"index": 0, "message": content, "finish_reason": finish}
     body = {"id": f"c{row}", "object": "chat.completion", "choices": [choice], "usage": usage}
     return {
         "id": f"r{row}",

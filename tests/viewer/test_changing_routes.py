@@ -38,7 +38,7 @@ def routes(viewer):
 
 @pytest.fixture
 def changed(viewer):
-    """What the kernel's object was asked to do."""
+    """The calls of the kernel's object."""
     calls = []
 
     def done(*given, **more):

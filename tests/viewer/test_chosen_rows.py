@@ -1,4 +1,4 @@
-"""Rows that the user filtered: their price and retry, the source's columns beside them, disagreeing ones of a group."""
+"""Rows that the user filtered: price and retry, the source's columns, disagreeing ones of a group."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_cut_off_answers_are_retried_with_a_larger_limit(call, home):
         viewer.stop()
 
 
-def test_the_sources_columns_are_beside_the_rows(failed, monkeypatch):
+def test_the_sources_columns_are_next_to_the_rows(failed, monkeypatch):
     """All but the filled one, found by row also after the rows moved; a row that is gone has none."""
     df, job = failed
     with page_of(job, monkeypatch) as client:

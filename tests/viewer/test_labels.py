@@ -81,7 +81,7 @@ def test_agreement_of_pairs():
 
 
 def test_labels_go_into_the_frame_and_become_examples(call, home):
-    """`<out>_human` beside the answers, by the frame's index; examples have the prompt's columns and the labels."""
+    """`<out>_human` next to the answers, by the frame's index; examples have the prompt's columns and the labels."""
     df = pd.DataFrame({"text": ["one", "two", "three"], "more": [1, 2, 3]}, index=[30, 10, 20])
     job = df.llm.batch("{text}", out="said", **call).wait(60)
     with pytest.raises(InputError, match=r"no row of job .* is labelled yet"):
@@ -104,8 +104,8 @@ def group(home):
     ledger = None
     for job, answers in (("jbone", "abcd"), ("jbtwo", "abX")):
         lines = [
-            (request(job, row, f"Row {row}"), answer(job, row, said), False)
-            for row, said in enumerate(answers)
+            (request(job, row, f"Row {row}"), answer(job, row, content), False)
+            for row, content in enumerate(answers)
         ]
         if len(answers) < len("abcd"):
             lines.append((request(job, 3, "Row 3"), failure(job, 3, "refused"), True))
@@ -173,6 +173,6 @@ def test_the_actions_have_their_prices_and_are_carried_out(client, few):
 
 
 def test_the_kernels_own_object_acts_where_there_is_one(viewer, client):
-    """What a notebook holds fills its frame: its actions are used in place of the ledger's."""
+    """A notebook's frame is filled: its actions are used in place of the ledger's."""
     viewer.hold("jbfew", Held(deeds={"retry": lambda: "The kernel retried."}))
     assert client.post("action", json={"name": "retry"}).json()["message"] == "The kernel retried."

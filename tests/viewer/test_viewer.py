@@ -195,7 +195,7 @@ def test_what_it_refuses(ask, place, status):
 
 
 def test_export_of_a_selection(ask, few):
-    """What is filtered, in its order, with whole texts: CSV, JSONL and Parquet agree."""
+    """The filtered rows, in their order, with whole texts: CSV, JSONL and Parquet agree."""
     pytest.importorskip("pyarrow")
     query = {"chip": "answered", "sort": "cost", "descending": "1"}
     files = {

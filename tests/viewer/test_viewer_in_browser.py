@@ -48,10 +48,12 @@ def address(home):
         if row % 50 == 7:
             lines.append((ask, failure("jbevil", row, EVIL), True))
             continue
-        said = json.dumps({EVIL: [EVIL, {"deep": EVIL}], "n": 1.5}) if row == 2 else f"{row} {EVIL}"
+        content = (
+            json.dumps({EVIL: [EVIL, {"deep": EVIL}], "n": 1.5}) if row == 2 else f"{row} {EVIL}"
+        )
         finish = "length" if row % 50 == 9 else "stop"
         lines.append(
-            (ask, answer("jbevil", row, said, finish=finish, reasoning_content=EVIL), False)
+            (ask, answer("jbevil", row, content, finish=finish, reasoning_content=EVIL), False)
         )
     labels = pd_index(EVIL, len(lines))
     ledger = written(home, "jbevil", lines, index=labels, name=EVIL, out=EVIL, shards=2)
@@ -83,7 +85,7 @@ def shot(page, name):
 
 
 def focused(page):
-    """What has the focus."""
+    """The focused element."""
     return page.evaluate(
         "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
     )
@@ -95,7 +97,7 @@ def test_the_row_view(address):
         page = chrome.new_page()
         wrong = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+        page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
         page.on("request", lambda sent: sent.url.startswith(address) or wrong.append(sent.url))
         page.set_viewport_size({"width": 1400, "height": 800})
         page.goto(address)
@@ -196,9 +198,9 @@ def models(home):
     for job in ("jbone", "jbtwo"):
         lines = []
         for row in range(130):
-            said = "negative" if row % 10 == 0 and job == "jbtwo" else f"positive {EVIL}"
+            content = "negative" if row % 10 == 0 and job == "jbtwo" else f"positive {EVIL}"
             ask = request(job, row, f"{PROMPT}row {row} {EVIL}")
-            lines.append((ask, answer(job, row, said), False))
+            lines.append((ask, answer(job, row, content), False))
         ledger = written(home, job, lines, name=EVIL, model=f"openai/{job}")
     ledger.keep_group("jgboth", ["jbone", "jbtwo"], 1.0)
     viewer = Viewer(ledger).start()
@@ -210,7 +212,7 @@ def checked_page(chrome, address):
     """A page, and what went wrong in it: errors, and requests to other places."""
     page, wrong = chrome.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.on("request", lambda sent: sent.url.startswith(address) or wrong.append(sent.url))
     page.set_viewport_size({"width": 1400, "height": 800})
     return page, wrong

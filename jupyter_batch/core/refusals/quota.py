@@ -60,11 +60,11 @@ _CAPACITY_STATUS = 498
 """Groq's own, of its flex tier."""
 
 
-def is_capacity(status: int, said: str) -> bool:
+def is_capacity(status: int, message: str) -> bool:
     """Whether a service tier has no capacity for the request now, which is not charged."""
     if status >= 500:  # noqa: PLR2004 - litellm makes a 500 of Google's 503
-        return bool(_OVERLOADED.search(said.lower()))
-    return status == _CAPACITY_STATUS or (status == 429 and bool(_CAPACITY.search(said.lower())))  # noqa: PLR2004
+        return bool(_OVERLOADED.search(message.lower()))
+    return status == _CAPACITY_STATUS or (status == 429 and bool(_CAPACITY.search(message.lower())))  # noqa: PLR2004
 
 
 def is_spent(message: str) -> bool:

@@ -89,7 +89,7 @@ class Azure(Host):
             order,
         )
         self.batches[batch.id] = batch
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def list(self, request):
         """GET batches, newest first; 2 a page, so that paging is seen."""
@@ -100,7 +100,7 @@ class Azure(Host):
         return web.json_response(
             {
                 "object": "list",
-                "data": [self._told(batch) for batch in page],
+                "data": [self._document(batch) for batch in page],
                 "first_id": page[0].id if page else None,
                 "last_id": page[-1].id if page else None,
                 "has_more": bool(page) and page[-1].id != ids[-1],
@@ -109,7 +109,7 @@ class Azure(Host):
 
     async def poll(self, request):
         """GET a batch."""
-        return web.json_response(self._told(self.batches[request.match_info["id"]]))
+        return web.json_response(self._document(self.batches[request.match_info["id"]]))
 
     async def cancel(self, request):
         """POST cancel."""
@@ -117,7 +117,7 @@ class Azure(Host):
         if batch.ending:
             return self.no(409, f"the batch is {batch.ending}")
         batch.cancelling = True
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def fetch(self, request):
         """GET a file's content."""
@@ -151,7 +151,7 @@ class Azure(Host):
             ]
         return web.Response(body=jsonl(lines), content_type="application/octet-stream")
 
-    def _told(self, batch):
+    def _document(self, batch):
         over = batch.ending is not None
         status = batch.ending or ("cancelling" if batch.cancelling else "in_progress")
         return {

@@ -68,9 +68,14 @@ class Fireworks(Host):
     def refusal(self, status, message):
         """A google.rpc.Status; of a wrong key it has another form."""
         if status == 401:
-            said = "The API key you provided is invalid."
+            content = "The API key you provided is invalid."
             return {
-                "error": {"message": said, "param": None, "code": "UNAUTHORIZED", "type": "error"}
+                "error": {
+                    "message": content,
+                    "param": None,
+                    "code": "UNAUTHORIZED",
+                    "type": "error",
+                }
             }
         return {"code": {404: 5, 409: 6}.get(status, 3), "details": [], "message": message}
 
@@ -143,7 +148,7 @@ class Fireworks(Host):
             self.clock(),
             order,
         )
-        return web.json_response(self._told(self.batches[name]))
+        return web.json_response(self._document(self.batches[name]))
 
     async def list(self, request):
         """GET batchInferenceJobs, in pages, oldest first."""
@@ -151,7 +156,7 @@ class Fireworks(Host):
         held = list(self.batches.values())
         size = min(self.page, int(request.query.get("pageSize") or 50))
         token = str(start + size) if held[start + size :] else ""
-        jobs = [self._told(one) for one in held[start : start + size]]
+        jobs = [self._document(one) for one in held[start : start + size]]
         return web.json_response(
             {"batchInferenceJobs": jobs, "nextPageToken": token, "totalSize": len(held)}
         )
@@ -159,7 +164,7 @@ class Fireworks(Host):
     async def poll(self, request):
         """GET a job."""
         name = f"{ACCOUNT}/batchInferenceJobs/{request.match_info['id']}"
-        return web.json_response(self._told(self.batches[name]))
+        return web.json_response(self._document(self.batches[name]))
 
     async def urls(self, request):
         """GET :getDownloadEndpoint: a signed address for each file of a dataset."""
@@ -206,7 +211,7 @@ class Fireworks(Host):
         name = request.match_info["id"].partition("-of-")[2]
         return self.batches[f"{ACCOUNT}/batchInferenceJobs/{name}"]
 
-    def _told(self, batch):
+    def _document(self, batch):
         done, failed = len(batch.answers), len(batch.errors)
         ended = batch.ending is not None
         status = {"code": "OK", "message": ""}

@@ -119,8 +119,8 @@ class Gemini(Host):
                     "details": [info],
                 }
             }
-        said = _STATUS.get(status, "INTERNAL")
-        return {"error": {"code": status, "message": message, "status": said}}
+        content = _STATUS.get(status, "INTERNAL")
+        return {"error": {"code": status, "message": message, "status": content}}
 
     # -- files -----------------------------------------------------------------------------------------------
 
@@ -162,8 +162,8 @@ class Gemini(Host):
             return web.json_response({}, headers={"X-Goog-Upload-Status": "active"})
         name = f"files/in{next(self._numbers)}"
         self.files[name] = bytes(held)
-        told = {"file": self._file(name)}
-        return web.json_response(told, headers={"X-Goog-Upload-Status": "final"})
+        document = {"file": self._file(name)}
+        return web.json_response(document, headers={"X-Goog-Upload-Status": "final"})
 
     async def file(self, request):
         """GET a file's metadata; one that is not there is a 403."""
@@ -221,12 +221,12 @@ class Gemini(Host):
             if asked.get("model", f"models/{model}") != f"models/{model}":
                 raise ValueError("the model of a request differs from the batch's")
             parts = (asked["content"] if vectors else asked["contents"][-1])["parts"]
-            said = {"content": parts[-1].get("text")}
-            requests[line["key"]] = {"messages": [said], "request": asked}
+            content = {"content": parts[-1].get("text")}
+            requests[line["key"]] = {"messages": [content], "request": asked}
         batch = Batch(f"batches/b{next(self._numbers)}", file, requests, name, self.clock(), order)
         batch.order = {**order, "model": model, "vectors": vectors}
         self.batches[batch.id] = batch
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def list(self, request):
         """GET batches, in no promised order; there is no filter."""
@@ -235,14 +235,16 @@ class Gemini(Host):
         start = int(request.query.get("pageToken") or 0)
         held = list(self.batches.values())
         size = min(self.page, int(request.query.get("pageSize") or 50))
-        page = {"operations": [self._told(one) for one in held[start : start + size]]}
+        page = {"operations": [self._document(one) for one in held[start : start + size]]}
         if held[start + size :]:
             page["nextPageToken"] = str(start + size)
         return web.json_response(page if held else {})
 
     async def poll(self, request):
         """GET a batch."""
-        return web.json_response(self._told(self.batches[f"batches/{request.match_info['id']}"]))
+        return web.json_response(
+            self._document(self.batches[f"batches/{request.match_info['id']}"])
+        )
 
     async def cancel(self, request):
         """POST :cancel, which ends it."""
@@ -260,7 +262,8 @@ class Gemini(Host):
         if kind != "out":
             raise ValueError("Only generated files can be downloaded.")
         lines = [
-            {"key": key, **told} for key, told in self._rows(self.batches[f"batches/{batch_id}"])
+            {"key": key, **reported}
+            for key, reported in self._rows(self.batches[f"batches/{batch_id}"])
         ]
         return web.Response(body=jsonl(lines), content_type="application/octet-stream")
 
@@ -282,7 +285,7 @@ class Gemini(Host):
         rows += [(key, {"error": _status(why)}) for key, why in batch.errors.items()]
         return reversed(rows)
 
-    def _told(self, batch):
+    def _document(self, batch):
         kind = "EmbedContentBatch" if batch.order["vectors"] else "GenerateContentBatch"
         done, failed = (len(batch.answers), len(batch.errors)) if batch.ending else (0, 0)
         state = _STATES[batch.ending] if batch.ending else "RUNNING"
@@ -303,29 +306,29 @@ class Gemini(Host):
             "state": f"BATCH_STATE_{state}",
             "name": batch.id,
         }
-        told = {"name": batch.id, "metadata": metadata}
+        document = {"name": batch.id, "metadata": metadata}
         if not batch.ending:
-            return told
-        told["done"] = True
+            return document
+        document["done"] = True
         metadata["endTime"] = _time(self.clock())
         output = self._output(batch)
         if output:
             metadata["output"] = output
         if batch.ending != "completed":
-            told["error"] = {
+            document["error"] = {
                 "code": 1 if batch.ending == "cancelled" else 13,
                 "message": batch.reason or "The operation was ended.",
             }
         elif output:
-            told["response"] = {"@type": metadata["@type"] + "Output", **output}
-        return told
+            document["response"] = {"@type": metadata["@type"] + "Output", **output}
+        return document
 
     def _output(self, batch):
         if not batch.output_named or not (batch.answers or batch.errors):
             return {}
         if batch.file is not None:
             return {"responsesFile": self.results_of(batch.id)}
-        inline = [{"metadata": {"key": key}, **told} for key, told in self._rows(batch)]
+        inline = [{"metadata": {"key": key}, **reported} for key, reported in self._rows(batch)]
         name = "inlinedEmbedContentResponses" if batch.order["vectors"] else "inlinedResponses"
         return {name: {"inlinedResponses": inline}}
 

@@ -1,4 +1,4 @@
-"""What the fakes share: a server in a thread, faults on demand, and batches that end when and as a test says."""
+"""The fakes' shared parts: a server in a thread, faults on demand, and batches that end at a test's command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiohttp import web
 class Batch:
     """A batch; ending: completed, failed, expired or cancelled. answers, errors: by custom_id.
 
-    reason: why it was refused as a whole, told of each line in `bad_lines`, which count from 1.
+    reason: why it was refused as a whole, given for each line in `bad_lines`, which count from 1.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Batch:
 
 @dataclass
 class Fault:
-    """What goes wrong with a call: an answer of `status`, or (0) no answer; `after` it took effect, or instead.
+    """A fault of a call: an answer of `status`, or (0) no answer; `after` it took effect, or instead.
 
     half: the answer is cut in the middle. hang: it never comes.
     """
@@ -167,8 +167,8 @@ class Host:
         if fault.hang:
             await asyncio.sleep(2)  # longer than the test's patience
         if fault.status:
-            said = fault.message or f"as the test wanted (the key was {self.key})"
-            return self.no(fault.status, said, fault.headers)
+            content = fault.message or f"as the test wanted (the key was {self.key})"
+            return self.no(fault.status, content, fault.headers)
         request.transport.abort()
         return web.Response()
 

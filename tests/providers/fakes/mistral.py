@@ -77,7 +77,7 @@ class Mistral(Host):
             order,
         )
         self.batches[batch.id] = batch
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def list(self, request):
         """GET batch/jobs, newest first; pages count from 0."""
@@ -87,13 +87,15 @@ class Mistral(Host):
             {
                 "object": "list",
                 "total": len(newest),
-                "data": [self._told(job) for job in newest[number * size : (number + 1) * size]],
+                "data": [
+                    self._document(job) for job in newest[number * size : (number + 1) * size]
+                ],
             }
         )
 
     async def poll(self, request):
         """GET a job."""
-        return web.json_response(self._told(self.batches[request.match_info["id"]]))
+        return web.json_response(self._document(self.batches[request.match_info["id"]]))
 
     async def cancel(self, request):
         """POST cancel."""
@@ -101,7 +103,7 @@ class Mistral(Host):
         if batch.ending:
             return self.no(400, f"the job is {batch.ending}")
         batch.cancelling = True
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def fetch(self, request):
         """GET a file's content."""
@@ -133,7 +135,7 @@ class Mistral(Host):
             ]
         return web.Response(body=jsonl(lines), content_type="application/octet-stream")
 
-    def _told(self, batch):
+    def _document(self, batch):
         over = batch.ending is not None
         status = _STATES.get(batch.ending) or (
             "CANCELLATION_REQUESTED" if batch.cancelling else "RUNNING"

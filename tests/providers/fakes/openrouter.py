@@ -64,8 +64,8 @@ class OpenRouter(Host):
             order,
         )
         self.batches[batch.id] = batch
-        told = {**self._told(batch), "status": "validating"}
-        return web.json_response(told, status=202)
+        document = {**self._document(batch), "status": "validating"}
+        return web.json_response(document, status=202)
 
     async def list(self, request):
         """GET batches, newest first, without results."""
@@ -78,7 +78,7 @@ class OpenRouter(Host):
         return web.json_response(
             {
                 "object": "list",
-                "data": [{**self._told(batch), "results": None} for batch in page],
+                "data": [{**self._document(batch), "results": None} for batch in page],
                 "first_id": page[0].id if page else None,
                 "last_id": page[-1].id if page else None,
                 "has_more": bool(newest[start + len(page) :]),
@@ -89,7 +89,7 @@ class OpenRouter(Host):
         """GET a batch, with its results where it has ended."""
         batch = self.batches[request.match_info["id"]]
         results = self._results(batch) if batch.ending else None
-        return web.json_response({**self._told(batch), "results": results})
+        return web.json_response({**self._document(batch), "results": results})
 
     async def fetch(self, request):
         """GET results: answers and errors in one list of pages."""
@@ -129,7 +129,7 @@ class OpenRouter(Host):
             for one, why in batch.errors.items()
         ]
 
-    def _told(self, batch):
+    def _document(self, batch):
         ended = batch.ending is not None
         return {
             "id": batch.id,

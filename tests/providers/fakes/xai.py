@@ -78,7 +78,7 @@ class Xai(Host):
             order,
         )
         self.batches[batch.id] = batch
-        return web.json_response(self._told(batch, fresh=True))
+        return web.json_response(self._document(batch, fresh=True))
 
     async def list(self, request):
         """GET batches, oldest first."""
@@ -87,12 +87,12 @@ class Xai(Host):
         page = all_of_them[start : start + PAGE]
         token = str(start + PAGE) if len(all_of_them) > start + PAGE else None
         return web.json_response(
-            {"batches": [self._told(batch) for batch in page], "pagination_token": token}
+            {"batches": [self._document(batch) for batch in page], "pagination_token": token}
         )
 
     async def poll(self, request):
         """GET a batch."""
-        return web.json_response(self._told(self.batches[request.match_info["id"]]))
+        return web.json_response(self._document(self.batches[request.match_info["id"]]))
 
     async def cancel(self, request):
         """POST :cancel."""
@@ -100,7 +100,7 @@ class Xai(Host):
         if batch.ending:
             return self.no(400, f"the batch is {batch.ending}")
         batch.ending = "cancelled"
-        return web.json_response(self._told(batch))
+        return web.json_response(self._document(batch))
 
     async def fetch(self, request):
         """GET results: answers and errors in one list of pages."""
@@ -133,7 +133,7 @@ class Xai(Host):
             {"results": results[start : start + PAGE], "pagination_token": token}
         )
 
-    def _told(self, batch, *, fresh=False):
+    def _document(self, batch, *, fresh=False):
         def day(at):
             return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
