@@ -23,7 +23,7 @@ def course(*events, began=0.0, base=0):
 
 
 def test_the_rows_of_all_batches_are_one_curve():
-    """Each batch's newest count counts, in addition to rows that needed no request; a look without news makes no point."""
+    """Each batch's newest count counts, with rows that needed no request; a look without news makes no point."""
     points = course((10, 0, 5), (20, 1, 7), (30, 1, 7), (40, 0, 6), began=1.0, base=100)
     assert points == ((1.0, 100), (10, 105), (20, 112), (40, 113))
     assert [done_at(points, when) for when in (0, 1, 15, 40, 99)] == [100, 100, 105, 113, 113]

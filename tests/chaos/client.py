@@ -1,7 +1,7 @@
 """A user's cell on a clock of its own, which may be killed at any write or call: a host of forking.py.
 
-An order is {"home", "root", "wire", "way", "now", "kill", "again", "report"}: the cell is run, time passes in steps, and
-the state is written to `report`. With `kill` the process dies at that write or call.
+An order is {"home", "root", "wire", "way", "now", "kill", "again", "report"}: the cell is run, time passes in steps,
+and the state is written to `report`. With `kill` the process dies at that write or call.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ MODELS = ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-2.0-flash-001")
 
 
 def theirs(model, messages, params):
-    """litellm's request, by the calls that its real time makes."""
+    """The request of litellm, by the calls that its real time makes."""
     litellm = load_litellm()
     from litellm.llms.vertex_ai.gemini import transformation
 
@@ -293,7 +293,7 @@ def test_every_state(state):
 
 
 def test_a_tag_as_labels():
-    """A text that no label can hold is sent as base32 and comes back; one that is too long is left out, without harm."""
+    """A text that no label can hold is sent as base32 and comes back; a long one is left out, without harm."""
     tag = {
         "jupyter_batch": "jbabc/7",
         "team": "red",

@@ -80,7 +80,7 @@ def needs(litellm, model):
 
 
 def theirs(litellm, model, usage):
-    """litellm's own calculation for the same usage; None where it knows no such model."""
+    """The cost for the same usage by litellm's own calculation; None where it knows no such model."""
     from litellm.cost_calculator import batch_cost_calculator
 
     provider, _, name = model.partition("/")
@@ -157,7 +157,7 @@ def test_without_batch_prices_we_say_the_same_or_unknown(litellm, model):
 
 
 def test_what_is_unknown_of_those_without():
-    """litellm halves all prices: xAI's discount is another, and an unknown model costs something."""
+    """All prices are halved by litellm: xAI's discount is another, and an unknown model costs something."""
     usage = Usage(1000, 200)
     assert actual(price_of("openai/gpt-4").batch, usage) == pytest.approx(0.021)
     mistral = price_of("mistral/mistral-small-latest")
@@ -230,7 +230,7 @@ def test_real_time_in_another_tier_has_that_tier_s_price():
 
 
 def test_a_model_that_is_listed_at_nothing_is_unknown(monkeypatch):
-    """litellm's list has 0 for an unknown price: that is no price, unless the model runs on the user's machine."""
+    """A 0 in litellm's list is an unknown price, unless the model runs on the user's machine."""
     entry = {
         "litellm_provider": "gemini",
         "mode": "chat",

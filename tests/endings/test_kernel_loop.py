@@ -87,8 +87,8 @@ def test_a_persons_own_litellm_on_the_kernels_loop(book, tmp_path):
             %load_ext jupyter_batch
             where = dict(api_base="{server.base_url}", api_key="{server.token}")
             async def ask(text):
-                answer = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": text}}], **where)
-                assert answer.choices[0].message.content == text
+                done = await litellm.acompletion("openai/echo", messages=[{{"role": "user", "content": text}}], **where)
+                assert done.choices[0].message.content == text
             await ask("before")
             df = pd.DataFrame({{"t": [str(n) for n in range(200)]}})
             job = df.llm.batch("{{t}}", out="o", model="openai/echo", shard_size=100, **where)

@@ -111,7 +111,7 @@ def test_a_server_may_send_on_to_itself(kind, tmp_path):
 
 
 def test_each_call_is_for_the_same_organization(tmp_path, monkeypatch):
-    """litellm's OPENAI_ORGANIZATION applies to the calls below it: the file and its batch belong to one."""
+    """The OPENAI_ORGANIZATION of litellm applies to the calls below it: the file and its batch belong to one."""
     shown = {}
 
     async def answer(request):

@@ -66,7 +66,7 @@ def test_the_local_model_by_its_prefix(home):
 
 
 def test_another_litellm_makes_no_other_job(call, home, server, monkeypatch):
-    """litellm's translation may change with its version: the same rows are the same job, and are not sent."""
+    """Translations by litellm may change with its version: the same rows are the same job, and are not sent."""
     call = {**call, "out": "o", "model": "openai/responses/echo"}
     first = frame().llm.batch("{t}", **call).wait(60)
     body = Translation.body

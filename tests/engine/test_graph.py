@@ -21,8 +21,8 @@ from tests.example_snapshots import (
     drawn,
     finished,
     job,
-    million,
     job_events,
+    million,
 )
 from tests.ledgers import forget
 

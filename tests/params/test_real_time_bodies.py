@@ -98,7 +98,7 @@ def base():
 
 
 def _real_time(model, messages, params, base):
-    """litellm's request, or "unsupported"."""
+    """The request of litellm, or "unsupported"."""
     litellm = load_litellm()
     _Recorder.bodies.clear()
     place = base if model.startswith("azure/") else f"{base}/v1"

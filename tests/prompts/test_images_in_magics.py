@@ -103,7 +103,7 @@ def test_anthropic_gets_what_litellm_makes():
     ],
 )
 def test_nothing_is_fetched(dialect, model, monkeypatch):
-    """Some addresses litellm fetches itself as it translates: such a row has a reason instead, and nothing is fetched."""
+    """Some addresses litellm fetches itself as it translates: such a row has a reason, and nothing is fetched."""
     asked = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **_: asked.append(given) or [])
     addresses = [

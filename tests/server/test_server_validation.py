@@ -146,7 +146,7 @@ def test_a_line_longer_than_a_block_is_read(ask):
 
 
 def test_a_body_that_only_this_row_spoils_fails_this_row(ask):
-    """A row that real time would refuse goes to the error file with real time's status and words; the rest is answered."""
+    """A row that real time would refuse is in the error file with real time's status and words; others are answered."""
     data = jsonl(
         line("good"), line("messages", messages=[]), line("temperature", temperature="hot")
     )

@@ -109,7 +109,7 @@ def test_calls_land_as_objects_and_their_answers_follow(server, call, home, look
 def test_a_row_that_failed_in_a_round_between_comes_into_the_frame(
     server, call, home, look_up, ran
 ):
-    """The line that its reason names brings its answer into the column, also where that round's job is in no variable."""
+    """The line that its reason names brings its answer into the column, even without a variable for that job."""
     texts = [f'look_up({{"n": {n}}}) then look_up({{"n": {n + 50}}})' for n in range(12)]
     df = frame(*texts)
     job = df.llm.batch("{text}", out="out", tools=[look_up], **call).wait(60)

@@ -26,7 +26,7 @@ def look_up(n: int) -> str:
 
 
 def calling(fake):
-    """Have the fake call look_up, by the name that it was given, with the number in the prompt; then return the results."""
+    """Have the fake call look_up, by its given name, with the number in the prompt; then return the results."""
     real = fake.result
 
     def result(request, kind):
