@@ -21,8 +21,8 @@ STAGES = {
     "out": {
         "planning.plan:rows_digest": "digest of the frame (SHA-256)",
         "frames.text_blocks:_text_block": "cells in Arrow's memory",
-        "frames.text_blocks:hashes": "fingerprints (blake2b)",
-        "planning.request_lines:hashes": "request hashes (blake2b)",
+        "frames.text_blocks:hashes": "fingerprints (XXH3)",
+        "planning.request_lines:hashes": "request hashes (XXH3)",
         "row_files.text_lines:TextLines.encode": "lines (Arrow)",
         "planning.plan:write_requests": "request files: packed, CRC-32, written",
         "planning.draft:JobDraft.deduplicate": "duplicates, reused answers",

@@ -158,9 +158,15 @@ def declared(python_version):
 
 FLOORS_OF_LITELLM_1_84 = {"openai": "2.20", "httpx": "0.28", "pydantic": "2.10", "jinja2": "3.1.6"}
 FIRST_WHEELS = {
-    "3.11": {},
-    "3.13": {"pandas": "2.2.3", "orjson": "3.10.7", "aiohttp": "3.10.5"},
-    "3.14": {"pandas": "2.3.3", "orjson": "3.11.1", "aiohttp": "3.13", "msgspec": "0.20"},
+    "3.11": {"xxhash": "3.1"},
+    "3.13": {"pandas": "2.2.3", "orjson": "3.10.7", "aiohttp": "3.10.5", "xxhash": "3.5"},
+    "3.14": {
+        "pandas": "2.3.3",
+        "orjson": "3.11.1",
+        "aiohttp": "3.13",
+        "msgspec": "0.20",
+        "xxhash": "3.6",
+    },
 }
 
 

@@ -21,6 +21,7 @@ from jupyter_batch.core.errors import InputError, JobNotFoundError
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.hashing import HASH_BYTES
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_manifest
@@ -29,8 +30,9 @@ from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
 from jupyter_batch.row_files.hash_arrays import hash_array
+from jupyter_batch.row_files.hash_kinds import adopted_kind
 from jupyter_batch.row_files.row_columns import RowFiles, Unsent
-from jupyter_batch.row_files.row_sources import HASH_BYTES, NOWHERE, Places, space_of
+from jupyter_batch.row_files.row_sources import NOWHERE, Places, space_of
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -51,6 +53,8 @@ async def adopt(
     name = orphans[0].job
     there = ledger.folders.of(name)
     was, kept = _taken_before(ledger, name)
+    hashing = adopted_kind(ledger) if was is None else was.hashing
+    place = msgspec.structs.replace(place, hashing=hashing)
     chosen = _chosen(orphans, kept)
     with job_draft(ledger, name) as draft:
         restored = (

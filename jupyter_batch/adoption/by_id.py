@@ -33,6 +33,7 @@ from jupyter_batch.planning.draft import ID_CHARS, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.registry import RECORDS, is_cloud
 from jupyter_batch.row_files.hash_arrays import hash_array
+from jupyter_batch.row_files.hash_kinds import adopted_kind
 from jupyter_batch.row_files.own_ids import Repeats, index_of
 from jupyter_batch.row_files.row_columns import RowFiles
 from jupyter_batch.row_files.row_sources import space_of
@@ -50,9 +51,9 @@ class _Sent(msgspec.Struct, kw_only=True):
 class _Requests(msgspec.Struct):
     """What a request file shows: the custom ids in order, request hashes, endpoint and model."""
 
+    repeats: Repeats
     ids: list[str] = []
     hashes: bytearray = msgspec.field(default_factory=bytearray)
-    repeats: Repeats = msgspec.field(default_factory=Repeats)
     endpoint: str = ""
     model: str = ""
     size: int = 0
@@ -79,8 +80,9 @@ async def adopt_batch(
             "without an id `adopt` lists our batches that are missing here"
         ) from e
     job = _job_id(place, view.id)
+    place = msgspec.structs.replace(place, hashing=adopted_kind(ledger))
     with job_draft(ledger, job) as draft:
-        seen = await _requests(provider, view, job, draft.folder.requests(0))
+        seen = await _requests(provider, view, job, draft.folder.requests(0), place.hashing)
         rows = len(seen.ids) or view.total or await _results(provider, view)
         if not rows:
             raise InputError(
@@ -105,21 +107,23 @@ def _job_id(place: JobRecord, batch: str) -> str:
     return "jb" + "".join(ID_CHARS[byte % len(ID_CHARS)] for byte in digest)
 
 
-async def _requests(provider: Searched, view: BatchView, job: str, path: Path) -> _Requests:
+async def _requests(
+    provider: Searched, view: BatchView, job: str, path: Path, hashing: str
+) -> _Requests:
     """Fetch the request file and store it with the job's ids; nothing where it can't be used."""
     held = bytearray()
     try:
         with bounded(held.extend) as write:
             await provider.requests(view, write)
     except (NotFoundError, BadRequestError):  # removed, or this provider never returns it
-        return _Requests()
-    seen = _Requests()
+        return _Requests(Repeats(hashing))
+    seen = _Requests(Repeats(hashing))
     try:
         with written(path) as file:
             for line in bytes(held).splitlines():
                 file.write(_read(line, job, seen))
     except (ValueError, msgspec.MsgspecError):  # no request file of OpenAI's format
-        return _Requests()
+        return _Requests(Repeats(hashing))
     return seen
 
 

@@ -76,10 +76,10 @@ async def learn(
                     positions=array("q", range(orphan.first, orphan.last + 1)),
                 )
             return await _by_results(provider, place, orphan, number, draft)
-    return _by_requests(orphan, number, path)
+    return _by_requests(orphan, number, path, place.hashing)
 
 
-def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
+def _by_requests(orphan: Orphan, number: int, path: Path, hashing: str) -> Part:
     part = Part(
         orphan=orphan,
         number=number,
@@ -102,7 +102,7 @@ def _by_requests(orphan: Orphan, number: int, path: Path) -> Part:
             if not part.positions:
                 part.url, part.model = _target_of(line)
             part.positions.append(position)
-            part.hashes += sent_hash(line, position % orphan.samples)
+            part.hashes += sent_hash(line, hashing, position % orphan.samples)
     if not part.positions:
         raise InputError(f"the request file of {orphan.batch.id} is empty: it was not taken up")
     return part

@@ -6,7 +6,7 @@ reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +27,7 @@ from jupyter_batch.dedup.match import (
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.row_files.hash_kinds import further_kinds, rehashed
 from jupyter_batch.row_files.request_files import PART_BYTES, Blocks, Lines, filled, write_requests
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 from jupyter_batch.wire.openai import whole_lines
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Arranged(NamedTuple):
-    """A deduplicated job. hashes: of the requests that it has itself.
+    """A deduplicated job. hashes: of the requests that it has itself. others: of other kinds.
 
     sources: the row sources; None where each shard has all requests between its first and last.
     """
@@ -44,6 +45,7 @@ class Arranged(NamedTuple):
     record: JobRecord
     shards: list[ShardRecord]
     hashes: Array
+    others: dict[str, Array]
     sources: Places | None
 
 
@@ -57,17 +59,28 @@ def arrange(
     *,
     waits: Waits = lambda _: True,
     failures: bool = True,
+    others: Mapping[str, list[Array]] | None = None,
 ) -> Arranged:
     """Return the job with existing answers copied, and requests only for the remaining rows.
 
     Rewrites the draft's request files accordingly. waits: whether to wait for a shard of another
     job that is in progress. failures: do not send requests again whose earlier answers were billed
-    but unusable.
+    but unusable. others: the request hashes of each other kind that jobs of the scope have, and
+    those of the requests as sent where they differ; else they are made from the request lines.
     """
-    reuse = decide(ledger, record.space, hashes, draft, record.id, waits, failures)
+    if others is None:
+        kinds = further_kinds(ledger, record)
+        paths = [draft.requests(shard.number) for shard in shards] if kinds else []
+        paths = [draft.asked] if draft.asked.exists() else paths
+        others = {kind: [rehashed(record, paths, hashes, kind)] for kind in kinds}
+    reuse = decide(ledger, record, hashes, draft, waits, failures, others)
     if reuse.plain:
-        return Arranged(record, filled(draft, record.id, shards, limits), hashes, None)
-    own = np.where(np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None], 0, hashes)
+        made = filled(draft, record.id, shards, limits)
+        further = {kind: arrays[0] for kind, arrays in others.items()}
+        return Arranged(record, made, hashes, further, None)
+    is_others = np.isin(reuse.whose, (FOLLOWS, LEFT_OUT))[:, None]
+    own = np.where(is_others, 0, hashes)
+    further = {kind: np.where(is_others, 0, arrays[0]) for kind, arrays in others.items()}
     # Shards waited for may fail; a retry then sends their requests from the lines of all rows.
     keep = bool(record.tools or reuse.inherited or reuse.joins)
     made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
@@ -78,7 +91,7 @@ def arrange(
         cuts=reuse.cuts,
         finished_at=0.0 if made else record.created_at,  # nothing is sent
     )
-    return Arranged(record, made, own, Places(places))
+    return Arranged(record, made, own, further, Places(places))
 
 
 def _packed(

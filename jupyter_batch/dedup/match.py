@@ -7,7 +7,8 @@ compared. Works on arrays: answers are copied by results/copy_answers.py, reques
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -88,18 +89,20 @@ Waits = Callable[[ShardRecord], bool]
 
 def decide(
     ledger: Ledger,
-    space: str,
+    record: JobRecord,
     hashes: Array,
     draft: JobFolder,
-    new: str,
     waits: Waits,
     failures: bool,
+    others: Mapping[str, list[Array]],
 ) -> Reuse:
     """Decide how each row gets its answer; copy existing answers into the draft.
 
     hashes: request hashes, zeros for a row without a request. failures: copy answers that were
-    billed but are unusable, too.
+    billed but are unusable, too. others: by other kind of hash the request hashes, and those of the
+    requests as sent where they differ.
     """
+    new = record.id
     whose = np.full(len(hashes), OWN, dtype=np.int64)
     whose[~hashes.any(axis=1)] = LEFT_OUT
     leaders = _leaders(hashes, whose)
@@ -107,14 +110,18 @@ def decide(
     cut: dict[int, str] = {}
     asked_there: list[tuple[JobRecord, Array, Array]] = []
     sent = hash_array(read(draft.sent)) if draft.sent.exists() else None
-    asked = [hashes[whose == OWN]] if sent is None else [hashes[whose == OWN], sent]
-    for job in index_of(ledger).candidates(ledger, space, asked):
+    asked = {**others, record.hashing: [hashes] if sent is None else [hashes, sent]}
+    every = [hashes[whose == OWN], *itertools.chain(asked[record.hashing][1:], *others.values())]
+    for job in index_of(ledger).candidates(ledger, record.space, every):
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
             break
         folder = ledger.folders.of(job.id)
-        here, there = _asked_there(job, folder, hashes, open_rows)
-        if job.adopted and sent is not None:  # its hashes are of requests as they were sent
+        mine, *as_sent = asked.get(job.hashing, ()) or (hashes[:0],)
+        if not len(mine):  # planned since by another kernel: `store` notices
+            continue
+        here, there = _asked_there(job, folder, mine, open_rows)
+        for sent in as_sent if job.adopted else ():  # its hashes are of requests as they were sent
             here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))
         if len(here):
             _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)

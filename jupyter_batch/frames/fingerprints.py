@@ -1,18 +1,17 @@
 """Row fingerprints: hashes of the cells that a prompt read, equal in every process.
 
-They are stored with a job (`Keys`), so a change here must keep those of earlier versions.
+They are stored with a job (`Keys`), so a change here must keep those of earlier versions; the kind
+of hash is recorded with the job.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 from jupyter_batch.frames.canonical import content
-
-FINGERPRINT_BYTES = 16
+from jupyter_batch.frames.hashing import BLAKE2B, Hash, hash_of
 
 PLAIN = frozenset({str, int, bool, type(None)})
 
@@ -39,29 +38,31 @@ def text_of(cell: Any) -> str | None:
     return content(cell)
 
 
-_ABSENT = blake2b(b"\xff", digest_size=FINGERPRINT_BYTES).digest()  # not a text: invalid UTF-8
+_ABSENT = b"\xff"  # not a text: invalid UTF-8
 
 
-def fingerprints_of(columns: list[list[str | None]], rows: int) -> list[bytes]:
-    """Hash each row's texts with lengths, so that ("a", "bc") != ("ab", "c"), and missing != ""."""
+def fingerprints_of(
+    columns: list[list[str | None]], rows: int, hashing: str = BLAKE2B
+) -> list[bytes]:
+    """Hash each row's texts with lengths, so that ("a", "bc") != ("ab", "c"), and missing != "".
+
+    hashing: the kind of hash.
+    """
+    one = hash_of(hashing)
     if not columns:
-        return [_ABSENT] * rows
+        return [one(_ABSENT)] * rows
     if len(columns) == 1:
-        return _hashed(columns[0])
+        return _hashed(columns[0], one)
     parts = [
         ["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns
     ]
-    return _hashed(list(map("".join, zip(*parts, strict=True))))
+    return _hashed(list(map("".join, zip(*parts, strict=True))), one)
 
 
-def _hashed(texts: Sequence[str | None]) -> list[bytes]:
+def _hashed(texts: Sequence[str | None], one: Hash) -> list[bytes]:
     if None in texts:
-        return [_ABSENT if text is None else _hashed([text])[0] for text in texts]
+        return [one(_ABSENT) if text is None else _hashed([text], one)[0] for text in texts]
     try:
-        return [_hash(text.encode()) for text in texts]  # type: ignore[union-attr]
+        return [one(text.encode()) for text in texts]  # type: ignore[union-attr]
     except UnicodeEncodeError:  # lone surrogates
-        return [_hash(text.encode("utf-8", "surrogatepass")) for text in texts]  # type: ignore[union-attr]
-
-
-def _hash(text: bytes) -> bytes:
-    return blake2b(text, digest_size=FINGERPRINT_BYTES).digest()
+        return [one(text.encode("utf-8", "surrogatepass")) for text in texts]  # type: ignore[union-attr]

@@ -20,6 +20,7 @@ from jupyter_batch.frames.canonical import HOLDERS, ordered
 from jupyter_batch.frames.cells import column as array_of
 from jupyter_batch.frames.cells import of_arrow
 from jupyter_batch.frames.fingerprints import PLAIN, fingerprints_of, text_of, texts_of
+from jupyter_batch.frames.hashing import BLAKE2B
 from jupyter_batch.frames.labels import index_from_bytes, index_to_bytes, label_hashes
 from jupyter_batch.frames.row_keys import Keys, by_content, pairs
 
@@ -119,11 +120,12 @@ def blocks(
     columns: Sequence[Any],
     size: int = BLOCK_ROWS,
     span: range | None = None,
+    hashing: str = BLAKE2B,
 ) -> Iterator[Block]:
     """Yield the rows' cells in these columns in blocks, in one pass. Raises ColumnError as `used`.
 
     A block has at most `size` rows, and fewer if cells are long: some megabytes, or one row. span:
-    the rows to read, if not all.
+    the rows to read, if not all. hashing: the kind of the fingerprints.
     """
     used(frame, columns)
     series: list[Series] = [column(frame, label) for label in columns]
@@ -139,7 +141,7 @@ def blocks(
                 missing.setdefault(offset, label)
             values.append(cells)
             texts.append(texts_of(cells))
-        yield Block(start, values, missing, fingerprints_of(texts, stop - start))
+        yield Block(start, values, missing, fingerprints_of(texts, stop - start, hashing))
         chars = sum(sum(map(len, filter(None, part))) for part in texts)
         chars += sum(_bytes_in(cells) for cells in values)
         rows = max(1, min(size, rows * 2, rows * BLOCK_CHARS // (chars + 1)))
@@ -198,16 +200,20 @@ def align(frame: pd.DataFrame, columns: Sequence[Any], keys: Keys, *, alike: boo
     number of moved or changed rows, where rows are ambiguous: no answer is merged into a row with
     another request.
     """
-    labels, fingerprints = row_hashes(frame, columns)
+    labels, fingerprints = row_hashes(frame, columns, keys.hashing)
     return by_content(labels, fingerprints, keys, alike=alike)
 
 
-def row_hashes(frame: pd.DataFrame, columns: Sequence[Any]) -> tuple[Array, Array]:
-    """Return the rows' label hashes and fingerprints. Raises AlignmentError without columns."""
+def row_hashes(
+    frame: pd.DataFrame, columns: Sequence[Any], hashing: str = BLAKE2B
+) -> tuple[Array, Array]:
+    """Return the rows' label hashes and fingerprints of a kind.
+
+    Raises AlignmentError without columns.
+    """
     try:
-        fingerprints = pairs(
-            b"".join(b"".join(block.fingerprints) for block in blocks(frame, columns))
-        )
+        every = blocks(frame, columns, hashing=hashing)
+        fingerprints = pairs(b"".join(b"".join(block.fingerprints) for block in every))
     except ColumnError as error:
         raise AlignmentError(
             f"the frame's columns are not those that were submitted: {error}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jupyter_batch.core.errors import AlignmentError
+from jupyter_batch.frames.hashing import BLAKE2B
 from jupyter_batch.frames.labels import label_hashes
 
 if TYPE_CHECKING:
@@ -28,16 +29,22 @@ class Keys:
 
     labels: uint64. fingerprints: uint64 of shape (rows, 2), the fingerprints. skipped: bool; rows without
     a request. asks: uint64 of shape (rows, 2), the request hashes, or the hash of the reason for no
-    request; None where unknown.
+    request; None where unknown. hashing: the kind of the hashes; those of two kinds differ.
     """
 
     def __init__(
-        self, labels: Array, fingerprints: Array, skipped: Array, asks: Array | None = None
+        self,
+        labels: Array,
+        fingerprints: Array,
+        skipped: Array,
+        asks: Array | None = None,
+        hashing: str = BLAKE2B,
     ) -> None:
         self.labels = labels
         self.fingerprints = fingerprints
         self.skipped = skipped
         self.asks = asks
+        self.hashing = hashing
 
     @classmethod
     def of(
@@ -46,13 +53,13 @@ class Keys:
         fingerprints: bytes | bytearray,
         skipped: Sequence[int] = (),
         asks: bytes | bytearray | None = None,
+        hashing: str = BLAKE2B,
     ) -> Keys:
         """Return the keys from an index, joined fingerprints and hashes, skipped positions."""
         flags = np.zeros(len(index), dtype=bool)
         flags[np.asarray(skipped, dtype=np.int64)] = True
-        return cls(
-            label_hashes(index), pairs(fingerprints), flags, None if asks is None else pairs(asks)
-        )
+        marks = None if asks is None else pairs(asks)
+        return cls(label_hashes(index), pairs(fingerprints), flags, marks, hashing)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +84,7 @@ class Keys:
         return b"".join([*parts, np.packbits(self.skipped).tobytes()])
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Keys:
+    def from_bytes(cls, data: bytes, hashing: str = BLAKE2B) -> Keys:
         """Return the keys that `to_bytes` wrote. Raises ValueError for anything else."""
         rows = int.from_bytes(data[4:_HEAD_BYTES], "little")
         each = {_WITHOUT_REQUESTS: 24, _WITH_REQUESTS: 40}.get(data[:4], 0)
@@ -92,6 +99,7 @@ class Keys:
             fingerprints,
             np.unpackbits(flags, count=rows).astype(bool),
             asks if data[:4] == _WITH_REQUESTS else None,
+            hashing,
         )
 
 
@@ -150,7 +158,7 @@ def by_request(mine: Keys, keys: Keys) -> Array:
     `mine`: the keys of the frame's rows as just rendered. Raises AlignmentError like `by_content`,
     and ValueError where the request hashes are unknown.
     """
-    if mine.asks is None or keys.asks is None:
+    if mine.asks is None or keys.asks is None or mine.hashing != keys.hashing:
         raise ValueError("the request hashes are not known")
     if np.array_equal(mine.asks, keys.asks):
         return np.arange(len(keys), dtype=np.int64)

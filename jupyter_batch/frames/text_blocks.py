@@ -6,15 +6,15 @@ Fingerprints equal those of frames/fingerprints.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from jupyter_batch.frames.adapter import row_count
-from jupyter_batch.frames.fingerprints import FINGERPRINT_BYTES, texts_of
+from jupyter_batch.frames.fingerprints import texts_of
 from jupyter_batch.frames.frame import cells_of, column, used
+from jupyter_batch.frames.hashing import BLAKE2B, hashes
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -36,11 +36,12 @@ class TextBlock(NamedTuple):
 
 
 def text_blocks(
-    frame: pd.DataFrame, columns: Sequence[Any]
+    frame: pd.DataFrame, columns: Sequence[Any], hashing: str = BLAKE2B
 ) -> Iterator[tuple[range, TextBlock | None]]:
     """Yield the rows in blocks; None for one with a missing cell, or a cell of another type.
 
-    Raises ColumnError as `frames.used`. A block has about a megabyte, or one row.
+    hashing: the kind of the fingerprints. Raises ColumnError as `frames.used`. A block has about a
+    megabyte, or one row.
     """
     used(frame, columns)
     series = [column(frame, label) for label in columns]
@@ -48,7 +49,7 @@ def text_blocks(
     is_known = bool(columns) and _has_arrow()
     while start < count:
         rows = range(start, min(start + size, count))
-        block = _text_block(series, rows) if is_known else None
+        block = _text_block(series, rows, hashing) if is_known else None
         yield rows, block
         if block is None:
             size = min(size, _FEW_ROWS)
@@ -66,7 +67,7 @@ def _has_arrow() -> bool:
     return True
 
 
-def _text_block(series: Sequence[Series], rows: range) -> TextBlock | None:
+def _text_block(series: Sequence[Series], rows: range, hashing: str) -> TextBlock | None:
     shown, hashed = [], []
     for held in series:
         texts = _texts(held.iloc[rows.start : rows.stop])
@@ -74,7 +75,9 @@ def _text_block(series: Sequence[Series], rows: range) -> TextBlock | None:
             return None
         shown.append(texts[0])
         hashed.append(texts[1])
-    return TextBlock(rows, shown, hashes(*spans(_joined(hashed)), FINGERPRINT_BYTES))
+    data, offsets = spans(_joined(hashed))
+    ends = offsets.tolist()
+    return TextBlock(rows, shown, hashes(hashing, data, ends[:-1], ends[1:]))
 
 
 def _texts(cells: Series) -> tuple[Any, Any] | None:
@@ -120,15 +123,3 @@ def spans(texts: Any) -> tuple[bytes, Array]:
     first = int(ends[0])
     whole = b"" if data is None else data.slice(first, int(ends[-1]) - first).to_pybytes()
     return whole, ends - first if first else ends
-
-
-def hashes(data: bytes, offsets: Array, size: int, skip: Array | int = 0) -> bytes:
-    """The hash of each span, joined, without its first `skip` bytes."""
-    starts, ends = (offsets[:-1] + skip).tolist(), offsets[1:].tolist()
-    empty = blake2b(digest_size=size)  # a copy costs less than another one
-    found = []
-    for start, end in zip(starts, ends, strict=True):
-        one = empty.copy()
-        one.update(data[start:end])
-        found.append(one.digest())
-    return b"".join(found)

@@ -155,6 +155,14 @@ class JobFolder:
         """A hash of each row's request, 16 bytes a row; zeros where the row has none of its own."""
         return self.path / "prints.bin"
 
+    def hashes_in(self, kind: str) -> Path:
+        """As `request_hashes`, of another kind, which other jobs have."""
+        return self.path / f"prints-{kind}.bin"
+
+    def other_hashes(self) -> dict[str, Path]:
+        """The files of `hashes_in`, by kind."""
+        return {path.stem.partition("-")[2]: path for path in self.path.glob("prints-*.bin")}
+
     @property
     def sent(self) -> Path:
         """The hashes of the requests as sent, where they differ from the user's parameters."""

@@ -94,6 +94,11 @@ BEGIN INSERT OR REPLACE INTO change (job) VALUES (OLD.job); END;
 A job keeps its row when it is removed.
 """
 
+M007_HASHING = """
+UPDATE job SET facts = json_set(facts, '$.hashing', 'blake2b') WHERE json_extract(facts, '$.hashing') IS NULL
+"""
+"""The kind of a job's hashes as a field. Versions that would not find jobs of other kinds are refused."""
+
 MIGRATIONS: tuple[str, ...] = (
     M001_JOBS_AND_SHARDS,
     M002_GROUPS,
@@ -101,6 +106,7 @@ MIGRATIONS: tuple[str, ...] = (
     M004_BLOCKS,
     M005_UNCONNECTED,
     M006_CHANGES,
+    M007_HASHING,
 )
 
 

@@ -198,7 +198,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     aligned: the rows' keys are here; without them they are identified by position alone. mapped:
     its batches hold parameters under the names that the model accepts (wire/openai_requests.py);
     not so in older jobs. frame_digest: of all that its requests were made from, or ""
-    (planning/known_frame.py). rows_digest: of its frame's rows, or "" (frames/digest.py).
+    (planning/known_frame.py). rows_digest: of its frame's rows, or "" (frames/digest.py). hashing:
+    the kind of its request hashes and row fingerprints (frames/hashing.py).
     price: of its model, at planning. before, used: the cost and the tokens of
     the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
     dollars that it may cost. keep: further content of answers with a column of its own
@@ -257,6 +258,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     frame_digest: str = ""
     rows_digest: str = ""
+    hashing: str = "blake2b"
     schema: Schema | None = None
     lax: bool = False
     keep: dict[str, str] = {}

@@ -51,7 +51,9 @@ class ForeignCells:
             column: np.flatnonzero(~held.isna().to_numpy(dtype=bool))
             for column, held in self._held.items()
         }
-        self._fingerprints: dict[tuple[str, ...], tuple[Array, Array] | None] = {}
+        self._fingerprints: dict[
+            tuple[str, ...], tuple[Array, Array] | None
+        ] = {}  # by kind, columns
 
     @property
     def rows(self) -> dict[str, Array]:
@@ -110,10 +112,10 @@ class ForeignCells:
             ours = rows[_equal(mine, theirs)]
             self._open[column] = np.setdiff1d(left, ours, assume_unique=True)
 
-    def look(self, ledger: Ledger, record: JobRecord, asked: Keys) -> ForeignCells:
+    def look(self, ledger: Ledger, record: JobRecord, *asked: Keys) -> ForeignCells:
         """Drop the cells that any job of the ledger wrote.
 
-        asked: the current keys of the frame's rows.
+        asked: the current keys of the frame's rows, of each kind that is known.
         """
         for job in ledger.jobs() if self.rows and ledger.exists() else ():
             out = record.out if _names(job.schema) == _names(record.schema) else job.out
@@ -123,7 +125,7 @@ class ForeignCells:
             if not set(self.rows).intersection(all_columns(out, job.schema, keep)):
                 continue
             folder, made = ledger.folders.of(job.id), None
-            for at in self._places(job, folder, record, asked):
+            for at in self._places(job, folder, record, {keys.hashing: keys for keys in asked}):
                 if not any((at[rows] >= 0).any() for rows in self.rows.values()):
                     continue
                 if made is None:
@@ -135,7 +137,7 @@ class ForeignCells:
         return self
 
     def _places(
-        self, job: JobRecord, folder: JobFolder, record: JobRecord, asked: Keys
+        self, job: JobRecord, folder: JobFolder, record: JobRecord, asked: dict[str, Keys]
     ) -> Iterator[Array]:
         """For each frame row its row in a job, by several kinds of match, the surest first.
 
@@ -145,16 +147,18 @@ class ForeignCells:
             yield from self._matches(job, keys_of(job, folder), record, asked)
 
     def _matches(
-        self, job: JobRecord, keys: Keys, record: JobRecord, asked: Keys
+        self, job: JobRecord, keys: Keys, record: JobRecord, every: dict[str, Keys]
     ) -> Iterator[Array]:
         rows = frames.row_count(self._frame)
+        comparable = job.space == record.space and keys.hashing in every
+        asked = every.get(keys.hashing) or next(iter(every.values()))
         best: Array = np.full(rows, -1, dtype=np.int64)
         moved = False
-        if job.space == record.space and keys.asks is not None and asked.asks is not None:
+        if comparable and keys.asks is not None and asked.asks is not None:
             best = find(asked.labels, asked.asks, keys.labels, keys.asks)
             moved = _moved(asked.labels, asked.asks, keys.labels, keys.asks, best)
             yield best
-        recorded = self._recorded_keys(tuple(job.columns)) if job.columns else None
+        recorded = self._recorded_keys(keys.hashing, *job.columns) if job.columns else None
         if recorded is not None:
             at = find(*recorded, keys.labels, keys.fingerprints)
             at[(at >= 0) & keys.ambiguous[at]] = -1
@@ -175,15 +179,16 @@ class ForeignCells:
         between[[0, -1]] = -1
         yield between
 
-    def _recorded_keys(self, columns: tuple[str, ...]) -> tuple[Array, Array] | None:
+    def _recorded_keys(self, hashing: str, *columns: str) -> tuple[Array, Array] | None:
         """The hashes of the frame's labels and of its cells in these columns, or None."""
-        if columns not in self._fingerprints:
+        key = (hashing, *columns)
+        if key not in self._fingerprints:
             try:
                 labels = columns_of(self._frame, list(columns))
-                self._fingerprints[columns] = frames.row_hashes(self._frame, labels)
+                self._fingerprints[key] = frames.row_hashes(self._frame, labels, hashing)
             except JupyterBatchError:
-                self._fingerprints[columns] = None
-        return self._fingerprints[columns]
+                self._fingerprints[key] = None
+        return self._fingerprints[key]
 
 
 def as_written(job: JobRecord, found: Outcomes, out: str, keep: Keep) -> pd.DataFrame:

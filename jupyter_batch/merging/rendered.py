@@ -32,7 +32,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
     columns: the labels, as texts, that the fingerprints cover. digest: of the rows, "" where it is
     not known. positions: None where row k has the
-    job's k-th answer. again: renders the rows of a frame, and returns their keys; None where that
+    job's k-th answer. again: renders the rows of a frame, and returns their keys of a kind; None where that
     is not possible (a function of the row, a job of an earlier session). witness: a copy of the
     frame, where the fingerprints are ambiguous and nothing can be rendered again.
     """
@@ -41,7 +41,7 @@ class Rendered(msgspec.Struct, frozen=True):
     keys: Keys
     digest: str = ""
     positions: Any = None
-    again: Callable[[pd.DataFrame], Keys] | None = None
+    again: Callable[[pd.DataFrame, str], Keys] | None = None
     witness: Any = None
 
     def places(self) -> Array:
@@ -68,10 +68,11 @@ class Rendered(msgspec.Struct, frozen=True):
             return np.arange(len(self.keys), dtype=np.int64)
         ambiguous = self.keys.ambiguous.any()
         if ambiguous and self.again is not None:
-            return by_request(self.again(frame), self.keys)
+            return by_request(self.again(frame, self.keys.hashing), self.keys)
         if ambiguous and self.witness is not None:
             return self._witnessed(frame)
-        labels, fingerprints = frames.row_hashes(frame, columns_of(frame, self.columns))
+        columns = columns_of(frame, self.columns)
+        labels, fingerprints = frames.row_hashes(frame, columns, self.keys.hashing)
         return by_content(labels, fingerprints, self.keys)
 
     def _is_same(self, frame: pd.DataFrame) -> bool:
@@ -127,7 +128,9 @@ def keys_of(job: JobRecord, folder: JobFolder) -> Keys:
     asks[rows] = asks[leaders]
     known = np.asarray(asks.any(axis=1))
     known[left_out] = True
-    return Keys(keys.labels, keys.fingerprints, keys.skipped, asks) if known.all() else keys
+    if not known.all():
+        return keys
+    return Keys(keys.labels, keys.fingerprints, keys.skipped, asks, keys.hashing)
 
 
 def columns_of(frame: pd.DataFrame, texts: list[str]) -> list[Any]:

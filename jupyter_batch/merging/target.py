@@ -178,5 +178,7 @@ def _foreign(
         asks = np.where((positions >= 0)[:, None], keys.asks[positions], np.uint64(0))
     labels = label_hashes(frames.row_labels(frame))
     nothing = np.zeros(len(labels), dtype=bool)
-    asked = frames.Keys(labels, np.zeros((len(labels), 2), dtype=np.uint64), nothing, asks)
+    asked = frames.Keys(
+        labels, np.zeros((len(labels), 2), dtype=np.uint64), nothing, asks, job.hashing
+    )
     return cells.look(ledger, msgspec.structs.replace(job, out=out), asked)

@@ -9,8 +9,9 @@ import msgspec
 from jupyter_batch.config.resolved import Options
 from jupyter_batch.core.cost import Price
 from jupyter_batch.core.request import Limits
-from jupyter_batch.core.schema import Schema
+from jupyter_batch.core.schema import Schema, without_names
 from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.row_files.row_sources import space_of
 from jupyter_batch.wire.openai import CHAT
 
 
@@ -85,6 +86,12 @@ def taken_over(opts: Options) -> dict[str, Any]:
 
 _SAME = sorted({*Ask.__struct_fields__} & {*JobRecord.__struct_fields__} - {"deadline"})
 """The fields that a job's record takes over."""
+
+
+def scope_of(ask: Ask) -> str:
+    """The dedup scope of a call's jobs."""
+    schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
+    return space_of(ask.place, ask.provider, ask.endpoint, schema)
 
 
 def record_of(ask: Ask, job: str, now: float, **more: Any) -> JobRecord:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,8 +43,8 @@ class JobDraft:
 
     folder: where its files are written. record, shards: what the ledger will hold. existing: a
     stored job with the same requests, used instead. refusal: why no row can be sent. rendered: the
-    rows of the frame, and their positions in the job. hashes, sources: request hashes and row
-    sources after deduplication.
+    rows of the frame, and their positions in the job. hashes, others, sources: request hashes, those
+    of other kinds, and row sources after deduplication.
     """
 
     record: JobRecord
@@ -56,6 +56,7 @@ class JobDraft:
         self.refusal: InputError | None = None
         self.rendered: Rendered | None = None
         self.hashes: Array | None = None
+        self.others: dict[str, Array] = {}
         self.sources: Places | None = None
         self.known: set[str] | None = None
 
@@ -66,14 +67,16 @@ class JobDraft:
         *,
         waits: Waits = lambda _: True,
         failures: bool = True,
+        others: Mapping[str, list[Array]] | None = None,
     ) -> None:
         """Copy the answers that other jobs have, and keep requests for the remaining rows only.
 
-        hashes: request hashes, zeros for a row without a request. waits, failures: as in `arrange`.
+        hashes: request hashes, zeros for a row without a request. waits, failures, others: as in
+        `arrange`.
         """
         from jupyter_batch.dedup.apply import arrange
 
-        self.record, self.shards, self.hashes, self.sources = arrange(
+        self.record, self.shards, self.hashes, self.others, self.sources = arrange(
             self.ledger,
             self.folder,
             self.record,
@@ -82,6 +85,7 @@ class JobDraft:
             hashes,
             waits=waits,
             failures=failures,
+            others=others,
         )
 
     def carry_over(
@@ -145,6 +149,7 @@ class JobDraft:
 
     def write_rows(self, rows: RowFiles) -> None:
         """Write the files with data by row."""
+        rows.others = self.others or rows.others
         rows.write(self.folder)
         if self.sources is not None:
             self.folder.write(self.folder.places, self.sources.to_bytes())

@@ -134,12 +134,15 @@ class EscalatedLines:
                 self.gone[row] = True
                 continue
             line = self._given(row)
-            self.changed[row] = np.frombuffer(line_hash(line, row % self._was.samples), "<u8")
+            self.changed[row] = np.frombuffer(self._hash(line, row), "<u8")
             self.sent[row] = True
             if self._asked is not None:
                 self._asked.write(line)
                 line = self._translated(line, row)
             yield row, line
+
+    def _hash(self, line: bytes, row: int) -> bytes:
+        return line_hash(line, self._was.hashing, row % self._was.samples)
 
     def _given(self, row: int) -> bytes:
         """The new request of a row in the user's form."""

@@ -27,7 +27,7 @@ from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, keys_of
 from jupyter_batch.notebook.interrupts import uninterrupted
 from jupyter_batch.notebook.progress import progress
-from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.ask import Ask, scope_of
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
 from jupyter_batch.planning.known_frame import frame_digest, known_job
 from jupyter_batch.planning.request_lines import RequestLines
@@ -36,12 +36,15 @@ from jupyter_batch.providers.prices import OWN
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.hash_arrays import hash_array
+from jupyter_batch.row_files.hash_kinds import further_kinds, kind_in
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles, places_of
 from jupyter_batch.telemetry.spans import attributes_of, beyond_calls, here, span
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from jupyter_batch.row_files.hash_arrays import Array
 
 
 class Planned(NamedTuple):
@@ -115,7 +118,8 @@ def draft_rows(
     replaced.
     """
     ledger, folder = draft.ledger, draft.folder
-    lines = RequestLines(ask, frame, draft.id, folder.asked)
+    kind = kind_in(ledger, scope_of(ask))
+    lines = RequestLines(ask, frame, draft.id, folder.asked, kind)
     lines.digest = rows_digest(frame, lines.columns) if digest else ""
     known_by = frame_digest(ask, lines.digest)
     if reuse and attach and _attached(draft, ask, frame, lines, known_by):
@@ -130,14 +134,11 @@ def draft_rows(
     draft.record = record = msgspec.structs.replace(
         lines.record(now), frame_digest=known_by, rows_digest=rendered.digest
     )
-    if reuse:
-        draft.known = {job.id for job in ledger.jobs()}
-        check_folder(ledger, record)
-        draft.existing, there = _existing(ledger, record, rendered)
-    _check_cells(ledger, ask, frame, record, rendered)
+    others = _search(draft, lines, now) if reuse else []
+    keys = [rendered.keys, *(one.keys() for one in others)]
+    _check_cells(ledger, ask, frame, record, keys)
     if draft.existing is not None:
-        draft.rendered = there
-        _keep_digests(ledger, draft.existing, record, rendered.keys)
+        _keep_digests(ledger, draft.existing, record, keys)
         drawn = [folder.requests(shard.number) for shard in draft.shards]
         was = ledger.shards(draft.existing.id)
         request_checks.restore(ledger, draft.existing, was, drawn, draft.id)
@@ -146,11 +147,32 @@ def draft_rows(
         folder.write(folder.sent, sent)
     draft.hashes = hash_array(lines.hashes)
     if reuse:
-        draft.deduplicate(draft.hashes, ask.limits)
+        draft.deduplicate(draft.hashes, ask.limits, others=_by_kind(others))
     else:
         draft.record = msgspec.structs.replace(record, alone=True)
     index = frames.index_to_bytes(frames.row_labels(frame))
     draft.write_rows(RowFiles(lines.unsent(), rendered.keys.to_bytes(), index, hashes=draft.hashes))
+
+
+def _search(draft: JobDraft, lines: RequestLines, now: float) -> list[RequestLines]:
+    """Look for a job with the same requests; return these by the scope's other kinds of hashes."""
+    ledger, record, rendered = draft.ledger, draft.record, draft.rendered
+    assert rendered is not None  # noqa: S101 - the caller has set it
+    draft.known = {job.id for job in ledger.jobs()}
+    others = [lines.again(None, kind) for kind in further_kinds(ledger, record)]
+    for same, rows in ((record, rendered), *((one.record(now), one.rendered()) for one in others)):
+        check_folder(ledger, same)
+        draft.existing, there = _existing(ledger, same, rows)
+        if draft.existing is not None:
+            draft.rendered = there
+            break
+    return others
+
+
+def _by_kind(others: list[RequestLines]) -> dict[str, list[Array]]:
+    """The request hashes by kind, and those of the requests as sent where they are others."""
+    found = {one.hashing: [one.hashes, one.sent_hashes()] for one in others}
+    return {kind: [hash_array(one) for one in hashes if one] for kind, hashes in found.items()}
 
 
 def _attached(
@@ -166,13 +188,14 @@ def _attached(
     existing, there = _existing(ledger, job, rendered)
     if existing is None:
         return False
-    _check_cells(ledger, ask, frame, msgspec.structs.replace(job, keep=ask.keep), rendered)
+    kept = msgspec.structs.replace(job, keep=ask.keep)
+    _check_cells(ledger, ask, frame, kept, [rendered.keys])
     draft.record = draft.existing = existing
     draft.rendered = there
     return True
 
 
-def _keep_digests(ledger: Ledger, job: JobRecord, record: JobRecord, keys: Keys) -> None:
+def _keep_digests(ledger: Ledger, job: JobRecord, record: JobRecord, keys: list[Keys]) -> None:
     """Store the frame's digests with an existing job of another version, which has none of them.
 
     Only where the frame has the job's rows in their order: a known frame is not searched.
@@ -181,17 +204,18 @@ def _keep_digests(ledger: Ledger, job: JobRecord, record: JobRecord, keys: Keys)
     if job.frame_digest == record.frame_digest or not record.frame_digest or not job.aligned:
         return
     with contextlib.suppress(JupyterBatchError, OSError, ValueError):
-        if keys_of(job, ledger.folders.of(job.id)).to_bytes() == keys.to_bytes():
+        mine = [one.to_bytes() for one in keys if one.hashing == job.hashing]
+        if keys_of(job, ledger.folders.of(job.id)).to_bytes() in mine:
             ledger.amend(job.id, **digests)
 
 
 def _check_cells(
-    ledger: Ledger, ask: Ask, frame: pd.DataFrame, record: JobRecord, rendered: Rendered
+    ledger: Ledger, ask: Ask, frame: pd.DataFrame, record: JobRecord, keys: list[Keys]
 ) -> None:
     """Raise ColumnError where cells to fill are the user's own."""
     if ask.taken:
         cells = ForeignCells(frame, ask.taken)
-        cells.look(ledger, record, rendered.keys).check(ask.out, record.model)
+        cells.look(ledger, record, *keys).check(ask.out, record.model)
 
 
 def _existing(

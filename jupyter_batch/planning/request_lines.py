@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
-import numpy as np
 
 from jupyter_batch.config.tool_definitions import names_of
 from jupyter_batch.core.errors import InputError
@@ -21,21 +20,23 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.canonical import whole_texts
-from jupyter_batch.frames.text_blocks import TextBlock, hashes, spans, text_blocks
+from jupyter_batch.frames.hashing import BLAKE2B, HASH_BYTES, hashes
+from jupyter_batch.frames.text_blocks import TextBlock, spans, text_blocks
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import report
-from jupyter_batch.planning.ask import Ask, record_of
+from jupyter_batch.planning.ask import Ask, record_of, scope_of
 from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.cache_control import marked_body, marked_holes
 from jupyter_batch.prompts.media_parts import in_pieces, within
 from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
 from jupyter_batch.prompts.row_params import OWN_TOOLS, RowParams, params_of
+from jupyter_batch.row_files.hash_arrays import sum_of
 from jupyter_batch.row_files.request_files import Blocks, Lines, sent_hash
 from jupyter_batch.row_files.row_columns import Unsent
-from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash, space_of
+from jupyter_batch.row_files.row_sources import request_hash
 from jupyter_batch.row_files.text_lines import TextLines
 from jupyter_batch.templates.values import PLAIN, RowError
 from jupyter_batch.wire.dialects import (
@@ -52,7 +53,6 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 if TYPE_CHECKING:
     import pandas as pd
 
-_ONLY = (1 << 128) - 1
 _NO_HASH = bytes(HASH_BYTES)
 LEAST_ROWS = 1000
 """Of fewer rows each is made by itself, which costs less than a block of Arrow's."""
@@ -63,11 +63,16 @@ class RequestLines(Blocks):
     """The request lines of a frame, block by block, and the row data to store with the job.
 
     digest: of the frame's rows in `columns`, set by the caller; "" where it is not known.
-    hashes: request hashes, 16 bytes a request; zeros where a row has none.
+    hashes: request hashes, 16 bytes a request; zeros where a row has none. hashing: their kind.
     """
 
     def __init__(
-        self, ask: Ask, frame: pd.DataFrame, job: str, asked_in: Path | None = None
+        self,
+        ask: Ask,
+        frame: pd.DataFrame,
+        job: str,
+        asked_in: Path | None = None,
+        hashing: str = BLAKE2B,
     ) -> None:
         prompt: Prompt = ask.prompt
         params = params_of(ask.params)
@@ -97,8 +102,8 @@ class RequestLines(Blocks):
             encoder(OPENAI, CHAT, body, load_litellm, extra=params.extra) if hashed else None
         )
         self._asked_in = asked_in if translated and ask.endpoint != RESPONSES else None
-        schema = b"" if ask.schema is None else msgspec.json.encode(without_names(ask.schema))
-        self._space = space_of(ask.place, ask.provider, ask.endpoint, schema)
+        self._space = scope_of(ask)
+        self.hashing = hashing
         self._fingerprints = bytearray()
         self.digest = ""
         self._samples = ask.samples
@@ -112,7 +117,7 @@ class RequestLines(Blocks):
         return self._of_rows() if self._texts is None else self._of_blocks()
 
     def _of_blocks(self) -> Iterator[Lines]:
-        for rows, block in text_blocks(self._frame, self.columns):
+        for rows, block in text_blocks(self._frame, self.columns, self.hashing):
             lines = None if block is None else self._of_texts(block)
             if lines is None:  # a missing cell, another type of value, a rare character
                 yield from self._of_rows(rows)
@@ -139,7 +144,8 @@ class RequestLines(Blocks):
         if made is None:
             return None
         data, offsets, digits = made
-        marks = hashes(data, offsets, HASH_BYTES, self._before_body() + digits)
+        bodies = (offsets[:-1] + self._before_body() + digits).tolist()
+        marks = hashes(self.hashing, data, bodies, offsets[1:].tolist())
         self.hashes[first * HASH_BYTES : first * HASH_BYTES + len(marks)] = marks
         self._fingerprints += block.fingerprints
         return Lines(block.rows, data, offsets)
@@ -148,7 +154,7 @@ class RequestLines(Blocks):
         """The lines of these rows, or of all, made row by row."""
         with contextlib.ExitStack() as stack:
             asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
-            for block in frames.blocks(self._frame, self.columns, span=span):
+            for block in frames.blocks(self._frame, self.columns, span=span, hashing=self.hashing):
                 report(block.start, frames.row_count(self._frame))
                 self._fingerprints += b"".join(block.fingerprints)
                 others = self._of_other_models(block)
@@ -191,8 +197,8 @@ class RequestLines(Blocks):
                 self._broken.setdefault(same.reason, []).append(position)
             else:
                 number = position % samples
-                mark = request_hash(same[before + len(str(position)) :], number)
-                as_sent = mark if same is line else sent_hash(line, number) or mark
+                mark = request_hash(same[before + len(str(position)) :], self.hashing, number)
+                as_sent = mark if same is line else sent_hash(line, self.hashing, number) or mark
                 if asked is not None:
                     asked.write(same)
                 kept.append((position, line))
@@ -208,7 +214,7 @@ class RequestLines(Blocks):
         """As `_kept`, for a block whose lines are all sent, and hashed as they are sent."""
         before, samples, first = self._before_body(), self._samples, start * self._samples
         marks = [
-            request_hash(line[before + len(str(position)) :], position % samples)
+            request_hash(line[before + len(str(position)) :], self.hashing, position % samples)
             for position, line in enumerate(lines, first)
         ]
         self.hashes[first * HASH_BYTES : (first + len(marks)) * HASH_BYTES] = b"".join(marks)
@@ -223,14 +229,6 @@ class RequestLines(Blocks):
         """The hashes of the requests as sent; None where they are the request hashes."""
         apart = self._hashed is not None and self._sent != self.hashes
         return bytes(self._sent) if apart else None
-
-    def _sum(self) -> int:
-        """The sum of the request hashes as big-endian integers, whatever their order."""
-        words = np.frombuffer(bytes(self.hashes), ">u4").reshape(-1, HASH_BYTES // 4)
-        return sum(
-            int(total) << 32 * place
-            for place, total in enumerate(words.sum(axis=0, dtype=np.uint64)[::-1])
-        )
 
     def _of_other_models(self, block: frames.Block) -> set[int]:
         """The rows that other jobs of the call have, where columns name the models or endpoints."""
@@ -304,7 +302,7 @@ class RequestLines(Blocks):
         """The job record, once all lines were read."""
         ask = self._ask
         digest = blake2b(
-            f"{self._space}{frames.row_count(self._frame)}:{self._sum() & _ONLY:032x}".encode(),
+            f"{self._space}{frames.row_count(self._frame)}:{sum_of(self.hashes):032x}".encode(),
             digest_size=16,
         )
         if (
@@ -325,6 +323,7 @@ class RequestLines(Blocks):
             now,
             fingerprint=digest.hexdigest(),
             space=self._space,
+            hashing=self.hashing,
             columns=[str(label) for label in self._read_columns()],
             model_column=str(ask.models_from[0]) if ask.models_from else "",
             rows=frames.row_count(self._frame) * ask.samples,
@@ -348,7 +347,8 @@ class RequestLines(Blocks):
         read, fingerprints = self._read_columns(), self._fingerprints
         if read != self.columns:  # a row function, whose columns are known only after rendering
             fingerprints = bytearray().join(
-                b"".join(block.fingerprints) for block in frames.blocks(self._frame, read)
+                b"".join(block.fingerprints)
+                for block in frames.blocks(self._frame, read, hashing=self.hashing)
             )
         step = HASH_BYTES * self._samples
         firsts = (self.hashes[at : at + HASH_BYTES] for at in range(0, len(self.hashes), step))
@@ -357,7 +357,9 @@ class RequestLines(Blocks):
             mark = blake2b(reason.encode(), digest_size=HASH_BYTES, person=b"unsent").digest()
             for at in rows:
                 asks[at * HASH_BYTES : (at + 1) * HASH_BYTES] = mark
-        return frames.Keys.of(frames.row_labels(self._frame), fingerprints, left_out, asks)
+        return frames.Keys.of(
+            frames.row_labels(self._frame), fingerprints, left_out, asks, self.hashing
+        )
 
     def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
         """(reason, the rows of the frame left out for it)."""
@@ -374,12 +376,17 @@ class RequestLines(Blocks):
         witness = frames.copied(self._frame) if keys.ambiguous.any() else None
         return Rendered(columns, keys, digest=digest, witness=witness)
 
-    def keys_now(self, frame: pd.DataFrame) -> frames.Keys:
-        """The keys of a frame's rows as rendered now."""
-        lines = RequestLines(self._ask, frame, self._job)
+    def keys_now(self, frame: pd.DataFrame, hashing: str) -> frames.Keys:
+        """The keys of a frame's rows as rendered now, of this kind."""
+        return self.again(frame, hashing).keys()
+
+    def again(self, frame: pd.DataFrame | None, hashing: str) -> RequestLines:
+        """The requests of a frame, or of this one, rendered for their hashes of this kind."""
+        frame = self._frame if frame is None else frame
+        lines = RequestLines(self._ask, frame, self._job, hashing=hashing)
         for _ in lines:
             pass
-        return lines.keys()
+        return lines
 
     def unsent(self) -> list[Unsent]:
         """The rows without a request, by reason."""

@@ -24,6 +24,7 @@ from jupyter_batch.config.resolved import checked, unknown
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.file_checks.request_checks import lines_of
+from jupyter_batch.frames.hashing import HASH_BYTES
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -34,7 +35,7 @@ from jupyter_batch.prompts.row_params import params_of
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_hashes
-from jupyter_batch.row_files.row_sources import HASH_BYTES, request_hash
+from jupyter_batch.row_files.row_sources import request_hash
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
@@ -298,15 +299,15 @@ class ChangedLines:
     def _hash(self, row: int, plain: bytes) -> bytes:
         """The request hash; derived from the previous one without a line in OpenAI's dialect."""
         if self._job.endpoint != RESPONSES:
-            return line_hash(plain, row % self._job.samples)
+            return line_hash(plain, self._job.hashing, row % self._job.samples)
         told = self._hashes[row].tobytes() + orjson.dumps(self._params)
         return blake2b(told, digest_size=HASH_BYTES).digest()
 
 
-def line_hash(line: bytes, sample: int) -> bytes:
+def line_hash(line: bytes, kind: str, sample: int) -> bytes:
     """Return the request hash of a line in OpenAI's dialect, as for a cell with this request."""
     _, _, body = line.partition(b'"body":')
-    return request_hash(body, sample)
+    return request_hash(body, kind, sample)
 
 
 def _request(

@@ -15,6 +15,13 @@ def hash_array(hashes: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
+def sum_of(hashes: bytes | bytearray) -> int:
+    """The sum of request hashes as big-endian integers of 128 bits, whatever their order."""
+    words = np.frombuffer(bytes(hashes), ">u4").reshape(-1, 4)
+    totals = words.sum(axis=0, dtype=np.uint64)[::-1]
+    return sum(int(total) << 32 * place for place, total in enumerate(totals)) % (1 << 128)
+
+
 def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
     """The rows whose request hash is among `theirs`, and their positions there."""
     there = np.flatnonzero(theirs.any(axis=1))

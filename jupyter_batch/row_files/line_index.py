@@ -16,7 +16,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.row_files.hash_arrays import matches
 from jupyter_batch.row_files.request_files import REQUEST_ID
-from jupyter_batch.row_files.row_columns import hashes_elsewhere
+from jupyter_batch.row_files.row_columns import hashes_elsewhere, request_hashes
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
@@ -125,7 +125,13 @@ def look_elsewhere(
     if not len(rows):
         return
     for other, folder, theirs in hashes_elsewhere(ledger, job):
-        here, there = matches(hashes, rows, theirs)
+        mine = hashes
+        if other.hashing != job.hashing:
+            found = request_hashes(job, ledger.folders.of(job.id), other.hashing)
+            if found is None:
+                continue
+            mine = found
+        here, there = matches(mine, rows, theirs)
         onto = np.full(other.rows, -1, dtype=np.int64)
         onto[there] = here
         paths = _paths(folder, other.dialect, dialect, given=given)

@@ -50,15 +50,16 @@ def index_of(ids: list[str]) -> bytes:
 class Repeats:
     """Request hashes of lines that need not differ: the second of two equal ones has a hash of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self._seen: Counter[bytes] = Counter()
 
     def hash_of(self, line: bytes) -> bytes:
         """The hash of the next line, in OpenAI's format."""
-        first = sent_hash(line)
+        first = sent_hash(line, self._kind)
         self._seen[first] += 1
         count = self._seen[first]
-        return first if count == 1 else sent_hash(line, count - 1)
+        return first if count == 1 else sent_hash(line, self._kind, count - 1)
 
 
 class OwnIds:

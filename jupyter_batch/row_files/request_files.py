@@ -31,14 +31,14 @@ REQUEST_ID = re.compile(rb'^\{"custom_id":"([^"]*)"')
 """The id at the beginning of a request line, in every dialect."""
 
 
-def sent_hash(line: bytes, sample: int = 0) -> bytes:
+def sent_hash(line: bytes, kind: str, sample: int = 0) -> bytes:
     """Return the hash of a request line as sent; b"" for dialects without a line for each request.
 
     Where the parameters are sent as the user gave them, it equals the request hash. sample: the
-    index of the request among those of its row.
+    index of the request among those of its row. kind: as in frames/hashing.py.
     """
     body = line.partition(_BODY)[2].rstrip(b"\n")
-    return request_hash(body + b"\n", sample) if body else b""
+    return request_hash(body + b"\n", kind, sample) if body else b""
 
 
 class Part(msgspec.Struct, frozen=True):

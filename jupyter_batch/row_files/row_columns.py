@@ -88,7 +88,7 @@ def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
         "they ask; job.results() has the answers"
     )
     with reading(folder.keys, remedy):
-        keys = Keys.from_bytes(folder.keys.read_bytes())
+        keys = Keys.from_bytes(folder.keys.read_bytes(), job.hashing)
         if len(keys) != job.frame_rows:
             raise ValueError(len(keys))
     return keys
@@ -192,8 +192,10 @@ def _rows_in(path: Path, job: JobRecord, find: Any) -> Iterator[int]:
 # --- what rows ask --------------------------------------------------------------------------------------------------
 
 
-def request_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
+def request_hashes(job: JobRecord, folder: JobFolder, kind: str = "") -> Array | None:
     """The hashes of a job's requests, by row; None for a job without any.
+
+    kind: None for one that the job has not; its own without it.
 
     Raises LedgerError where they are damaged and cannot be derived from the rows' keys.
     """
@@ -203,6 +205,8 @@ def request_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
     )
     from jupyter_batch.frames.row_keys import pairs
 
+    if kind and kind != job.hashing:
+        return _hashes_in(folder.hashes_in(kind), job)
     with opened_if_there(folder.request_hashes) as file:
         there = file is not None
     try:
@@ -216,6 +220,19 @@ def request_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
         if found is None and there:
             raise
         return found
+
+
+def _hashes_in(path: Path, job: JobRecord) -> Array | None:
+    from jupyter_batch.frames.row_keys import pairs
+
+    with opened_if_there(path) as file:
+        if file is None:
+            return None
+    with reading(path):
+        found: Array = pairs(path.read_bytes())
+        if len(found) != job.rows:
+            raise ValueError(len(found))
+    return found
 
 
 def hashes_elsewhere(
@@ -233,16 +250,7 @@ def hashes_elsewhere(
 
 def changed_of(job: JobRecord, folder: JobFolder) -> Array | None:
     """The hashes of requests sent with changed parameters; None for a job without any."""
-    from jupyter_batch.frames.row_keys import pairs
-
-    with opened_if_there(folder.changed) as file:
-        if file is None:
-            return None
-    with reading(folder.changed):
-        changed: Array = pairs(folder.changed.read_bytes())
-        if len(changed) != job.rows:
-            raise ValueError(len(changed))
-    return changed
+    return _hashes_in(folder.changed, job)
 
 
 def sent_hashes(job: JobRecord, folder: JobFolder) -> Array | None:
@@ -281,7 +289,8 @@ def _request_hashes_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
 class RowFiles(msgspec.Struct):
     """The data of a new job by row. keys, index: as their files hold them.
 
-    hashes: request hashes. changed: those of requests sent again with other parameters.
+    hashes: request hashes. changed: those of requests sent again with other parameters. others:
+    request hashes of other kinds.
     """
 
     unsent: list[Unsent]
@@ -289,6 +298,7 @@ class RowFiles(msgspec.Struct):
     index: bytes | None = None
     hashes: Array | None = None
     changed: Array | None = None
+    others: dict[str, Array] = {}
 
     @classmethod
     def of(cls, job: JobRecord, folder: JobFolder) -> RowFiles:
@@ -300,6 +310,9 @@ class RowFiles(msgspec.Struct):
             rows.index = read(folder.index)
         rows.hashes = request_hashes(job, folder)  # an old job may have none
         rows.changed = changed_of(job, folder)
+        kinds = folder.other_hashes()
+        found = {kind: request_hashes(job, folder, kind) for kind in kinds}
+        rows.others = {kind: hashes for kind, hashes in found.items() if hashes is not None}
         return rows
 
     def sent_hashes(self) -> Array | None:
@@ -314,5 +327,7 @@ class RowFiles(msgspec.Struct):
         folder.write(folder.unsent, msgspec.json.encode(self.unsent))
         if self.hashes is not None:
             folder.write(folder.request_hashes, self.hashes.astype("<u8").tobytes())
+        for kind, hashes in self.others.items():
+            folder.write(folder.hashes_in(kind), hashes.astype("<u8").tobytes())
         if self.hashes is not None and self.changed is not None:
             folder.write(folder.changed, self.changed.astype("<u8").tobytes())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from jupyter_batch.frames.hashing import HASH_BYTES, hash_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import ShardRecord
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array: TypeAlias = np.ndarray[Any, Any]
-
-HASH_BYTES = 16
-"""Size of a request hash. A request is identified by the hash of its body."""
 
 
 def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"") -> str:
@@ -32,14 +30,12 @@ def space_of(place: str | None, provider: str, endpoint: str, schema: bytes = b"
     return f"{space}.{blake2b(schema, digest_size=HASH_BYTES).hexdigest()}" if schema else space
 
 
-def request_hash(body: bytes, sample: int = 0) -> bytes:
-    """Return the hash of a request's body; each sample of a request has its own, and is paid once.
+def request_hash(body: bytes, kind: str, sample: int = 0) -> bytes:
+    """Return the hash of a request's body, which identifies it; each sample is paid once.
 
-    Sample 0 has the hash of a request for one answer.
+    kind: as in frames/hashing.py.
     """
-    if not sample:
-        return blake2b(body, digest_size=HASH_BYTES).digest()
-    return blake2b(body, digest_size=HASH_BYTES, salt=sample.to_bytes(4, "big")).digest()
+    return hash_of(kind, sample)(body)
 
 
 NOWHERE = -1

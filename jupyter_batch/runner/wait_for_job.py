@@ -127,7 +127,7 @@ def _wanted(
     theirs = ledger.folders.of(other.id)
     shards = ledger.shards(other.id)
     rows = np.setdiff1d(_rows(ledger, job, shard), before)
-    here, there = matches(_hashes(ledger, job), rows, _hashes(ledger, other))
+    here, there = matches(*_hashes(ledger, job, rows, other))
     asking = set(places_of(other, shards, theirs).array[there].tolist()) - {NOWHERE}
     if any(one.step is not Step.COLLECTED for one in shards if one.number in asking):
         return None
@@ -142,7 +142,7 @@ def _withheld(
     if not held.any():
         return []
     wanted = np.setdiff1d(_rows(ledger, job, shard), sorted(done))
-    here, there = matches(_hashes(ledger, job), wanted, _hashes(ledger, other))
+    here, there = matches(*_hashes(ledger, job, wanted, other))
     rows: list[int] = here[held[there]].tolist()
     if rows:
         folder = ledger.folders.of(job.id)
@@ -157,9 +157,12 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
     The previous one may have been cancelled while it waited itself. Only an older job is waited
     for, so that no two wait for each other.
     """
-    mine = _hashes(ledger, job)
+    mine = ledger.folders.of(job.id)
     for other, folder, theirs in hashes_elsewhere(ledger, job):
-        here, there = matches(mine, rows, theirs)
+        hashes = request_hashes(job, mine, other.hashing)
+        if hashes is None:
+            continue
+        here, there = matches(hashes, rows, theirs)
         if not len(here):
             continue
         shards = ledger.shards(other.id)
@@ -173,12 +176,18 @@ def _further(ledger: Ledger, job: JobRecord, rows: Array) -> str:
     return ""
 
 
-def _hashes(ledger: Ledger, job: JobRecord) -> Array:
-    folder = ledger.folders.of(job.id)
-    hashes = request_hashes(job, folder)
-    if hashes is None:
-        raise LedgerCorruptError(f"{folder.request_hashes} is gone: {RESTORE}")
-    return hashes
+def _hashes(
+    ledger: Ledger, job: JobRecord, rows: Array, other: JobRecord
+) -> tuple[Array, Array, Array]:
+    """The hashes of two jobs for `matches`, of the other's kind."""
+    found = []
+    for one in (job, other):
+        folder = ledger.folders.of(one.id)
+        hashes = request_hashes(one, folder, other.hashing)
+        if hashes is None:
+            raise LedgerCorruptError(f"{folder.request_hashes} is gone: {RESTORE}")
+        found.append(hashes)
+    return found[0], rows, found[1]
 
 
 def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:

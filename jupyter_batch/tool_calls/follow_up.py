@@ -18,6 +18,7 @@ import orjson
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import Limits, custom_id, position_of
 from jupyter_batch.core.result import Status, ToolCalls
+from jupyter_batch.frames.hashing import HASH_BYTES
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord
@@ -41,7 +42,6 @@ from jupyter_batch.row_files.row_columns import (
     read_unsent,
     request_hashes,
 )
-from jupyter_batch.row_files.row_sources import HASH_BYTES
 from jupyter_batch.tool_calls.execute import OpenCalls, Slots
 from jupyter_batch.wire.dialects import OPENAI, next_turn, request_in, tools_in
 from jupyter_batch.wire.turns import ToolOutput
@@ -133,9 +133,6 @@ class Waiting:
         run again.
         """
         self.slots.read(self.folder.calls)
-        mine = request_hashes(self.job, self.folder)
-        if mine is None:
-            return
         for other in self.ledger.jobs():
             folder = self.ledger.folders.of(other.id)
             rows = np.asarray(self.slots.open_rows(), dtype=np.int64)
@@ -145,6 +142,7 @@ class Waiting:
                 or not len(rows)
                 or not folder.calls.exists()
                 or (theirs := request_hashes(other, folder)) is None
+                or (mine := request_hashes(self.job, self.folder, other.hashing)) is None
             ):
                 continue
             here, there = matches(mine, rows, theirs)

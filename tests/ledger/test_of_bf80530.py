@@ -88,6 +88,16 @@ def test_the_same_cell_merges_what_is_there(old):
     assert old.requests() == before
 
 
+def test_a_grown_frame_sends_its_new_rows_alone(old):
+    """The rows of that time are found by the kind of hash that the job was written with."""
+    before = sum(batch["request_counts"]["total"] for batch in old.server.batches())
+    df = pd.DataFrame({"text": ["I love the table", *TEXTS[::-1]]})
+    job = df.llm.batch(PROMPT, out="sentiment", **old.call).wait(60)
+    assert (job.counts.succeeded, job.counts.reused) == (1, 3)
+    assert list(df["sentiment"])[1:] == ["neutral", "negative", "positive"]
+    assert sum(batch["request_counts"]["total"] for batch in old.server.batches()) == before + 1
+
+
 def test_its_failed_rows_are_retried_alone(old):
     """Only rows without an answer are sent again, into the same column."""
     job = jupyter_batch.open(old.names["failed"])

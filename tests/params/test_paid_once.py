@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import openai
 import orjson
 import pandas as pd
 
 from jupyter_batch import jobs
+from jupyter_batch.frames.hashing import hash_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.resent_lines import Remapped, is_unmapped
 from tests.example_snapshots import job as made_up
@@ -18,6 +17,11 @@ from tests.ledgers import lose
 def frame(rows=3):
     """Rows that differ."""
     return pd.DataFrame({"text": [f"row number {n}" for n in range(rows)]})
+
+
+def request_hash_of(job, home):
+    """The stored hash of a job's only request."""
+    return Ledger(home).folders.of(job.id).request_hashes.read_bytes()
 
 
 def sent(server):
@@ -34,8 +38,7 @@ def test_the_request_hash_is_of_the_request_as_it_was_given(server, mapped, home
         b'{"model":"gpt-5-mini","messages":[{"role":"user","content":"row number 0"}],'
         b'"max_tokens":50,"seed":7}}\n'
     )
-    folder = Ledger(home).folders.of(job.id)
-    assert folder.request_hashes.read_bytes() == blake2b(body, digest_size=16).digest()
+    assert request_hash_of(job, home) == hash_of(Ledger(home).job(job.id).hashing)(body)
     assert sent(server)[0]["max_completion_tokens"] == 50
 
 
@@ -44,8 +47,7 @@ def test_the_hash_of_an_embedding_is_of_the_request_as_it_was_given(mapped, home
     given = {**mapped, "model": "openai/text-embedding-3-small"}
     job = frame(1).llm.embed("text", out="v", dimensions=8, **given).wait(60)
     body = b'{"model":"text-embedding-3-small","input":"row number 0","dimensions":8}}\n'
-    folder = Ledger(home).folders.of(job.id)
-    assert folder.request_hashes.read_bytes() == blake2b(body, digest_size=16).digest()
+    assert request_hash_of(job, home) == hash_of(Ledger(home).job(job.id).hashing)(body)
 
 
 def test_an_adopted_job_with_mapped_parameters_is_found_by_its_cell(server, mapped, home):

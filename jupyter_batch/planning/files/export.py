@@ -144,6 +144,7 @@ def _same_rows(ledger: Ledger, other: JobRecord, record: JobRecord, draft: JobFo
     """Whether another job's rows have the same keys, so that its answers can be used."""
     try:
         same = ledger.folders.of(other.id).keys.read_bytes() == draft.keys.read_bytes()
+        same = same and other.hashing == record.hashing
     except OSError:
         return False
     return not other.framed or (same and other.columns == record.columns)

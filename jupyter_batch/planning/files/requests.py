@@ -34,6 +34,7 @@ from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.providers.table import BATCH, split_model
 from jupyter_batch.row_files.hash_arrays import hash_array
+from jupyter_batch.row_files.hash_kinds import kind_in
 from jupyter_batch.row_files.own_ids import Repeats, index_of
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.row_columns import RowFiles
@@ -208,7 +209,8 @@ def _draft(
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(written(draft.folder.asked)) if ask.dialect != OPENAI else None
-        lines = _OurLines(file, ask, draft.id, asked)
+        hashing = kind_in(draft.ledger, space_of(ask.place, ask.provider, ask.endpoint))
+        lines = _OurLines(file, ask, draft.id, asked, hashing)
         each = lines.each(any_model=any_model)
         draft.shards = write_requests(draft.folder, draft.id, each, limits)
     draft.record = record = record_of(
@@ -217,6 +219,7 @@ def _draft(
         now,
         fingerprint=lines.digest.hexdigest(),
         space=lines.space,
+        hashing=hashing,
         columns=[],
         rows=len(lines.ids),
         mapped=True,
@@ -246,7 +249,9 @@ class _OurLines:
     asked: where they are also written in OpenAI's format, if the provider has another one.
     """
 
-    def __init__(self, file: RequestFile, ask: Ask, job: str, asked: BinaryIO | None) -> None:
+    def __init__(
+        self, file: RequestFile, ask: Ask, job: str, asked: BinaryIO | None, hashing: str
+    ) -> None:
         self._file, self._ask, self._job, self._asked = file, ask, job, asked
         self.space = space_of(ask.place, ask.provider, ask.endpoint)
         self.digest = blake2b(self.space.encode(), digest_size=16)
@@ -254,7 +259,7 @@ class _OurLines:
         self.hashes = bytearray()
         self.headers: dict[str, str] = {}
         self.tool_names: dict[str, str] = {}
-        self._repeats = Repeats()
+        self._repeats = Repeats(hashing)
         self._encoders: dict[bytes, Any] = {}
 
     def each(self, *, any_model: bool) -> Iterator[tuple[int, bytes]]:
