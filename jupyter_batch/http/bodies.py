@@ -181,7 +181,12 @@ def _bounded_kind(base: type | None) -> type | None:
 
 async def read_bounded(answer: Any) -> bytes:
     """Return the body of an aiohttp response (`auto_decompress=False`). Raises TooLargeError."""
-    decoder = _decoder(answer.headers.get("content-encoding", ""), answer.status)
+    encoding = answer.headers.get("content-encoding", "")
+    length = answer.content_length
+    if not encoding and length is not None and length <= ERROR_BYTES:
+        body: bytes = await answer.read()  # of that length: there is nothing to bound
+        return body
+    decoder = _decoder(encoding, answer.status)
     held: list[bytes] = []
     async for block in answer.content.iter_any():
         held.extend(decoder.decode(block))

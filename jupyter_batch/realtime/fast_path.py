@@ -22,6 +22,7 @@ from jupyter_batch.http.network import http_only, proxy_for, trusted, without_st
 from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.providers.registry import RECORDS
 from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall
+from jupyter_batch.realtime.shared_timeout import SharedTimeout
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT
 
@@ -102,6 +103,8 @@ class StraightCall(LitellmCall):
         super().__init__(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
         self._base = (api_base or "").rstrip("/") + "/"
         self._learnt: dict[tuple[Any, ...], asyncio.Task[_Learnt]] = {}
+        self._forms: dict[tuple[Any, ...], _Form] = {}
+        self._timeout = SharedTimeout(seconds)
         self._session: aiohttp.ClientSession | None = None
         self._proxy: str | None = None
 
@@ -112,47 +115,54 @@ class StraightCall(LitellmCall):
             import aiohttp
 
             # As many connections as the pacer allows: it is the only limit on concurrent calls.
-            connector = aiohttp.TCPConnector(limit=0, ssl=trusted())
+            is_secure = self._base.lower().startswith("https:")
+            connector = aiohttp.TCPConnector(limit=0, ssl=trusted() if is_secure else True)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,  # http/bodies.py bounds it
                 headers={"accept-encoding": ACCEPTED},
-                timeout=aiohttp.ClientTimeout(total=self._seconds),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             )
             self._proxy = proxy_for(self._base)
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request once. See Call."""
-        await self.ready()
+        if self._session is None:
+            await self.ready()
         varying = "messages" if endpoint == CHAT else "input"
         kind = self._kind(endpoint, body, varying)
-        if kind is None:
+        form = self._forms.get(kind) if kind is not None else None
+        if kind is not None and form is None:
+            learnt = await self._learnt_of(kind, endpoint, body, varying)
+            if learnt is not None and learnt.answer is not None:
+                return learnt.answer
+            form = learnt.form if learnt is not None else None
+            if form is not None:
+                self._forms[kind] = form
+        if form is None:
             return await super().__call__(endpoint, body)
+        try:
+            return await self._send(form, varying, body[varying])
+        except Exception as e:  # aiohttp's exceptions and our own
+            raise self._failure(e) from None
+
+    async def _learnt_of(
+        self, kind: tuple[Any, ...], endpoint: str, body: dict[str, Any], varying: str
+    ) -> _Learnt | None:
+        """How a kind is sent, learnt by its first row; None where that failed or takes too long."""
         task = self._learnt.get(kind)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(
                 self._learn(endpoint, body, varying), name="jupyter_batch learns a request"
             )
             self._learnt[kind] = task
-            learnt = await task
-            if learnt.answer is not None:
-                return learnt.answer
-        elif not task.done():
+            return await task
+        if not task.done():
             await asyncio.wait([task], timeout=_LEARN_SECONDS)
-        if (
-            not task.done()
-            or task.cancelled()
-            or task.exception() is not None
-            or task.result().form is None
-        ):
-            return await super().__call__(endpoint, body)
-        form = task.result().form
-        assert form is not None  # noqa: S101 - the line above
-        try:
-            return await self._send(form, varying, body[varying])
-        except Exception as e:  # aiohttp's exceptions and our own
-            raise self._failure(e) from None
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return _Learnt(task.result().form)
 
     def _kind(self, endpoint: str, body: dict[str, Any], varying: str) -> tuple[Any, ...] | None:
         """All that litellm's translation may depend on; None where it may be the contents."""
@@ -179,7 +189,9 @@ class StraightCall(LitellmCall):
             base_url=self._base,
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=False, event_hooks={"request": [without_strays, _recorder(taken)]}
+                trust_env=False,
+                verify=trusted(),
+                event_hooks={"request": [without_strays, _recorder(taken)]},
             ),
             organization=getattr(self._litellm, "organization", None),
         ) as client:
@@ -202,14 +214,12 @@ class StraightCall(LitellmCall):
                 for turn, said in zip(form.turns, value, strict=True)
             ]
         data = orjson.dumps({**form.body, varying: value})
-        async with session.post(
-            form.url,
-            data=data,
-            headers=form.headers,
-            proxy=http_only(self._proxy),
-            allow_redirects=False,
-        ) as answer:  # rows are sent to the given address only
-            content = await read_bounded(answer)
+        proxy = http_only(self._proxy)
+        with self._timeout:
+            async with session.post(
+                form.url, data=data, headers=form.headers, proxy=proxy, allow_redirects=False
+            ) as answer:  # rows are sent to the given address only
+                content = await read_bounded(answer)
         body, status = _read(content), answer.status
         if status == 200 and isinstance(body, dict) and (body.get("choices") or body.get("data")):  # noqa: PLR2004 - HTTP's OK
             return body
@@ -221,6 +231,7 @@ class StraightCall(LitellmCall):
     async def aclose(self) -> None:
         """Close the session, and litellm's open connections."""
         session, self._session = self._session, None
+        self._timeout.close()
         for task in self._learnt.values():
             task.cancel()
         if session is not None:

@@ -12,16 +12,37 @@ from jupyter_batch.realtime.pacing import Pacer
 class Gate:
     """Admits calls as the pacer allows. clock: monotonic seconds.
 
-    seats: the most rows held in memory, over all users of the gate: twice the limit on concurrent
-    calls, so that a row waiting for a retry does not keep another from being called.
+    Over all users of the gate, twice as many rows are held in memory as may be called concurrently,
+    so that a row waiting for a retry does not keep another from being called.
     """
 
     def __init__(self, pacer: Pacer, clock: Callable[[], float]) -> None:
         self.pacer = pacer
         self.clock = clock
-        self.seats = asyncio.Semaphore(pacer.most * 2)
+        self._seats = pacer.most * 2
+        self._seatless: deque[Callable[[], object]] = deque()
         self._queue: deque[tuple[asyncio.Future[None], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a user of the gate waits for a seat."""
+        return bool(self._seatless)
+
+    def sit(self, later: Callable[[], object]) -> bool:
+        """Take a seat for a row; where none is free, `later` is called once when one is."""
+        if self._seats > 0:
+            self._seats -= 1
+            return True
+        if later not in self._seatless:
+            self._seatless.append(later)
+        return False
+
+    def rise(self) -> None:
+        """Free a seat for the user that has waited for one the longest."""
+        self._seats += 1
+        if self._seatless:
+            self._seatless.popleft()()
 
     def turn(self, tokens: float) -> asyncio.Future[None] | None:
         """Admit a call (None), or return the future of its admission."""

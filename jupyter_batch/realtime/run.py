@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.process.ending import is_ending
+from jupyter_batch.realtime.feed import Feed, Row
 from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book, Record, answer_line, failure_line, request_of
 from jupyter_batch.realtime.litellm_call import Call, CallFailedError
@@ -87,6 +88,7 @@ class Run:
         self._task: asyncio.Task[None] | None = None
         self._rows: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
+        self._feed: Feed | None = None
         self._unsaved: list[tuple[int, bytes, bool]] = []
         self._stopping = False
         self._refusals = 0
@@ -119,6 +121,8 @@ class Run:
             self.stopped = why
         for task in list(self._waiting):
             task.cancel()
+        if self._feed is not None:
+            self._feed.stop()
 
     async def aclose(self) -> None:
         """Stop, allow calls under way a grace period, and close the files."""
@@ -139,7 +143,15 @@ class Run:
             try:
                 self._save_late()
                 await self._call.ready()
-                await self._feed()
+                self._feed = Feed(
+                    self._unanswered(),
+                    self._gate,
+                    self._rows,
+                    may_start=self._may_start,
+                    call=self._row,
+                )
+                if not self._stopping:
+                    await self._feed.run()
             finally:
                 await asyncio.to_thread(self.book.leave)
         except JupyterBatchError as e:
@@ -147,61 +159,22 @@ class Run:
         except Exception as e:  # of any kind: `poll` must report it
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
 
-    async def _feed(self) -> None:
-        """Start a task for each row as soon as its call is admitted."""
+    def _unanswered(self) -> Iterator[Row]:
+        """The rows to call; one that can't be read as JSON fails here."""
+        for number, line in self.book.unanswered(self.record):
+            custom_id, body = request_of(line)
+            if body is None:
+                told = {"message": "the request can't be read as JSON"}
+                self._write(number, failure_line(number, custom_id, 400, told), failed=True)
+                continue
+            if self._tier.sent:
+                body["service_tier"] = self._tier.name
+            yield Row(number, custom_id, body, len(line) / _BYTES_A_TOKEN)
 
-        def gone(task: asyncio.Task[None]) -> None:
-            self._rows.discard(task)
-            self._gate.seats.release()
-
-        try:
-            for number, line in self.book.unanswered(self.record):
-                custom_id, body = request_of(line)
-                if body is None:
-                    told = {"message": "the request can't be read as JSON"}
-                    self._write(number, failure_line(number, custom_id, 400, told), failed=True)
-                    continue
-                if self._tier.sent:
-                    body["service_tier"] = self._tier.name
-                if not await self._admitted(len(line) / _BYTES_A_TOKEN):
-                    break
-                row = self._row(number, custom_id, body, len(line), self._gate.clock())
-                task = asyncio.create_task(row, name="jupyter_batch row")
-                self._rows.add(task)
-                task.add_done_callback(gone)
-        finally:
-            while self._rows:
-                await asyncio.wait(list(self._rows))
-
-    async def _admitted(self, tokens: float) -> bool:
-        """Wait for a seat and the gate; False, without either, where the run stops."""
-        seats, gate = self._gate.seats, self._gate
-        if not seats.locked():
-            await seats.acquire()  # at once
-        elif not await self._came(asyncio.ensure_future(seats.acquire())):
-            return False
-        turn = gate.turn(tokens)
-        if turn is not None and not await self._came(turn):
-            seats.release()
-            gate.look()
-            return False
+    def _may_start(self) -> bool:
         if self._stopping or self._is_cancelled():
-            gate.pacer.ended(tokens, 0)
-            seats.release()
-            gate.look()
             self.stop()
-            return False
-        return True
-
-    async def _came(self, awaited: asyncio.Future[Any]) -> bool:
-        """Wait for a future that `stop` cancels; False where it did."""
-        self._waiting.add(awaited)
-        try:
-            await asyncio.wait([awaited])
-        finally:
-            self._waiting.discard(awaited)
-            awaited.cancel()
-        return not awaited.cancelled()
+        return not self._stopping
 
     def _is_cancelled(self) -> bool:
         """Whether the run was cancelled, also by another process; looked up some times a second."""
@@ -211,44 +184,37 @@ class Run:
             self._cancelled = self.book.cancelled
         return self._cancelled
 
-    async def _row(
-        self, number: int, custom_id: Any, body: dict[str, Any], size: int, began: float
-    ) -> None:
-        """Call a row, which is admitted, and write its outcome."""
+    async def _row(self, row: Row) -> bool:
+        """Call a row, which is admitted, and write its outcome; whether the run continues."""
         if self._stopping:  # since then
-            self._gate.pacer.ended(size / _BYTES_A_TOKEN, 0)
+            self._gate.pacer.ended(row.tokens, 0)
             self._gate.look()
-            return
+            return False
         try:
-            outcome = await self._outcome(number, custom_id, body, size, began)
+            outcome = await self._outcome(row)
             if outcome is not None:
-                self._write(number, outcome[0], failed=outcome[1])
+                self._write(row.number, outcome[0], failed=outcome[1])
         except (
             asyncio.CancelledError
         ):  # cancelled while it waited: it is called after the next start
-            return
+            return False
         except JupyterBatchError as e:
             self.stop(e)
         except Exception as e:  # a row must not affect the others
             self.stop(ProviderDownError(f"the real-time run stopped: {type(e).__name__}: {e}"))
+        return not self._stopping
 
-    async def _outcome(
-        self, number: int, custom_id: Any, body: dict[str, Any], size: int, began: float
-    ) -> tuple[bytes, bool] | None:
-        """Call until an outcome: (line, whether it failed); None if the run stops first.
-
-        began: when its first call was admitted.
-        """
-        tokens = size / _BYTES_A_TOKEN
+    async def _outcome(self, row: Row) -> tuple[bytes, bool] | None:
+        """Call until an outcome: (line, whether it failed); None if the run stops first."""
         before, failures, limited, sheds = self._gate.pacer.answers, 0, 0, 0
-        admitted: float | None = began
+        admitted: float | None = self._gate.clock()
         while admitted is not None or not self._stopping:
             try:
-                answer = await self._ask(body, tokens, admitted)
+                answer = await self._ask(row, admitted)
             except CallFailedError as e:
                 failure = e
             else:
-                return answer_line(number, custom_id, answer), False
+                return answer_line(row.number, row.custom_id, answer), False
             error, admitted = failure.error, None
             if is_ending(error):  # the next process retries the row
                 self.stop(error)
@@ -268,7 +234,8 @@ class Run:
                 self.stop(why)
                 return None
             if not error.transient or self._over(failures, limited):
-                return failure_line(number, custom_id, error.status, failure.told), True
+                told = failure_line(row.number, row.custom_id, error.status, failure.told)
+                return told, True
             await self._pause(
                 retry_wait(
                     self._tries.first,
@@ -283,16 +250,14 @@ class Run:
     def _over(self, failures: int, limited: int) -> bool:
         return failures >= self._tries.most or limited >= self._tries.most * _PATIENCE
 
-    async def _ask(
-        self, body: dict[str, Any], tokens: float, began: float | None
-    ) -> dict[str, Any]:
+    async def _ask(self, row: Row, began: float | None) -> dict[str, Any]:
         """Send one call, once it is admitted; began: when it was."""
-        gate, pacer = self._gate, self._gate.pacer
+        gate, pacer, tokens = self._gate, self._gate.pacer, row.tokens
         if began is None:
             began = await self._entered(tokens)
         try:
-            with realtime_call(body) as answered:
-                answer = await self._call(self.record.endpoint, body)
+            with realtime_call(row.body) as answered:
+                answer = await self._call(self.record.endpoint, row.body)
                 answered(answer)
         except CallFailedError as e:
             if e.error.status in _OVERLOADED and not self._tier.refuses(e.error):
