@@ -84,6 +84,8 @@ class Realtime:
             clock,
         )
         self._runs: dict[str, Run] = {}
+        self.on_end: Callable[[str], object] | None = None
+        """Called with a batch's id when it has ended: it need not wait for its next poll."""
 
     @property
     def busy(self) -> bool:
@@ -186,6 +188,7 @@ class Realtime:
                     tries=self._tries,
                     tier=self._tier,
                     dice=self._dice,
+                    on_end=lambda: self.on_end(name) if self.on_end is not None else None,
                 ),
             )
         return run

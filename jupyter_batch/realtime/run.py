@@ -62,6 +62,7 @@ class Run:
 
     stopped: why it stopped before all rows had an outcome, for `poll` to raise once. again: its
     next start follows such a stop. shed: the rows that wait for their service tier to have capacity.
+    on_end: called when no row is left to call.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Run:
         tries: Tries,
         tier: ServiceTier = NO_TIER,
         dice: Callable[[], float] = random.random,
+        on_end: Callable[[], object] | None = None,
     ) -> None:
         self.book = book
         self.record = record
@@ -85,6 +87,7 @@ class Run:
         self._call = call
         self._tries = tries
         self._dice = dice
+        self._on_end = on_end
         self._task: asyncio.Task[None] | None = None
         self._rows: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
@@ -113,6 +116,11 @@ class Run:
                 self._gate.pacer.restart()
             self.stopped, self.again, self._stopping = None, False, False
             self._task = asyncio.create_task(self._work(), name=f"jupyter_batch {self.record.id}")
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        if self.stopped is None and not self._stopping and self._on_end is not None:
+            self._on_end()
 
     def stop(self, why: JupyterBatchError | None = None) -> None:
         """Start no further call; calls under way are awaited, and their answers kept."""

@@ -65,6 +65,8 @@ class Worker(Passes):
         self._barred: dict[str, float] = {}
         self.refused: set[str] = set()
         """The jobs for which this process's current key was refused."""
+        self._ended_runs: set[tuple[str, str | None]] = set()
+        """(job, batch id) of what ended in this process: polled now, whatever its time."""
         self._keyless: set[str] = set()
         self._key_failed: set[str] = set()
 
@@ -242,7 +244,14 @@ class Worker(Passes):
         provider = self._providers.get(job.id)
         if provider is None:
             provider = self._providers[job.id] = await self._connect(job)
+            if hasattr(provider, "on_end"):
+                provider.on_end = functools.partial(self._run_ended, job.id)
         return provider
+
+    def _run_ended(self, job: str, batch: str) -> None:
+        self._ended_runs.add((job, batch))
+        self._agenda.touch([job])
+        self.poke()
 
     def _start(
         self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float
@@ -251,15 +260,18 @@ class Worker(Passes):
         for shard in shards:
             if shard.step is Step.COLLECTED:
                 continue
-            if not job.cancel_at and now < shard.due_at <= now + LONGEST_PAUSE:  # most of many
+            ended = (job.id, shard.batch_id)
+            is_over = ended in self._ended_runs
+            if not is_over and not job.cancel_at and now < shard.due_at <= now + LONGEST_PAUSE:
                 pause = min(pause, shard.due_at - now)
                 continue
             key = (job.id, shard.number)
             if key in self._tasks or _is_parked(job, shard):
                 continue
-            if not is_due(shard.due_at, now, job.poll_interval) and not _to_cancel(job, shard):
+            if not is_over and not _is_due(job, shard, now):
                 pause = min(pause, shard.due_at - now)
             elif self._has_seat():
+                self._ended_runs.discard(ended)
                 task = asyncio.create_task(self._advance(job, provider, shard))
                 self._tasks[key] = task
                 task.add_done_callback(functools.partial(self._done, key))
@@ -286,6 +298,10 @@ class Worker(Passes):
         self._barred[job.id] = self._clock() + BARRED_SECONDS
         self._leased.discard(job.id)
         self.ledger.release(job.id, self.holder)
+
+
+def _is_due(job: JobRecord, shard: ShardRecord, now: float) -> bool:
+    return is_due(shard.due_at, now, job.poll_interval) or _to_cancel(job, shard)
 
 
 def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
 
 import pytest
 from aiohttp import web
-from realtime_endpoint import HANG, Endpoint
+from realtime_endpoint import Endpoint
 from realtime_harness import (
-    SECONDS,
     begin,
     ended,
     provider,
@@ -156,54 +148,3 @@ def test_what_waits_is_counted_and_a_stop_ends_the_wait(tmp_path):
     assert (waiting.completed, waiting.failed) == (1, 0)
     assert (view.completed, view.failed, view.shed) == (1, 0, 0)
     assert set(found) == {"jb-0"}
-
-
-def killed(folder: Path, endpoint: Endpoint, answers: int) -> None:
-    """Kill a process in the middle of a flex run, when so many rows are answered and others hang."""
-    here = Path(__file__).parent
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            str(here / "realtime_process.py"),
-            str(folder),
-            endpoint.base,
-            "5",
-            "flex",
-        ],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])},
-        stderr=subprocess.PIPE,
-    )
-    end, never = time.monotonic() + SECONDS, threading.Event()
-    while not (endpoint.answered == answers and endpoint.hanging == 5):
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < end
-        never.wait(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
-    while endpoint.busy:
-        assert time.monotonic() < end
-        never.wait(0.005)
-
-
-def test_a_kill_in_the_midst_pays_no_row_twice(tmp_path):
-    """Every third call refused, killed after 12 answers, continued: what was answered is not asked again."""
-    allowed = [12]
-    refusals = []
-
-    def decide(text, before):
-        if sum(endpoint.asked.values()) % 3 == 0:
-            refusals.append(text)
-            return unavailable()
-        return HANG if allowed and endpoint.answered >= allowed[0] else None
-
-    with Endpoint(decide, cancels=True) as endpoint:
-        path = requests(tmp_path, texts(ROWS))
-        killed(tmp_path, endpoint, allowed[0])
-        lines = (tmp_path / "realtime-jb-0.output.jsonl").read_bytes().splitlines()
-        assert len(lines) == allowed.pop()
-        view, found = run(provider(tmp_path, endpoint.base, tier=FLEX), path)
-    assert (view.completed, view.failed) == (ROWS, 0)
-    assert len(found) == ROWS
-    assert endpoint.answered == ROWS, "an answer is what is paid for"
-    assert sum(endpoint.asked.values()) == ROWS + len(refusals) + 5

@@ -127,6 +127,22 @@ def test_a_job_in_real_time_ends_like_any_other(tmp_path, endpoint):
     assert endpoint.peak <= 4
 
 
+def test_an_end_waits_for_no_poll(tmp_path, endpoint):
+    """On a clock that stands still, no poll is ever due: what has ended is collected all the same."""
+    harness = Harness(tmp_path, endpoint)
+
+    async def cycle():
+        async def look():
+            await harness.step()
+            return harness.shown().state is State.COMPLETED
+
+        await until(look)
+        await harness.worker._close()
+
+    asyncio.run(cycle())
+    assert harness.answers().answers == [f"ROW {n}" for n in range(ROWS)]
+
+
 def test_counts_move_while_it_runs(tmp_path, endpoint):
     """The monitor sees what is answered before the shard has ended."""
     endpoint.decide = lambda text, before: HANG if endpoint.answered >= 6 else None
