@@ -125,7 +125,10 @@ class LLMAccessor:
         """
         from jupyter_batch import jobs
 
-        return jobs.sample(self._frame, prompt, n, door="accessor", model=model, **given)
+        part: pd.DataFrame = jobs.sample(
+            self._frame, prompt, n, door="accessor", model=model, **given
+        )
+        return part
 
     def attach(
         self,

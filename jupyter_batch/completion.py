@@ -29,7 +29,7 @@ from jupyter_batch.config.option import Option
 from jupyter_batch.config.options import EVERY, FINISH
 from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
-from jupyter_batch.frames.adapter import column_labels
+from jupyter_batch.frames.adapter import column_names
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
 from jupyter_batch.providers.model_names import common_models, listed_models
 from jupyter_batch.providers.prices import in_short
@@ -334,7 +334,7 @@ def _labels(frame: str | None, names: Mapping[str, Any]) -> list[str]:
     """The columns' names as in a template, each once."""
     if frame is None or frame not in frames(names):
         return []
-    return list(dict.fromkeys(str(label) for label in column_labels(names[frame])))
+    return column_names(names[frame])
 
 
 def _holding_secrets(names: Mapping[str, Any]) -> list[str]:

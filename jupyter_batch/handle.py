@@ -6,14 +6,15 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Generator
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
 from jupyter_batch.buttons import Holder
 from jupyter_batch.core.errors import JobBlockedError, JobFailedError, JupyterBatchError
 from jupyter_batch.core.status import Block, Counts, Snapshot, State
+from jupyter_batch.frames.tables import Table
 from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.merging.filled_columns import with_answers
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
@@ -261,24 +262,27 @@ class Handle(Holder):
 
     # -- as a frame -----------------------------------------------------------------------------------------
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Any:
         """The source's rows with the columns of the answers; those columns alone where this process lacks the source.
 
-        A new frame, at any time; rows without an answer (yet) have a missing value.
+        A new frame of the source's library, else a pyarrow Table; at any time: no answer (yet) is a missing value.
         """
-        found = self.results()
-        answers = list(takewhile(lambda name: not str(name).startswith("_status"), found.columns))
         source = self._source_frame()
-        if source is None or not source.index.equals(found.index):
-            return found[answers]
-        return source.assign(**{str(name): found[name].array for name in answers})
+        if isinstance(source, Table):
+            self.merge(source)
+            return source.native()
+        return with_answers(source, self.results())
+
+    @abstractmethod
+    def merge(self, df: Any = None) -> Self:
+        """Write the answers so far into a frame."""
 
     @abstractmethod
     def results(self) -> pd.DataFrame:
         """A row for each row of the source, on its index."""
 
     @abstractmethod
-    def _source_frame(self) -> pd.DataFrame | None:
+    def _source_frame(self) -> Any:
         """The frame that its answers fill, or None."""
 
     # -- display --------------------------------------------------------------------------------------------
@@ -314,8 +318,7 @@ class Handle(Holder):
 
     def _in_words(self) -> str:
         seen = view(self.snapshot())
-        lines = [*text.details(seen), *text.actions(seen)]
-        return "\n".join([text.line(seen), *(f"  {line}" for line in lines)])
+        return "\n  ".join([text.line(seen), *text.details(seen), *text.actions(seen)])
 
     def _ipython_display_(self) -> None:
         """As the last expression of a cell: the live monitor."""

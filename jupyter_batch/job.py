@@ -13,6 +13,7 @@ from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot
+from jupyter_batch.frames.tables import as_frame
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel
@@ -127,7 +128,7 @@ class Job(JobState):
         if self._fetch_again():
             self._follow()
         with self._lock:
-            targets = self._answers.asked_for(df)
+            targets = self._answers.asked_for(as_frame(df))
             last = self.is_complete  # else later answers are merged as they come
             for target in targets:
                 target.overwrite = target.overwrite or overwrite

@@ -117,7 +117,7 @@ class JobState(Handle):
         made: pd.DataFrame = as_examples(self._record(), self._answers.frame(df), self.labels())
         return made
 
-    def _source_frame(self) -> pd.DataFrame | None:
+    def _source_frame(self) -> Any:
         targets = self._answers.targets
         return targets[-1].frame if targets else None
 

@@ -22,6 +22,7 @@ from jupyter_batch.core.errors import (
     LedgerError,
     OptionError,
 )
+from jupyter_batch.frames.tables import as_frame, as_given
 from jupyter_batch.group import Group, SplitJob, group_of, keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
@@ -80,6 +81,7 @@ def submit(
     """
     from jupyter_batch.planning.plan import plan_all
 
+    source = as_frame(source)
     here, several, orders, _, numbers = orders_of(source, prompt, given, door)
     jobs, now = [], time.time()
     planned = plan_all(here.ledger, [order for _, order in orders], now)
@@ -148,7 +150,7 @@ def preview(
     """
     from jupyter_batch.planning.preview import Previews, look
 
-    here, several, orders, *_ = orders_of(source, prompt, given, door, needs_key=False)
+    here, several, orders, *_ = orders_of(as_frame(source), prompt, given, door, needs_key=False)
     looks = [look(here.ledger, order, now=time.time()) for _, order in orders]
     return Previews(looks, orders[0][0].max_cost) if several else looks[0]
 
@@ -169,6 +171,7 @@ def build(
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.planning.files import export as files
 
+    source = as_frame(source)
     here, several, orders, key, numbers = orders_of(source, prompt, given, door, needs_key=False)
     if several and folder is not None:
         raise InputError(
@@ -194,9 +197,7 @@ def build(
     return made if several else made[0]
 
 
-def sample(
-    frame: pd.DataFrame, prompt: Any, n: int = 5, *, door: str = "python", **given: Any
-) -> pd.DataFrame:
+def sample(frame: Any, prompt: Any, n: int = 5, *, door: str = "python", **given: Any) -> Any:
     """Ask some rows now, in real time and at its price, and return a copy of them with their answers.
 
     The same rows each time, in their order, so that a cell that is run again pays nothing. A batch over the frame with
@@ -207,7 +208,7 @@ def sample(
 
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InputError(f"sample takes a number of rows, 1 or more, not {n!r}")
-    rows: pd.DataFrame = sampled(frame, n)
+    rows: Any = sampled(as_frame(frame), n)
     given = {**given, "mode": "realtime", "overwrite": True, "wait": False}
     timeout = given.pop("timeout", None)
     job = submit(rows, prompt, door=door, held=True, **given).wait(timeout)
@@ -215,7 +216,7 @@ def sample(
     if len(job.errors):
         reasons = job.results().filter(regex="^_error").iloc[:, 0].tolist()
         frames.fill(rows, "_error", reasons)
-    return rows
+    return as_given(rows)
 
 
 def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) -> Job | Group:
@@ -280,6 +281,7 @@ def attach(
     """
     from jupyter_batch.merging import merge
 
+    frame = as_frame(frame)
     found = open_job(job) if isinstance(job, str) else job
     if isinstance(found, Group):
         if by_position or (out is not None and not isinstance(found, SplitJob)):

@@ -1,13 +1,14 @@
-"""Registration of `df.llm` and `df.llm_batch` as soon as pandas is imported; light, since every import runs it."""
+"""Registration of `df.llm` and `df.llm_batch` as soon as pandas or polars is imported; light: every import runs it."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
@@ -20,22 +21,34 @@ OURS = "llm_batch"
 
 
 def register() -> None:
-    """Register the accessor, once pandas is imported. Idempotent."""
-    if "pandas" in sys.modules:
-        import pandas as pd  # waits, where another thread is in the middle of importing it
+    """Register the accessor with each library, once it is imported. Idempotent."""
+    for library, register_on in _LIBRARIES.items():
+        if library in sys.modules:
+            # waits, where another thread is in the middle of importing it
+            register_on(importlib.import_module(library))
+        elif not any(getattr(finder, "library", "") == library for finder in sys.meta_path):
+            sys.meta_path.insert(0, _AfterImport(library))
 
-        _register_on(pd)
-    elif not any(isinstance(finder, _AfterPandas) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterPandas())
+
+def _on_pandas(pandas: ModuleType) -> None:
+    _register_on(pandas.DataFrame, pandas.api.extensions.register_dataframe_accessor)
 
 
-def _register_on(pandas: ModuleType) -> None:
+def _on_polars(polars: ModuleType) -> None:
+    _register_on(polars.DataFrame, polars.api.register_dataframe_namespace)
+    _register_on(polars.LazyFrame, polars.api.register_lazyframe_namespace)  # which is refused
+
+
+_LIBRARIES = {"pandas": _on_pandas, "polars": _on_polars}
+
+
+def _register_on(kind: type, register_as: Callable[[str], Callable[[Any], object]]) -> None:
     for name in (OURS, "llm"):
-        there = getattr(pandas.DataFrame, name, None)
+        there = getattr(kind, name, None)
         if there is None:
-            pandas.api.extensions.register_dataframe_accessor(name)(_accessor)
-        elif there is not _accessor and name not in _warned:
-            _warned.add(name)
+            register_as(name)(_accessor)
+        elif there is not _accessor and (kind, name) not in _warned:
+            _warned.add((kind, name))
             owner = getattr(there, "__module__", None) or type(there).__module__
             warnings.warn(
                 f"df.{name} belongs to {owner}: LLM batches are at df.{OURS} here", stacklevel=2
@@ -59,29 +72,32 @@ def _imported() -> type[LLMAccessor]:
 
 
 _accessor = _Accessor()
-_warned: set[str] = set()  # names that were warned about: each once
+_warned: set[tuple[type, str]] = set()  # names that were warned about: each once
 
 
-class _AfterPandas:
-    """Finder that registers the accessor once pandas is imported; any other import passes."""
+class _AfterImport:
+    """Finder that registers the accessor once the library is imported; any other import passes."""
+
+    def __init__(self, library: str) -> None:
+        self.library = library
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        del path, target
-        if name != "pandas":
+        if name != self.library:
             return None
-        from importlib.util import find_spec
-
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((one for one in found if one is not None), None)
         loader = spec.loader if spec is not None else None
-        if loader is not None:
+        if loader is not None:  # a spec may be asked for without an import
             run = loader.exec_module
 
             def run_and_register(module: ModuleType) -> None:
                 run(module)
-                _register_on(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                _LIBRARIES[self.library](module)
 
             loader.exec_module = run_and_register  # type: ignore[method-assign]  # for this one loader object
         return spec

@@ -15,7 +15,7 @@ from jupyter_batch.config.options import CHAT_PARAMS, EVERY, FINISH, OPTIONS
 from jupyter_batch.config.resolved import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.frames.adapter import is_frame
+from jupyter_batch.frames.adapter import is_readable
 
 NAME = "llm_batch"
 VERBS = {
@@ -382,7 +382,7 @@ def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
 
 def frames(names: Mapping[str, Any]) -> list[str]:
     """Return the names that hold a DataFrame, without IPython's `_` names."""
-    return [name for name, value in names.items() if not name.startswith("_") and is_frame(value)]
+    return [name for name, value in names.items() if name[:1] != "_" and is_readable(value)]
 
 
 def frame_named(name: str, names: Mapping[str, Any]) -> Any:

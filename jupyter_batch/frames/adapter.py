@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jupyter_batch.frames.tables import Tables, is_table, names_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -87,7 +89,7 @@ class PandasFrames:
         return frame.iloc[rows].copy()
 
 
-_ADAPTERS: list[FrameAdapter] = [PandasFrames()]
+_ADAPTERS: list[FrameAdapter] = [PandasFrames(), Tables()]
 
 
 def register(adapter: FrameAdapter) -> None:
@@ -98,6 +100,11 @@ def register(adapter: FrameAdapter) -> None:
 def is_frame(value: Any) -> bool:
     """Whether a registered library accepts this value."""
     return any(adapter.accepts(value) for adapter in _ADAPTERS)
+
+
+def is_readable(value: Any) -> bool:
+    """Whether it is a frame, or a Table can be made of it."""
+    return is_frame(value) or is_table(value)
 
 
 def adapter_of(frame: Any) -> FrameAdapter:
@@ -116,6 +123,12 @@ def row_labels(frame: Any) -> pd.Index[Any]:
 def column_labels(frame: Any) -> pd.Index[Any]:
     """Return the label of each column."""
     return adapter_of(frame).column_labels(frame)
+
+
+def column_names(value: Any) -> list[str]:
+    """Return the names of a frame's columns, each once, without reading a row; also where a Table can be made of it."""
+    labels = names_of(value) if is_table(value) else column_labels(value)
+    return list(dict.fromkeys(map(str, labels)))
 
 
 def row_count(frame: Any) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from jupyter_batch.frames.frame import column, is_single
+from jupyter_batch.frames.tables import Table, is_same
 
 _COPY_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3  # noqa: PLR2004 - pandas' version
 
@@ -28,6 +29,8 @@ class WatchedFrame:
     @classmethod
     def of(cls, frame: pd.DataFrame, columns: Sequence[Any]) -> WatchedFrame | None:
         """Watch a frame; None where a change could not be noticed: another library, objects."""
+        if isinstance(frame, Table):
+            return WatchedTable(frame)
         if not _COPY_ON_WRITE or not isinstance(frame, pd.DataFrame):
             return None
         watched = cls(frame, columns)
@@ -39,6 +42,17 @@ class WatchedFrame:
             is_single(frame, label) and _mark(column(frame, label)) == mark
             for label, mark in self._marks.items()
         )
+
+
+class WatchedTable(WatchedFrame):
+    """A frame of a library whose frames don't change."""
+
+    def __init__(self, frame: Table) -> None:
+        self.frame: Any = frame
+
+    def is_same(self, frame: Any) -> bool:
+        """Whether it is of the same source."""
+        return is_same(self.frame, frame)
 
 
 def _mark(cells: pd.Series[Any]) -> object:

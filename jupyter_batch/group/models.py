@@ -18,6 +18,7 @@ from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRe
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
+from jupyter_batch.frames.tables import as_frame
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.linked_jobs import name_of
@@ -90,7 +91,7 @@ class Group(Handle):
         """The answers of all models side by side, then each one's _status, _error, _cost and tokens, by model."""
         return side_by_side(self._by_model(Job.results))
 
-    def _source_frame(self) -> pd.DataFrame | None:
+    def _source_frame(self) -> Any:
         return self.jobs[0]._source_frame()
 
     @property
@@ -142,14 +143,13 @@ class Group(Handle):
 
     def _answers_by_model(self) -> dict[str, list[Any]]:
         """The answers by model; None for none."""
-        return {
-            model: [without_suffix(answer, model) for answer in job._answers.outcomes().answers]
-            for job, model in zip(self.jobs, self.models, strict=True)
-        }
+        every = self._by_model(lambda job: job._answers.outcomes().answers)
+        return {model: [without_suffix(one, model) for one in own] for model, own in every.items()}
 
     def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Group:
         """Write the answers so far into `df`, or into the submitted frame."""
-        return self._each(lambda job: job.merge(df, overwrite=overwrite))
+        frame = as_frame(df)  # one that all fill
+        return self._each(lambda job: job.merge(frame, overwrite=overwrite))
 
     def cancel(self) -> Group:
         """Cancel all jobs at their providers; finished rows are kept."""

@@ -247,7 +247,7 @@ class Answers:
                 schema=record.schema,
                 keep=self._kept(record),
             )
-            others = [one for one in self.targets if one.frame is not frame or one.out != out]
+            others = [one for one in self.targets if not one.is_replaced_by(target)]
             self.targets = [*others, target]
             self.out = out
             return target

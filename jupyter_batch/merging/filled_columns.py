@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -56,6 +57,15 @@ def fill_with(
         return [_of(answer, field) for answer in answers]
 
     frames.fill_all(frame, fields, values, positions, spare)
+
+
+def with_answers(source: pd.DataFrame | None, results: pd.DataFrame) -> pd.DataFrame:
+    """The frame of pandas with a job's columns; these alone where its rows are not those of the results."""
+    names = takewhile(lambda name: not str(name).startswith("_status"), results.columns)
+    answers = results[list(names)]
+    if source is None or not frames.row_labels(source).equals(answers.index):
+        return answers
+    return source.assign(**{str(name): cells.array for name, cells in answers.items()})
 
 
 def _of(answer: Any, field: Field) -> Any:

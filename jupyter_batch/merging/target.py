@@ -13,6 +13,7 @@ from jupyter_batch.core.kept import Keep, all_columns
 from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.labels import label_hashes
+from jupyter_batch.frames.tables import Table, as_frame, is_table
 from jupyter_batch.frames.watched import WatchedFrame
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -21,6 +22,7 @@ from jupyter_batch.merging.merge import NOTHING, merge
 from jupyter_batch.merging.own_cells import ForeignCells, as_written
 from jupyter_batch.merging.rendered import Rendered, columns_of, kept, keys_of
 from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.wire.openai import EMBEDDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,9 @@ class MergeTarget:
         self._found: tuple[WatchedFrame, np.ndarray[Any, Any]] | None = None
         self._names = names
         self.by_name = by_name
-        self._columns = tuple(all_columns(out, schema, keep))
+        fields = all_columns(out, schema, keep)
+        self._columns = tuple(fields)
+        self._kinds = {name: field.kind for name, field in fields.items() if field}
         self._may_fill = self._there(
             frame
         )  # they existed when the job was bound: that was agreed to
@@ -81,6 +85,12 @@ class MergeTarget:
         if watched is not None:
             self._found = watched, rendered.find(watched.frame)
 
+    def is_replaced_by(self, other: MergeTarget) -> bool:
+        """Whether nothing else is filled by it: of Tables, only the last one, and those of names, are reached."""
+        if self.frame is other.frame:
+            return self.out == other.out
+        return isinstance(self.frame, Table) and self.by_name in (None, other.by_name)
+
     def _there(self, frame: pd.DataFrame) -> set[str]:
         return {column for column in self._columns if frames.has_column(frame, column)}
 
@@ -98,14 +108,12 @@ class MergeTarget:
 
         names: the user's current names. Raises as the function `merge` does.
         """
-        if (
-            names is not None
-            and self.by_name is not None
-            and frames.is_frame(names.get(self.by_name))
-        ):
-            frame = names[self.by_name]
-            self._may_fill = self._may_fill if frame is self.frame else self._there(frame)
-            self.frame = frame
+        frame = self._frame_of(names)
+        if isinstance(frame, Table):
+            vector = {self.out: "vector"} if job.endpoint == EMBEDDINGS else {}
+            frame.kinds |= {**self._kinds, **vector}
+        if frame is not self.frame:
+            self._may_fill, self.frame = self._there(frame), frame
 
         def foreign(frame: pd.DataFrame, positions: np.ndarray[Any, Any]) -> ForeignCells:
             return _foreign(job, folder, found, self.out, frame, positions, ledger, self.keep)
@@ -136,7 +144,27 @@ class MergeTarget:
             self.allow()
             raise
         self.allow()  # the columns are this job's now
+        if isinstance(self.frame, Table):
+            return message + self._rename(self.frame, names)
         return message + self._hints(names)
+
+    def _frame_of(self, names: dict[str, Any] | None) -> Any:
+        """The frame of its name by now, where there is one; else the frame itself."""
+        held = None if names is None or self.by_name is None else names.get(self.by_name)
+        if isinstance(self.frame, Table) and self.frame.source is held:
+            return self.frame
+        held = as_frame(held) if is_table(held) else held
+        return held if frames.is_frame(held) else self.frame
+
+    def _rename(self, frame: Table, names: dict[str, Any] | None) -> str:
+        """Let the magic's name hold the new frame, where it holds the old one; return where it is."""
+        if names is None or self.by_name is None or names.get(self.by_name) is not frame.source:
+            return "; job.frame() is the frame with it"
+        made = frame.native()
+        if type(made) is not type(frame.source):
+            return "; job.frame() is a table with it"
+        names[self.by_name] = made
+        return f"; {self.by_name!r} is a new frame with it"
 
     def _hints(self, names: dict[str, Any] | None) -> str:
         """What the user may not expect of a frame that has no name, or another one's."""

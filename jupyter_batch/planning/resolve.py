@@ -180,29 +180,6 @@ def _pace(opts: Options) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-_INTO_PANDAS = {
-    "polars LazyFrame": "df.collect().to_pandas()",
-    "polars Series": "pandas.Series(series.to_list())",
-    "dask": "df.compute()",
-    "duckdb": "relation.df()",
-    "modin": "df._to_pandas()",
-    "pyspark": "df.toPandas()",
-}
-"""How the data of other libraries become pandas', by library or kind; df.to_pandas() elsewhere."""
-
-
-def _check_library(source: Any) -> None:
-    """Raise InputError for another library's frame, with what to give in its place."""
-    library, kind = type(source).__module__.partition(".")[0], type(source).__name__
-    others = {"polars", "pyarrow", "dask", "modin", "cudf", "duckdb", "pyspark", "ibis"}
-    if library in others or (hasattr(source, "__arrow_c_stream__") and library != "pandas"):
-        known = _INTO_PANDAS.get(f"{library} {kind}") or _INTO_PANDAS.get(library)
-        raise InputError(
-            f"{library} {kind} is no pandas DataFrame: give {known or 'df.to_pandas()'}; job.results() "
-            "has the answers, row by row in the same order"
-        )
-
-
 def _source(
     source: Any, prompt: Any, opts: Options, fills: tuple[str, ...]
 ) -> tuple[pd.DataFrame, Prompt, bool]:
@@ -215,7 +192,6 @@ def _source(
         if prompt is None:
             raise InputError("there is no prompt: give a text with {columns}")
         return source, _over(source, prompt, opts, fills), True
-    _check_library(source)
     if isinstance(source, Sequence | pd.Series) and not isinstance(source, str | bytes):
         prompts = list(source)
         if not prompts:

@@ -13,6 +13,7 @@ import orjson
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.frames.adapter import column_labels, is_frame, row_count
+from jupyter_batch.frames.tables import as_frame
 from jupyter_batch.prompts.column_names import label_of
 from jupyter_batch.prompts.conversations import started
 from jupyter_batch.schema import Parser
@@ -129,6 +130,7 @@ def _frame(examples: Any) -> pd.DataFrame:
         and all(isinstance(row, Mapping) for row in examples)
     ):
         examples = pd.DataFrame(examples)
+    examples = as_frame(examples)
     if not is_frame(examples):
         raise OptionError(
             f"`examples` takes a DataFrame with the prompt's columns and the answers', not a "
