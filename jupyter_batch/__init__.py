@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.registration import register
 
+TYPE_CHECKING = False  # of `typing`, which takes longer to import than all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from jupyter_batch import jobs, providers
     from jupyter_batch.artifacts import Artifacts
     from jupyter_batch.calls import abatch, batch, embed, submit_file

@@ -36,7 +36,6 @@ from jupyter_batch.realtime.litellm_call import FLEX_SECONDS, SECONDS, Call
 from jupyter_batch.realtime.pacing import NO_TIER, ServiceTier
 from jupyter_batch.realtime.provider import Realtime, realtime_facts
 from jupyter_batch.realtime.responses_call import ResponsesCall
-from jupyter_batch.server import launch
 from jupyter_batch.wire.openai import RESPONSES
 
 VERBS = ("submit", "find", "tagged", "listed", "requests", "poll", "fetch", "cancel", "aclose")
@@ -174,6 +173,8 @@ async def _realtime(
     call: Call
     access: Access | None = None
     if is_embedded(job.provider):
+        from jupyter_batch.server import launch
+
         endpoint = await asyncio.to_thread(launch.ensure, home)
         access = Access(api_base=endpoint.base_url, api_key=endpoint.token or NO_KEY)
     elif job.endpoint == RESPONSES:
@@ -266,6 +267,8 @@ class Embedded:
         self._there: ViaOpenAI | None = None
 
     async def _server(self) -> ViaOpenAI:
+        from jupyter_batch.server import launch
+
         try:
             endpoint = await asyncio.to_thread(launch.ensure, self._home)
         except Exception as e:  # it is a process of ours: an error at its start may be temporary
