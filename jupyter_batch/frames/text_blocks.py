@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from jupyter_batch.frames.adapter import row_count
+from jupyter_batch.frames.adapter import row_count, row_labels
 from jupyter_batch.frames.fingerprints import texts_of
 from jupyter_batch.frames.frame import cells_of, column, used
 from jupyter_batch.frames.hashing import BLAKE2B, hashes
@@ -28,11 +28,15 @@ _TEXTS = frozenset({str, int, float, bool})
 
 
 class TextBlock(NamedTuple):
-    """Some consecutive rows. columns: an Arrow array of texts each. fingerprints: 16 bytes a row."""
+    """Some consecutive rows. columns: an Arrow array of texts each. fingerprints: 16 bytes a row.
+
+    is_text: whether a column has texts alone, integers alone (False), or others (None).
+    """
 
     rows: range
     columns: list[Any]
     fingerprints: bytes
+    is_text: list[bool | None]
 
 
 def text_blocks(
@@ -40,8 +44,8 @@ def text_blocks(
 ) -> Iterator[tuple[range, TextBlock | None]]:
     """Yield the rows in blocks; None for one with a missing cell, or a cell of another type.
 
-    hashing: the kind of the fingerprints. Raises ColumnError as `frames.used`. A block has about a
-    megabyte, or one row.
+    hashing: the kind of the fingerprints; without it there are none. Raises ColumnError as
+    `frames.used`. A block has about a megabyte, or one row.
     """
     used(frame, columns)
     series = [column(frame, label) for label in columns]
@@ -68,36 +72,69 @@ def _has_arrow() -> bool:
 
 
 def _text_block(series: Sequence[Series], rows: range, hashing: str) -> TextBlock | None:
-    shown, hashed = [], []
+    shown, hashed, is_text = [], [], []
     for held in series:
         texts = _texts(held.iloc[rows.start : rows.stop])
         if texts is None:
             return None
         shown.append(texts[0])
         hashed.append(texts[1])
+        is_text.append(texts[2])
+    if not hashing:
+        return TextBlock(rows, shown, b"", is_text)
     data, offsets = spans(_joined(hashed))
     ends = offsets.tolist()
-    return TextBlock(rows, shown, hashes(hashing, data, ends[:-1], ends[1:]))
+    return TextBlock(rows, shown, hashes(hashing, data, ends[:-1], ends[1:]), is_text)
 
 
-def _texts(cells: Series) -> tuple[Any, Any] | None:
-    """The cells' texts in a prompt and in a fingerprint; None where one is missing or unknown."""
+def _texts(cells: Series) -> tuple[Any, Any, bool | None] | None:
+    """The cells' texts in a prompt and in a fingerprint, and their kind as `TextBlock.is_text`.
+
+    None where one is missing or unknown.
+    """
     import pyarrow as pa
 
     texts = pa.large_string()
     if isinstance(cells.dtype, pd.StringDtype) and cells.dtype.storage == "pyarrow":
         held = pa.array(cells)
         held = held.combine_chunks() if isinstance(held, pa.ChunkedArray) else held
-        return None if held.null_count else (held.cast(texts),) * 2
+        if held.null_count:
+            return None
+        held = held.cast(texts)
+        return held, held, True
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iu":
-        return (pa.array(cells.to_numpy()).cast(texts),) * 2
+        held = pa.array(cells.to_numpy()).cast(texts)
+        return held, held, False
     values, absent = cells_of(cells)
     kinds = set(map(type, values))
     if absent or not kinds <= _TEXTS:
         return None
     try:
         shown = pa.array(list(map(str, values)), texts)
-        return shown, pa.array(texts_of(values), texts) if float in kinds else shown
+        hashed = pa.array(texts_of(values), texts) if float in kinds else shown
+        return shown, hashed, next(iter(kinds)) is str if kinds in ({str}, {int}) else None
+    except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates
+        return None
+
+
+def label_texts(frame: pd.DataFrame, rows: range) -> tuple[Any, bool] | None:
+    """The labels of some rows as an Arrow array of texts, and whether they are texts.
+
+    None for labels that are neither texts nor integers.
+    """
+    import pyarrow as pa
+
+    labels = row_labels(frame)
+    if isinstance(labels, pd.MultiIndex):
+        return None
+    some = labels[rows.start : rows.stop]
+    if isinstance(some.dtype, np.dtype) and some.dtype.kind in "iu":
+        return pa.array(some.to_numpy()).cast(pa.large_string()), False
+    values = some.tolist()
+    if set(map(type, values)) != {str}:
+        return None
+    try:
+        return pa.array(values, pa.large_string()), True
     except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates
         return None
 

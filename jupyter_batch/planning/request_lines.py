@@ -133,7 +133,9 @@ class RequestLines(Blocks):
         texts = ask.prompt.pieces() if is_one and not self._of_params else None
         if plain is None or texts is None or self._hashed is not None or self._asked_in is not None:
             return None
-        return TextLines(self._job, plain.parts, [texts[hole] for hole in plain.order], spans)
+        return TextLines.of_requests(
+            self._job, plain.parts, [texts[hole] for hole in plain.order], spans
+        )
 
     def _of_texts(self, block: TextBlock) -> Lines | None:
         """The lines of a block of texts; their hashes are recorded."""

@@ -31,26 +31,34 @@ _LAST_CONTROL = 0x1F
 
 
 class TextLines:
-    """Encodes lines whose texts consist of constants and whole columns.
+    """Encodes lines that consist of constants, whole columns, and the row's position.
 
-    parts: the line's JSON around its texts, the first of which is its id. texts: the constants and
-    the numbers of the columns of each other one. spans: the bytes and offsets of an array.
+    pieces: constants, the numbers of columns, and None for the position. spans: the bytes and
+    offsets of an array.
     """
 
-    def __init__(
-        self, job: str, parts: Sequence[bytes], texts: Sequence[Sequence[str | int]], spans: Spans
-    ) -> None:
-        self._spans = spans
+    def __init__(self, pieces: Sequence[bytes | int | None], spans: Spans) -> None:
+        self._pieces, self._spans = _united(pieces), spans
+
+    @classmethod
+    def of_requests(
+        cls, job: str, parts: Sequence[bytes], texts: Sequence[Sequence[str | int]], spans: Spans
+    ) -> TextLines:
+        """Encode request lines.
+
+        parts: the line's JSON around its texts, the first of which is its id. texts: the constants
+        and the numbers of the columns of each other one.
+        """
         pieces: list[bytes | int | None] = [parts[0] + b'"' + f"{job}-".encode(), None, b'"']
         for part, text in zip(parts[1:], [*texts, None], strict=True):
             pieces.append(part)
             if text is not None:
                 within = [orjson.dumps(one)[1:-1] if isinstance(one, str) else one for one in text]
                 pieces += [b'"', *within, b'"']
-        self._pieces = _united([*pieces, b"\n"])
+        return cls([*pieces, b"\n"], spans)
 
     def encode(self, first: int, columns: Sequence[Any]) -> tuple[bytes, Array, Array] | None:
-        """The lines, the offset of each and the end, and the digits of each id.
+        """The lines, the offset of each and the end, and the digits of each position.
 
         columns: an Arrow array of texts each. None for a text with a rare control character.
         """

@@ -162,3 +162,29 @@ def test_what_is_refused(call, home, tmp_path):
     with pytest.raises(InputError, match="is not as `build` wrote it"):
         made.submit()
     assert len(jupyter_batch.jobs()) == 0
+
+
+@pytest.mark.parametrize("labels", ["text", "integer", "time"])
+def test_metadata_has_every_row_as_the_frame_has_it(call, home, labels):
+    """Escapes, a rare control character, a missing cell, cells and labels of several types, in any block."""
+    texts = [f'{n} "quoted"\\ é\n{"x" * (n % 7)}' for n in range(700)]
+    texts[200], texts[450] = "\x01 rare", None
+    index = {
+        "text": [f'k"{n}' for n in range(700)],
+        "integer": range(5, 705),
+        "time": pd.date_range("2026-01-01", periods=700, freq="h"),
+    }[labels]
+    df = pd.DataFrame({"text": texts, "n": range(700), "f": [n / 4 for n in range(700)]}, index)
+    for prompt, columns in (("{text} {n}", ["text", "n"]), ("{n} {f}", ["n", "f"])):
+        made = df.llm.build(prompt, out="out", **call)
+        held = [str(label) if labels == "time" else label for label in df.index]
+        found = json.loads(made.metadata.read_text())["rows"]
+        assert [str(row["index"])[:10] for row in found] == [str(label)[:10] for label in held]
+        cells = df[columns].astype(object).where(df[columns].notna(), None)
+        assert [row["inputs"] for row in found] == cells.to_dict("records")
+        left_out = [at for at, row in enumerate(found) if row["custom_id"] is None]
+        assert left_out == ([450] if "text" in columns else [])
+        assert all(row["custom_id"] in (None, f"{made.id}-{at}") for at, row in enumerate(found))
+    (made.folder / "requests-0.jsonl").write_bytes(b"{}\n")
+    with pytest.raises(InputError, match="not as `build` wrote it"):
+        made.submit(api_key=call["api_key"])

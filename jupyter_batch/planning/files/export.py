@@ -7,43 +7,34 @@ sent.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 import msgspec
 import numpy as np
-import orjson
 
-from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import InputError, JobNotFoundError
-from jupyter_batch.core.request import Limits, custom_id
-from jupyter_batch.core.version import VERSION
+from jupyter_batch.core.request import Limits
 from jupyter_batch.frames import frame as frames
-from jupyter_batch.frames.cells import content_text
 from jupyter_batch.ledger.folder import JobFolder, disk_errors, private_folder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.merging.rendered import Rendered, columns_of
+from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import progress
-from jupyter_batch.planning.ask import Ask
-from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
+from jupyter_batch.planning.draft import StaleError, job_draft, limit_costs
+from jupyter_batch.planning.files.metadata import metadata
 from jupyter_batch.planning.plan import draft_rows
-from jupyter_batch.row_files.row_columns import RowFiles, read_unsent
+from jupyter_batch.row_files.row_columns import RowFiles
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from jupyter_batch.planning.resolve import Order
 
 METADATA = "metadata.json"
 _BUILT = "build.json"
-_PACKAGES = ("litellm", "openai", "pandas", "pydantic", "msgspec", "orjson", "httpx", "dspy")
+_CRC = "crc32-"
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -73,11 +64,13 @@ def build(
         with disk_errors(folder):
             private_folder(folder)
             with written(folder / METADATA) as file:
-                for part in _metadata(ask, draft, asked.rows):
-                    file.write(part)
-            for path in draft.folder.path.iterdir():
-                shutil.copy2(path, folder / path.name)
-        digests = {path.name: _digest(path) for path in _requests(folder, draft.shards)}
+                file.writelines(metadata(ask, draft, asked.rows))
+            for path in list(draft.folder.path.iterdir()):
+                shutil.move(path, folder / path.name)
+        digests = {
+            path.name: _CRC + f"{shard.crc:08x}-{shard.bytes}"
+            for path, shard in zip(_requests(folder, draft.shards), draft.shards, strict=True)
+        }
         built = Built(draft.record, draft.shards, ask.limits, asked.reuse, digests)
         JobFolder(folder).write(
             folder / _BUILT, msgspec.json.encode(built)
@@ -107,7 +100,9 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
     Raises InputError where a file was changed since, and the errors of planning.
     """
     built = read_built(folder)
-    changed = [name for name, digest in built.digests.items() if _digest(folder / name) != digest]
+    changed = [
+        name for name, digest in built.digests.items() if _digest(folder / name, digest) != digest
+    ]
     if changed:
         raise InputError(
             f"{changed[0]} is not as `build` wrote it: build again with another prompt, rather than "
@@ -154,91 +149,17 @@ def _requests(folder: Path, shards: list[ShardRecord]) -> list[Path]:
     return [JobFolder(folder).requests(shard.number) for shard in shards]
 
 
-def _digest(path: Path) -> str:
-    digest = blake2b(digest_size=16)
+def _digest(path: Path, known: str) -> str:
+    """The digest of a file, of the same kind as the known one: CRC-32 and size, before BLAKE2b."""
+    digest, crc, size = blake2b(digest_size=16), 0, 0
+    is_crc = known.startswith(_CRC)
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
-                digest.update(block)
+                if is_crc:
+                    crc, size = crc32(block, crc), size + len(block)
+                else:
+                    digest.update(block)
     except OSError:
         return ""
-    return digest.hexdigest()
-
-
-# --- metadata -------------------------------------------------------------------------------------------------------
-
-
-def _metadata(ask: Ask, draft: JobDraft, frame: pd.DataFrame) -> Iterator[bytes]:
-    """metadata.json by blocks of rows: time, files, endpoint, versions, model, parameters, rows."""
-    record = draft.record
-    versions = {**record.versions, "jupyter_batch": VERSION}
-    versions.pop("door", None)  # how the call was made is not a version
-    for package in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    head = {
-        "id": record.id,
-        "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
-        "requests": [
-            {
-                "file": draft.folder.requests(shard.number).name,
-                "requests": shard.requests,
-                "bytes": shard.bytes,
-            }
-            for shard in draft.shards
-        ],
-        "endpoint": record.endpoint,
-        "provider": record.provider,
-        "api_base": record.api_base,
-        "mode": record.mode,
-        "completion_window": record.completion_window,
-        "model": record.model,
-        "parameters": ask.params,
-        "versions": versions,
-        "notebook": record.notebook,
-        "out": list(record.fills),
-        "metadata": record.metadata,
-    }
-    yield _json(head)[:-1] + b',"rows":['
-    reasons = {
-        at: group.reason for group in read_unsent(draft.folder, record) for at in group.positions
-    }
-    comma = b"\n"
-    columns = columns_of(frame, record.columns)
-    for block in frames.blocks(frame, columns):
-        index = frames.row_labels(frame)[block.start : block.start + block.rows].tolist()
-        for offset, label in enumerate(index):
-            first = (block.start + offset) * record.samples
-            row: dict[str, Any] = {
-                "custom_id": None if first in reasons else _ids(record, first),
-                "index": label,
-                "inputs": {
-                    str(column): values[offset]
-                    for column, values in zip(columns, block.values, strict=True)
-                },
-            }
-            yield comma + _json({**row, "reason": reasons[first]} if first in reasons else row)
-            comma = b",\n"
-    yield b"\n]}\n"
-
-
-def _ids(record: JobRecord, first: int) -> str | list[str]:
-    """The id of a row's request, or those of its requests."""
-    ids = [custom_id(record.id, first + sample) for sample in range(record.samples)]
-    return ids[0] if len(ids) == 1 else ids
-
-
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-
-
-def _json(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value, default=_said, option=_OPTIONS)
-    except TypeError:  # a lone surrogate, or an integer of more than 64 bits, in a cell
-        return json.dumps(value, default=_said).encode()
-
-
-def _said(value: Any) -> Any:
-    return (
-        {"column": str(value.name)} if isinstance(value, Col) else content_text(value) or str(value)
-    )
+    return _CRC + f"{crc:08x}-{size}" if is_crc else digest.hexdigest()
