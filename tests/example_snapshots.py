@@ -108,9 +108,25 @@ def million(shards=20):
     )
 
 
+CASES = (
+    "finished",
+    "planned, one row",
+    "running",
+    "waves",
+    "models",
+    "sent again",
+    "all reused",
+    "a million",
+    "salvaged",
+    "evil",
+    "no tokens",
+)
+"""The names of `cases()`, which takes a second of CPU."""
+
+
 @cache
 def cases():
-    """By name, what a figure may be asked for."""
+    """A Graph for each name in CASES."""
     again = job(
         id="jb2",
         parent="jb3f9c2k7a1q",

@@ -12,9 +12,8 @@ import jupyter_batch
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.monitor import html, plot, style
 from jupyter_batch.server.embedded import Embedded
-from tests.example_snapshots import cases
+from tests.example_snapshots import CASES, cases
 
-CASES = cases()
 PNG = b"\x89PNG\r\n"
 
 
@@ -31,7 +30,7 @@ def tokyo(monkeypatch):
 def figure_of(case):
     """The Figure of a case."""
     pytest.importorskip("matplotlib")
-    return plot.figure(CASES[case])
+    return plot.figure(cases()[case])
 
 
 def texts(figure):
@@ -48,7 +47,7 @@ def test_matplotlib_draws_it(case):
     picture = base64.b64decode(data["image/png"])
     assert picture.startswith(PNG)
     assert len(picture) < 400_000
-    assert data["text/plain"] == about["image/png"]["alt"] == CASES[case].words
+    assert data["text/plain"] == about["image/png"]["alt"] == cases()[case].words
 
 
 def test_hostile_text_is_text():
@@ -84,7 +83,7 @@ def test_no_pyplot_and_no_figure_left_open():
     """In a fresh process: pyplot, its backend and its list of open figures are never touched."""
     pytest.importorskip("matplotlib")
     script = (
-        "import sys; from tests.example_snapshots import cases; from jupyter_batch.monitor.plot import figure; "
+        "import sys; from tests.example_snapshots import CASES, cases; from jupyter_batch.monitor.plot import figure; "
         "figure(cases()['waves'])._repr_mimebundle_(); print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run(
@@ -120,7 +119,7 @@ def test_without_matplotlib_the_error_names_it(monkeypatch):
     """The error says what to install."""
     monkeypatch.setattr(plot, "find_spec", lambda _: None)
     with pytest.raises(OptionError, match="not installed here: pip install matplotlib"):
-        plot.figure(CASES["finished"])
+        plot.figure(cases()["finished"])
 
 
 def test_importing_the_package_does_not_import_matplotlib():
@@ -152,5 +151,6 @@ def test_a_job_and_a_group_plot(tmp_path, home):
 
 def test_the_values_are_plain():
     """A Graph is data alone: it goes through JSON and back."""
-    for graph in CASES.values():
+    assert tuple(cases()) == CASES
+    for graph in cases().values():
         assert msgspec.json.decode(msgspec.json.encode(graph), type=type(graph)) == graph

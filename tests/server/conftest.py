@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import anthropic
 import pytest
-from messages_asking import client_of
+from messages_asking import anthropic, client_of
 from server_asking import Asking
 
 from jupyter_batch.server.embedded import Embedded

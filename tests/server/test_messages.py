@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-import anthropic
 import pytest
-from messages_asking import IMAGE, RESULT, USE, WEATHER, client_of, turns
+from messages_asking import IMAGE, RESULT, USE, WEATHER, anthropic, client_of, turns
 from server_asking import until
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import anthropic
 import httpx
 import pytest
-from messages_asking import client_of, counts, ended, request, results
+from messages_asking import anthropic, client_of, counts, ended, request, results
 
 
 def held(started, **options):

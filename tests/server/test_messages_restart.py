@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import anthropic
 import pytest
+from messages_asking import anthropic
 from server_asking import until
 
 from jupyter_batch.server.storage.objects import Batch, Record

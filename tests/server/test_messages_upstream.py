@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import anthropic
 import httpx
 import pytest
+from messages_asking import anthropic
 
 QUESTION: dict[str, Any] = {
     "model": "claude-any",
@@ -145,17 +145,17 @@ def test_tool_calls(client, behind):
 @pytest.mark.parametrize(
     ("status", "error", "kind"),
     [
-        (400, anthropic.BadRequestError, "invalid_request_error"),
-        (401, anthropic.AuthenticationError, "authentication_error"),
-        (403, anthropic.PermissionDeniedError, "permission_error"),
-        (404, anthropic.NotFoundError, "not_found_error"),
-        (422, anthropic.UnprocessableEntityError, "invalid_request_error"),
+        (400, "BadRequestError", "invalid_request_error"),
+        (401, "AuthenticationError", "authentication_error"),
+        (403, "PermissionDeniedError", "permission_error"),
+        (404, "NotFoundError", "not_found_error"),
+        (422, "UnprocessableEntityError", "invalid_request_error"),
     ],
 )
 def test_a_refusal_from_behind(client, behind, status, error, kind):
     """A refusal of the server behind comes with its status and text, in Anthropic's envelope."""
     behind.status = status
-    with pytest.raises(error) as refused:
+    with pytest.raises(getattr(anthropic, error)) as refused:
         client.messages.create(**QUESTION)
     assert refused.value.body["error"]["type"] == kind
     assert "no such luck" in refused.value.body["error"]["message"]
