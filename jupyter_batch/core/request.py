@@ -44,13 +44,3 @@ def position_of(job: str, text: str | None) -> int | None:
     if head != job or not (tail.isascii() and tail.isdecimal()) or (tail[0] == "0" and tail != "0"):
         return None
     return int(tail)
-
-
-def positions_of(job: str, texts: list[str]) -> list[int] | None:
-    """Return the positions of many custom_ids; None unless each is surely one of this job."""
-    head = len(job) + 1
-    try:
-        found = [int(text[head:]) for text in texts]
-    except ValueError:
-        return None
-    return found if [f"{job}-{at}" for at in found] == texts and max(found) < 1 << 62 else None

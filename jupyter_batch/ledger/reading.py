@@ -57,3 +57,21 @@ def opened_if_there(path: Path) -> Iterator[BinaryIO | None]:
         with contextlib.suppress(LedgerCorruptError):
             file = stack.enter_context(opened(path))
         yield file
+
+
+def line_views(file: BinaryIO, size: int) -> Iterator[memoryview]:
+    """Blocks of whole lines, of about `size` bytes, in one buffer: each is valid until the next.
+
+    The last line may lack its newline; a line that is longer than a block is a block by itself.
+    """
+    buffer, held = bytearray(size), 0
+    while came := file.readinto(memoryview(buffer)[held:]):  # type: ignore[attr-defined]
+        end = held + came
+        if cut := buffer.rfind(b"\n", held, end) + 1:
+            yield memoryview(buffer)[:cut]
+            buffer[: end - cut] = buffer[cut:end]
+        elif end == len(buffer):
+            buffer = buffer + bytes(len(buffer))
+        held = end - cut
+    if held:
+        yield memoryview(buffer)[:held]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import accumulate, islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.request import position_of, positions_of
 from jupyter_batch.core.result import Result, Status, Usage
 from jupyter_batch.results.columns import ANSWERED, CODE, MOST_TOKENS, TOKENS, Columns, Texts
+from jupyter_batch.row_files.positions import positions_of
 
 _MOST_WORDS = 255
+_MOST_IDS = 4096
 
 
 class Builder:
@@ -23,13 +23,13 @@ class Builder:
     def __init__(self, job: str) -> None:
         self._job = job
         self._rows = array("q")
+        self._ids: list[str] = []  # of the last lines, whose rows are found together
         self._status = bytearray()
         self._finish = bytearray()
         self._tier = bytearray()
         self._finishes: dict[str | None, int] = {None: 0}
         self._tiers: dict[str | None, int] = {None: 0}
-        self._tokens = array("i"), array("i")  # into, and out
-        self._more: dict[int, Usage] = {}
+        self._tokens = {kind: array("i") for kind in TOKENS[:2]}  # those of the last lines may lack
         self._has_usage = bytearray()
         self._unbilled: list[int] = []
         self._costs: dict[int, float] = {}
@@ -38,29 +38,33 @@ class Builder:
         self._texts, self._ends, self._empty = bytearray(), array("q", [0]), list[int]()
         self._values: list[Any] | None = None  # in place of texts, from the first other value on
 
-    def add(self, result: Result, name: str | None = None) -> None:
-        """Add a line. name: its custom_id, where the result is of several lines."""
-        at = len(self._rows)
-        position = position_of(self._job, result.custom_id if name is None else name)
-        self._rows.append(-1 if position is None or position >> 62 else position)
-        self._status.append(CODE[result.status])
-        self._finish.append(_code(self._finishes, result.finish))
-        self._tier.append(_code(self._tiers, result.tier))
-        self._put([result.value])
+    def add(self, result: Result, ids: Sequence[str] | None = None) -> None:
+        """Add a line, or for each of `ids` a line with the same outcome."""
+        names = [result.custom_id or ""] if ids is None else list(ids)
+        count, first = len(names), len(self._status)
+        lines = range(first, first + count)
+        self._name(names)
+        self._status += bytes([CODE[result.status]]) * count
+        self._finish += bytes([_code(self._finishes, result.finish)]) * count
+        self._tier += bytes([_code(self._tiers, result.tier)]) * count
+        if result.value is None and self._values is None:
+            self._ends.extend([len(self._texts)] * count)
+        else:
+            self._put([result.value] * count)
         if result.status is not Status.SUCCEEDED:
-            self._reasons[at] = result.error or str(result.status)
+            self._reasons |= dict.fromkeys(lines, result.error or str(result.status))
             if result.raw is not None:
-                self._raws[at] = result.raw
+                self._raws |= dict.fromkeys(lines, result.raw)
         if result.unbilled:
-            self._unbilled.append(at)
+            self._unbilled += lines
         if result.cost is not None:
-            self._costs[at] = result.cost
+            self._costs |= dict.fromkeys(lines, result.cost)
         usage = result.usage if result.usage is not None and is_sane(result.usage) else None
-        self._has_usage.append(usage is not None)
-        self._tokens[0].append(0 if usage is None else usage.input_tokens)
-        self._tokens[1].append(0 if usage is None else usage.output_tokens)
-        if usage is not None and any(msgspec.structs.astuple(usage)[2:]):
-            self._more[at] = usage
+        self._has_usage += bytes([usage is not None]) * count
+        if usage is not None:
+            for kind, tokens in zip(TOKENS, msgspec.structs.astuple(usage), strict=True):
+                if tokens:
+                    self._count(kind, first, [tokens] * count)
 
     def add_answers(
         self,
@@ -68,26 +72,32 @@ class Builder:
         texts: list[str],
         finishes: list[str | None],
         tiers: list[str | None],
-        inputs: list[int],
-        outputs: list[int],
+        tokens: Mapping[str, list[int]],
     ) -> None:
-        """Add answers that have no other tokens than those of their texts, up to MOST_TOKENS each."""
-        rows = positions_of(self._job, ids)
-        if rows is None:
-            for name, text, finish, tier, into, out in zip(
-                ids, texts, finishes, tiers, inputs, outputs, strict=True
-            ):
-                usage = Usage(into, out)
-                self.add(Result(name, Status.SUCCEEDED, text, None, usage, finish, tier=tier))
-            return
-        self._rows.extend(rows)
-        self._status += bytes([ANSWERED]) * len(rows)
+        """Add answers. tokens: by kind, up to MOST_TOKENS each."""
+        first = len(self._status)
+        self._name(ids)
+        self._status += bytes([ANSWERED]) * len(ids)
         self._finish += _codes(self._finishes, finishes)
         self._tier += _codes(self._tiers, tiers)
         self._put(texts)
-        self._has_usage += b"\1" * len(rows)
-        self._tokens[0].extend(inputs)
-        self._tokens[1].extend(outputs)
+        self._has_usage += b"\1" * len(ids)
+        for kind, counts in tokens.items():
+            if kind in self._tokens or any(counts):
+                self._count(kind, first, counts)
+
+    def _name(self, ids: list[str], *, most: int = _MOST_IDS) -> None:
+        """Note the custom_ids of lines. most: those whose rows are not found yet."""
+        self._ids += ids
+        if len(self._ids) > most:
+            self._rows.frombytes(positions_of(self._job, self._ids).tobytes())
+            self._ids = []
+
+    def _count(self, kind: str, first: int, counts: list[int]) -> None:
+        """Note the tokens of a kind of the lines from `first` on, zeros for lines before."""
+        held = self._tokens.setdefault(kind, array("i"))
+        held.frombytes(bytes((first - len(held)) * held.itemsize))
+        held.fromlist(counts)
 
     def _put(self, values: Sequence[Any]) -> None:
         """Add values; texts as UTF-8, so that few objects are in memory."""
@@ -100,8 +110,8 @@ class Builder:
                 if "" in values:
                     first = len(self._ends) - 1
                     self._empty += [at for at, value in enumerate(values, first) if value == ""]
-                ends = accumulate(map(len, parts), initial=len(self._texts))
-                self._ends.extend(islice(ends, 1, None))
+                ends = np.fromiter(map(len, parts), np.int64, len(parts)).cumsum()
+                self._ends.frombytes((ends + len(self._texts)).tobytes())
                 self._texts += b"".join(parts)
                 return
         self._values += values
@@ -115,6 +125,7 @@ class Builder:
 
     def columns(self) -> Columns:
         """All lines so far."""
+        self._name([], most=0)
         lines = len(self._rows)
         made = Columns(0)
         made.rows = np.frombuffer(self._rows, dtype=np.int64)
@@ -127,13 +138,9 @@ class Builder:
         if self._costs:
             made.cost = np.full(lines, np.nan)
             made.cost[list(self._costs)] = list(self._costs.values())
-        for kind, counts in zip(TOKENS, self._tokens, strict=False):
-            made.usage[kind] = np.frombuffer(counts, dtype=np.int32)
-        for kind in TOKENS[2:]:
-            held = {at: tokens for at, one in self._more.items() if (tokens := getattr(one, kind))}
-            if held:
-                made.usage[kind] = np.zeros(lines, dtype=np.int32)
-                made.usage[kind][list(held)] = list(held.values())
+        for kind in self._tokens:
+            self._count(kind, lines, [])
+            made.usage[kind] = np.frombuffer(self._tokens[kind], dtype=np.int32)
         made.finishes, made.tiers = list(self._finishes), list(self._tiers)
         made.reasons, made.raws = self._reasons, self._raws
         made.values = self._as_texts() if self._values is None else self._values
@@ -149,6 +156,8 @@ def _utf8(values: Sequence[Any]) -> list[bytes]:
 
 
 def _codes(known: dict[str | None, int], words: list[str | None]) -> bytes:
+    if words.count(words[0]) == len(words):
+        return bytes([_code(known, words[0])]) * len(words)
     code = {word: _code(known, word) for word in set(words)}
     return bytes(map(code.__getitem__, words))
 

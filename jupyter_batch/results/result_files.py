@@ -6,11 +6,12 @@ The columns can be made of the file at any time: a missing, damaged or outdated 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.secrets import known
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.folder import written
-from jupyter_batch.ledger.reading import opened_if_there
+from jupyter_batch.ledger.reading import line_views, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.results.builder import Builder
 from jupyter_batch.results.columns import MOST_TOKENS, Columns, Texts
@@ -37,6 +38,7 @@ from jupyter_batch.wire.openai import (
     decode,
     whole_lines,
 )
+from jupyter_batch.wire.tolerant import whole_output
 
 LEAST_BYTES = 1 << 16
 """The columns of smaller files are not kept: they are decoded in a millisecond."""
@@ -151,22 +153,22 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     """Decode a file. With a schema the values are the answers' texts, which are parsed on access."""
     made = Builder(job.id)
     parser = _parser_of(job)
-    is_chat = dialect == OPENAI and job.endpoint == CHAT and parser is None
+    if dialect == OPENAI and job.endpoint == CHAT and parser is None:
+        with opened_if_there(path) as file:
+            for view in () if file is None else line_views(file, BLOCK_BYTES):
+                for found in chat_answers(view):
+                    if isinstance(found, Answers):
+                        made.add_answers(*found)
+                    else:
+                        made.add(found.outcome, found.ids)
+        return made.columns()
     for block in _blocks(path):
-        for found in (
-            chat_answers(block)
-            if is_chat
-            else decode_lines(dialect, block, job.endpoint, job.tool_names)
-        ):
-            if isinstance(found, Answers):
-                made.add_answers(*found)
-            elif isinstance(found, Named):
-                made.add(found.outcome, found.name)
-            elif parser is not None and found.status is Status.SUCCEEDED:
-                parsed = parser.one(found)
-                made.add(found if parsed.status is Status.SUCCEEDED else parsed)
+        for result in decode_lines(dialect, block, job.endpoint, job.tool_names):
+            if parser is not None and result.status is Status.SUCCEEDED:
+                parsed = parser.one(result)
+                made.add(result if parsed.status is Status.SUCCEEDED else parsed)
             else:
-                made.add(found)
+                made.add(result)
     return made.columns()
 
 
@@ -174,28 +176,27 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
 
 
 class Answers(NamedTuple):
-    """Plain chat answers, field by field: ids, texts, finish reasons, service tiers, tokens."""
+    """Plain chat answers, field by field: ids, texts, finish reasons, service tiers, tokens by kind."""
 
     ids: list[str]
     texts: list[str]
     finishes: list[str | None]
     tiers: list[str | None]
-    inputs: list[int]
-    outputs: list[int]
+    tokens: dict[str, list[int]]
 
 
-class Named(NamedTuple):
-    """The outcome of a line, which other lines share: the line's custom_id is `name`."""
+class Alike(NamedTuple):
+    """The common outcome of lines. ids: their custom_ids; None for a single one that is in it."""
 
-    name: str
     outcome: Result
+    ids: list[str] | None = None
 
 
-_Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+_Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS // 2)]  # two can be added
 _Zero: TypeAlias = Literal[0] | None
 
 
-class _NoDetails(msgspec.Struct, gc=False):
+class _NoParts(msgspec.Struct, gc=False):
     """Details without tokens of other kinds than texts: the fields of wire/openai.py's Details."""
 
     cached_tokens: _Zero = None
@@ -207,13 +208,24 @@ class _NoDetails(msgspec.Struct, gc=False):
     image_tokens: _Zero = None
 
 
-class _Used(msgspec.Struct, gc=False):
+class _Parts(_NoParts, gc=False):
+    """Details with tokens from the cache, or of reasoning."""
+
+    cached_tokens: _Tokens | None = None
+    reasoning_tokens: _Tokens | None = None
+
+
+_Details = TypeVar("_Details", _NoParts, _Parts)
+
+
+class _Used(msgspec.Struct, Generic[_Details], gc=False):
     prompt_tokens: _Tokens
     completion_tokens: _Tokens
+    total_tokens: int | None = None
     prompt_cache_hit_tokens: _Zero = None
     cost: None = None
-    prompt_tokens_details: _NoDetails | None = None
-    completion_tokens_details: _NoDetails | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -228,23 +240,23 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Body(msgspec.Struct, gc=False):
-    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
-    usage: _Used
+class _Body(msgspec.Struct, Generic[_Details], gc=False):
+    choices: tuple[_Choice]
+    usage: _Used[_Details]
     service_tier: str | None = None
     error: None = None
 
 
-class _Response(msgspec.Struct, gc=False):
-    body: _Body
+class _Response(msgspec.Struct, Generic[_Details], gc=False):
+    body: _Body[_Details]
     status_code: Literal[200]
 
 
-class _Line(msgspec.Struct, gc=False):
-    """A plain answer that reports tokens of its texts, and no cost; no other line is decoded as one."""
+class _Line(msgspec.Struct, Generic[_Details], gc=False):
+    """A plain answer that reports its tokens, and no cost; no other line is decoded as one."""
 
     custom_id: str
-    response: _Response
+    response: _Response[_Details]
     error: None = None
 
 
@@ -259,41 +271,47 @@ class _Other(msgspec.Struct, gc=False):
     error: msgspec.Raw = msgspec.Raw()
 
 
-_LINES = msgspec.json.Decoder(_Line)
+_LINES = msgspec.json.Decoder(_Line[_NoParts])
+_WITH_PARTS = msgspec.json.Decoder(_Line[_Parts])
 _OTHERS = msgspec.json.Decoder(_Other)
 _UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
-def chat_answers(block: bytes) -> Iterator[Answers | Named | Result]:
+def chat_answers(block: bytes | memoryview) -> Iterator[Answers | Alike]:
     """Decode a block of chat result lines like `decode_lines`, plain answers without a Result."""
-    try:
-        lines = _LINES.decode_lines(block)
-    except _UNREADABLE:
-        lines = []
-    ends = np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n"))
-    whole = _fields(lines) if len(lines) == ends + (not block.endswith(b"\n")) else None
-    if whole is not None:
-        yield whole
-        return
+    ends = np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE)
+    for decoder in (_LINES, _WITH_PARTS):
+        with contextlib.suppress(*_UNREADABLE):
+            lines = decoder.decode_lines(block)
+            whole = len(lines) == ends + (block[-1] != _NEWLINE)
+            found = _fields(lines, parts=decoder is _WITH_PARTS) if whole else None
+            if found is None:
+                break
+            yield found
+            return
     secrets = known()
-    plain: list[_Line] = []
-    for line in block.split(b"\n"):
-        if not line or line.isspace():
-            continue
-        one = _plain(line)
-        if one is not None:
-            plain.append(one)
-            continue
-        if (some := _fields(plain)) is not None:
-            yield some
-        plain = []
-        yield _other(line, secrets)
-    if (some := _fields(plain)) is not None:
-        yield some
+    held = [line for line in bytes(block).split(b"\n") if line and not line.isspace()]
+    each = (_plain(line) or _other(line, secrets) for line in held)
+    for is_plain, some in groupby(each, lambda one: isinstance(one, _Line)):
+        if not is_plain:
+            yield from _alike(some)
+        elif (found := _fields(list(some), parts=True)) is not None:
+            yield found
 
 
-def _fields(lines: list[_Line]) -> Answers | None:
-    """The fields of plain answers; None for none, or where some answer is not whole."""
+def _alike(some: Iterable[Any]) -> Iterator[Alike]:
+    """These outcomes, those that are the same one after another as one."""
+    for _, run in groupby(some, lambda one: id(one.outcome)):
+        same: list[Alike] = list(run)
+        ids = [name for one in same for name in one.ids or ()]
+        yield Alike(same[0].outcome, ids) if len(ids) == len(same) else same[0]
+
+
+def _fields(lines: list[Any], *, parts: bool) -> Answers | None:
+    """The fields of plain answers; None for none, or where some answer is not whole.
+
+    parts: some may have tokens from the cache, or of reasoning.
+    """
     bodies = [line.response.body for line in lines]
     choices = [body.choices[0] for body in bodies]
     words = [choice.finish_reason for choice in choices]
@@ -301,40 +319,62 @@ def _fields(lines: list[_Line]) -> Answers | None:
     if not lines or not all(whole for whole, _ in finishes.values()):
         return None
     used = [body.usage for body in bodies]
+    tokens = {
+        "input_tokens": [one.prompt_tokens for one in used],
+        "output_tokens": [one.completion_tokens for one in used],
+    }
     return Answers(
         [line.custom_id for line in lines],
         [choice.message.content for choice in choices],
         [finishes[word][1] for word in words],
         [body.service_tier for body in bodies],
-        [usage.prompt_tokens for usage in used],
-        [usage.completion_tokens for usage in used],
+        tokens | _of_parts(used) if parts else tokens,
     )
 
 
-def _plain(line: bytes) -> _Line | None:
+def _of_parts(used: list[_Used[_Parts]]) -> dict[str, list[int]]:
+    """The tokens from the cache, of reasoning, and of the output with it."""
+    read = [one.prompt_tokens_details or _NONE for one in used]
+    written = [one.completion_tokens_details or _NONE for one in used]
+    thoughts = [each.reasoning_tokens or 0 for each in written]
+    return {
+        "cached_tokens": [each.cached_tokens or 0 for each in read],
+        "reasoning_tokens": thoughts,
+        "output_tokens": [
+            whole_output(one.prompt_tokens, one.completion_tokens, thought, one.total_tokens)
+            for one, thought in zip(used, thoughts, strict=True)
+        ],
+    }
+
+
+_NONE = _Parts()
+
+
+def _plain(line: bytes) -> _Line[_Parts] | None:
     """A plain answer that is whole; None for any other line."""
     try:
-        found = _LINES.decode(line)
+        found = _WITH_PARTS.decode(line)
     except _UNREADABLE:
         return None
     return found if _finish(found.response.body.choices[0].finish_reason)[0] else None
 
 
-def _other(line: bytes, secrets: tuple[str, ...]) -> Named | Result:
+def _other(line: bytes, secrets: tuple[str, ...]) -> Alike:
     """The outcome of a line that is no plain answer. Many fail for the same reason."""
     try:
         found = _OTHERS.decode(line)
     except _UNREADABLE:
-        return decode(line, CHAT)
+        return Alike(decode(line, CHAT))
     reply, error = found.response, bytes(found.error)
     body = b"" if reply is None else bytes(reply.body)
     failed = bool(error) if reply is None else reply.status_code >= _ERRORS and bool(body)
     if not failed or len(error) + len(body) > _MOST_ERROR_BYTES:
-        return decode(line, CHAT)
+        return Alike(decode(line, CHAT))
     code = None if reply is None else reply.status_code
-    return Named(found.custom_id, _failure(code, body, error or b"null", secrets))
+    return Alike(_failure(code, body, error or b"null", secrets), [found.custom_id])
 
 
+_NEWLINE = ord("\n")
 _ERRORS = 400
 """HTTP's errors begin at this status."""
 _MOST_ERROR_BYTES = 4096  # of one that is kept for others

@@ -20,6 +20,7 @@ from jupyter_batch.results.columns import CODES, Columns, Texts
 from jupyter_batch.results.copy_answers import ANSWERS, BILLED, BILLED_FAILURES, carry
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
+from jupyter_batch.row_files.positions import positions_of
 from tests.example_snapshots import job as made_up
 
 ROWS = 43
@@ -152,6 +153,58 @@ def test_costs_of_many_rows_are_those_of_each(there):
             assert found.costs.paid[row] == pytest.approx(actual(PRICE.batch, usage))
     assert np.isnan(found.costs.live[38])  # cached tokens have no price there
     assert actual(PRICE.standard, Usage(9, 20, 4)) is None
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_tokens_of_the_cache_and_of_reasoning_are_those_of_each_line(tmp_path, odd):
+    """A block of answers has the tokens that its lines have one by one, alone and beside a failure."""
+    job = made_up(rows=ROWS)
+    path = JobFolder(tmp_path).output(0)
+    usages = [
+        {"prompt_tokens": 9, "completion_tokens": 3},
+        {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": None},
+        {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}},
+        *(
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 3,
+                "total_tokens": total,
+                "completion_tokens_details": {"reasoning_tokens": 7, "audio_tokens": 0},
+            }
+            for total in (12, 19)
+        ),
+    ]
+    failed = orjson.dumps({"error": {"code": "x"}, "custom_id": f"{job.id}-7"})
+    lines = [line(job.id, row, usage=usage) for row, usage in enumerate(usages)] + [failed] * odd
+    path.write_bytes(b"\n".join(lines))
+    assert [*result_files.chat_answers(path.read_bytes())][0].ids[:5] == [
+        f"{job.id}-{row}" for row in range(5)
+    ]
+    (made,) = columns_of(path, job)
+    found = [result.usage for result in decoded(path, job)][:5]
+    for kind, tokens in made.usage.items():
+        assert tokens.tolist()[:5] == [getattr(usage, kind) for usage in found]
+    assert [made.usage[kind][4] for kind in ("output_tokens", "reasoning_tokens")] == [10, 7]
+
+
+def test_rows_of_many_ids_are_those_of_each():
+    """Of ids at once: the job's rows; no other id hides them, whatever it has between its ends."""
+    ours = [f"jb1-{row}" for row in (0, 7, 12, 10**17, 345)]
+    assert positions_of("jb1", ours).tolist() == [0, 7, 12, 10**17, 345]
+    for odd in (
+        "",
+        "jb1",
+        "jb1-",
+        "jb1-007",
+        "jb1--1",
+        "jb1-٣",
+        "jb1-1\njb1-2",
+        "jb1-1\n",
+        "jb1-x3",
+    ):
+        assert positions_of("jb1", [*ours, odd]).tolist()[5:] == [-1]
+        assert positions_of("jb1", [odd]).tolist() == [-1]
+    assert positions_of("jb1", [f"jb1-{10**30}", "xjb1-3", "\ud800", "jb1-4"]).tolist()[-1] == 4
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "older", "gone"])
