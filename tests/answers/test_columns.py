@@ -177,7 +177,7 @@ def test_tokens_of_the_cache_and_of_reasoning_are_those_of_each_line(tmp_path, o
     failed = orjson.dumps({"error": {"code": "x"}, "custom_id": f"{job.id}-7"})
     lines = [line(job.id, row, usage=usage) for row, usage in enumerate(usages)] + [failed] * odd
     path.write_bytes(b"\n".join(lines))
-    assert [*result_files.chat_answers(path.read_bytes())][0].ids[:5] == [
+    assert next(result_files.chat_answers(path.read_bytes())).ids[:5] == [
         f"{job.id}-{row}" for row in range(5)
     ]
     (made,) = columns_of(path, job)
