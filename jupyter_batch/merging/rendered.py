@@ -77,12 +77,7 @@ class Rendered(msgspec.Struct, frozen=True):
         return by_content(labels, fingerprints, self.keys)
 
     def _is_same(self, frame: pd.DataFrame) -> bool:
-        """Whether these are the rows as rendered, in their order; a fraction of a search's cost."""
-        if not self.digest or frames.row_count(frame) != len(self.keys):
-            return False
-        with contextlib.suppress(ColumnError):
-            return rows_digest(frame, columns_of(frame, self.columns)) == self.digest
-        return False
+        return _are_rows(frame, self.columns, self.digest, len(self.keys))
 
     def _witnessed(self, frame: pd.DataFrame) -> Array:
         """Match by the frame's whole content, and by the identity of its cells' objects."""
@@ -106,6 +101,20 @@ class Rendered(msgspec.Struct, frozen=True):
             return np.arange(len(labels), dtype=np.int64)
         wide = Keys(self.keys.labels, before, self.keys.skipped, self.keys.asks)
         return by_content(labels, now, wide, share=False)
+
+
+def is_unmoved(job: JobRecord, frame: pd.DataFrame) -> bool:
+    """Whether a frame has the rows of a job as they were, in their order, as far as is known."""
+    return _are_rows(frame, job.columns, job.rows_digest, job.frame_rows)
+
+
+def _are_rows(frame: pd.DataFrame, columns: list[str], digest: str, rows: int) -> bool:
+    """Whether the digest is that of these rows; a fraction of a search's cost."""
+    if not digest or frames.row_count(frame) != rows:
+        return False
+    with contextlib.suppress(ColumnError):
+        return rows_digest(frame, columns_of(frame, columns)) == digest
+    return False
 
 
 def kept(job: JobRecord, folder: JobFolder) -> Rendered:

@@ -20,7 +20,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.merge import NOTHING, merge
 from jupyter_batch.merging.own_cells import ForeignCells, as_written
-from jupyter_batch.merging.rendered import Rendered, columns_of, kept, keys_of
+from jupyter_batch.merging.rendered import Rendered, columns_of, is_unmoved, kept, keys_of
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.wire.openai import EMBEDDINGS
 
@@ -77,8 +77,16 @@ class MergeTarget:
 
         Where the frame changes after it, the merge itself finds them. Raises what the merge would.
         """
+        if self.by_name is not None or not job.aligned:
+            return
+        if self.rendered is None:  # the rows as they were need no keys of theirs
+            labels = columns_of(self.frame, job.columns)
+            watched = WatchedFrame.of(self.frame, labels)
+            if watched is not None and is_unmoved(job, watched.frame):
+                self._found = watched, np.arange(job.frame_rows, dtype=np.int64)
+                return
         rendered = self.rendered or kept(job, folder)
-        if self.by_name is not None or not job.aligned or rendered.keys.ambiguous.any():
+        if rendered.keys.ambiguous.any():
             return
         labels = columns_of(self.frame, rendered.columns)
         watched = WatchedFrame.of(self.frame, labels)

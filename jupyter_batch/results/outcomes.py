@@ -126,9 +126,10 @@ class Outcomes:
         lines = np.flatnonzero(inside)
         self.strange += len(columns) - len(lines)
         at = at[lines]
-        taken = self._codes != NOTHING
-        counted = np.bincount(at, minlength=len(self.status)) + taken
-        surplus = counted[at] > 1
+        first = int(at.min(initial=len(self.status)))  # of the rows: a shard has few of a job's
+        span = self._codes[first : int(at.max(initial=-1)) + 1]
+        counted = np.bincount(at - first, minlength=len(span)) + (span != NOTHING)
+        surplus = counted[at - first] > 1
         if not surplus.any():
             return lines, []
         keep = np.ones(len(lines), dtype=bool)

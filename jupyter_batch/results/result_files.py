@@ -196,11 +196,9 @@ _Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS // 2)]  # 
 _Zero: TypeAlias = Literal[0] | None
 
 
-class _NoParts(msgspec.Struct, gc=False):
-    """Details without tokens of other kinds than texts: the fields of wire/openai.py's Details."""
+class _Rest(msgspec.Struct, gc=False):
+    """Details without tokens that plain answers do not have: fields of wire/openai.py's Details."""
 
-    cached_tokens: _Zero = None
-    reasoning_tokens: _Zero = None
     cache_write_tokens: _Zero = None
     cache_creation_tokens: _Zero = None
     cache_creation_token_details: None = None
@@ -208,7 +206,14 @@ class _NoParts(msgspec.Struct, gc=False):
     image_tokens: _Zero = None
 
 
-class _Parts(_NoParts, gc=False):
+class _NoParts(_Rest, gc=False):
+    """Details without tokens of other kinds than texts."""
+
+    cached_tokens: _Zero = None
+    reasoning_tokens: _Zero = None
+
+
+class _Parts(_Rest, gc=False):
     """Details with tokens from the cache, or of reasoning."""
 
     cached_tokens: _Tokens | None = None

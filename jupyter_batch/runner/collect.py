@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
@@ -39,6 +44,25 @@ class NotWholeError(ConnectionFailedError):
     """A fetched file is no result file, or lacks rows the provider counted; it is fetched again."""
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@lru_cache(maxsize=1)
+def _decoder(process: int) -> ThreadPoolExecutor:
+    """The thread of a process that decodes files.
+
+    Several would take turns at Python's lock, and each would hold a file's answers in memory.
+    """
+    return ThreadPoolExecutor(1, f"jupyter-batch-results-{process}")
+
+
+async def _in_turn(function: Callable[_P, _T], *given: _P.args, **options: _P.kwargs) -> _T:
+    """Call a function in the thread that decodes, as `asyncio.to_thread` would in any."""
+    call = partial(contextvars.copy_context().run, function, *given, **options)
+    return await asyncio.get_running_loop().run_in_executor(_decoder(os.getpid()), call)
+
+
 async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     """Fetch a shard's results completely; then count them.
 
@@ -58,7 +82,7 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
             came = await _fetch(context, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
     output, errors = [
-        await asyncio.to_thread(contents.read, path, context.job, shard)
+        await _in_turn(contents.read, path, context.job, shard)
         for path in (folder.output(shard.number), folder.errors(shard.number))
     ]
     if not output.found and odd:
@@ -162,8 +186,8 @@ async def _counted(
     if not lacks.rows:
         shard = msgspec.structs.replace(shard, lost="")
     kept = await asyncio.to_thread(stored.sums, folder, shard.number)
-    places = places_of(context.job, context.ledger.shards(context.job.id), folder)
-    fields = await asyncio.to_thread(of_shard, context.job, shard, folder, places)
+    shards = context.ledger.shards(context.job.id)
+    fields = await _in_turn(_figures, context.job, shard, shards, folder)
     if lacks.rows and not fields["note"]:
         fields["note"] = _short_by(shard, lacks)
         if lacks.nothing and output.odd:
@@ -183,6 +207,12 @@ async def _counted(
         lost=shard.lost,
         **fields,
     )
+
+
+def _figures(
+    job: JobRecord, shard: ShardRecord, shards: list[ShardRecord], folder: JobFolder
+) -> dict[str, Any]:
+    return of_shard(job, shard, folder, places_of(job, shards, folder))
 
 
 def _differing(lines: Usage | None, batch: Usage | None) -> str:
@@ -231,7 +261,7 @@ async def _fetch(
         if not gone and not is_lost(e, shard.attempts, context.clock() - shard.ended_at):
             raise
         return None  # the file here counts, and each row without a line has a reason
-    return await asyncio.to_thread(_put_in_place, draft, target, context.job, shard)
+    return await _in_turn(_put_in_place, draft, target, context.job, shard)
 
 
 def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord) -> Contents:
