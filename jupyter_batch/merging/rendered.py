@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 class Rendered(msgspec.Struct, frozen=True):
     """The keys of a frame's rows, and the position of each in the job.
 
+    made: the keys, or a function that reads them; rows: their number, where it is known without.
     columns: the labels, as texts, that the fingerprints cover. digest: of the rows, "" where it is
     not known. positions: None where row k has the
     job's k-th answer. again: renders the rows of a frame, and returns their keys of a kind; None where that
@@ -39,11 +41,17 @@ class Rendered(msgspec.Struct, frozen=True):
     """
 
     columns: list[str]
-    keys: Keys
+    made: Keys | Callable[[], Keys]
     digest: str = ""
     positions: Any = None
     again: Callable[[pd.DataFrame, str], Keys] | None = None
     witness: Any = None
+    rows: int | None = None
+
+    @property
+    def keys(self) -> Keys:
+        """The keys, read where they are not in memory."""
+        return self.made() if callable(self.made) else self.made
 
     def places(self) -> Array:
         """The position in the job of each row, in rendered order."""
@@ -66,7 +74,7 @@ class Rendered(msgspec.Struct, frozen=True):
 
     def _find(self, frame: pd.DataFrame) -> Array:
         if self._is_same(frame):
-            return np.arange(len(self.keys), dtype=np.int64)
+            return np.arange(frames.row_count(frame), dtype=np.int64)
         ambiguous = self.keys.ambiguous.any()
         if ambiguous and self.again is not None:
             return by_request(self.again(frame, self.keys.hashing), self.keys)
@@ -77,7 +85,12 @@ class Rendered(msgspec.Struct, frozen=True):
         return by_content(labels, fingerprints, self.keys)
 
     def _is_same(self, frame: pd.DataFrame) -> bool:
-        return _are_rows(frame, self.columns, self.digest, len(self.keys))
+        rows = len(self.keys) if self.rows is None else self.rows
+        if not self.digest or frames.row_count(frame) != rows:
+            return False
+        with contextlib.suppress(ColumnError):
+            return rows_digest(frame, columns_of(frame, self.columns)) == self.digest
+        return False
 
     def _witnessed(self, frame: pd.DataFrame) -> Array:
         """Match by the frame's whole content, and by the identity of its cells' objects."""
@@ -103,23 +116,10 @@ class Rendered(msgspec.Struct, frozen=True):
         return by_content(labels, now, wide, share=False)
 
 
-def is_unmoved(job: JobRecord, frame: pd.DataFrame) -> bool:
-    """Whether a frame has the rows of a job as they were, in their order, as far as is known."""
-    return _are_rows(frame, job.columns, job.rows_digest, job.frame_rows)
-
-
-def _are_rows(frame: pd.DataFrame, columns: list[str], digest: str, rows: int) -> bool:
-    """Whether the digest is that of these rows; a fraction of a search's cost."""
-    if not digest or frames.row_count(frame) != rows:
-        return False
-    with contextlib.suppress(ColumnError):
-        return rows_digest(frame, columns_of(frame, columns)) == digest
-    return False
-
-
 def kept(job: JobRecord, folder: JobFolder) -> Rendered:
     """The ledger's data about a job's rows: enough to find them by the prompt's columns."""
-    return Rendered(job.columns, keys_of(job, folder), digest=job.rows_digest)
+    keys = cache(partial(keys_of, job, folder))
+    return Rendered(job.columns, keys, digest=job.rows_digest, rows=job.frame_rows)
 
 
 def keys_of(job: JobRecord, folder: JobFolder) -> Keys:

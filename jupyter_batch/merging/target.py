@@ -20,7 +20,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.merge import NOTHING, merge
 from jupyter_batch.merging.own_cells import ForeignCells, as_written
-from jupyter_batch.merging.rendered import Rendered, columns_of, is_unmoved, kept, keys_of
+from jupyter_batch.merging.rendered import Rendered, columns_of, kept, keys_of
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.wire.openai import EMBEDDINGS
 
@@ -79,15 +79,9 @@ class MergeTarget:
         """
         if self.by_name is not None or not job.aligned:
             return
-        if self.rendered is None:  # the rows as they were need no keys of theirs
-            labels = columns_of(self.frame, job.columns)
-            watched = WatchedFrame.of(self.frame, labels)
-            if watched is not None and is_unmoved(job, watched.frame):
-                self._found = watched, np.arange(job.frame_rows, dtype=np.int64)
-                return
+        if self.rendered is not None and self.rendered.keys.ambiguous.any():
+            return  # its rows are rendered again, by the user's functions
         rendered = self.rendered or kept(job, folder)
-        if rendered.keys.ambiguous.any():
-            return
         labels = columns_of(self.frame, rendered.columns)
         watched = WatchedFrame.of(self.frame, labels)
         if watched is not None:
