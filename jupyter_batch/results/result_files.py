@@ -323,33 +323,31 @@ def _fields(lines: list[Any], *, parts: bool) -> Answers | None:
     finishes = {word: _finish(word) for word in set(words)}
     if not lines or not all(whole for whole, _ in finishes.values()):
         return None
-    used = [body.usage for body in bodies]
-    tokens = {
-        "input_tokens": [one.prompt_tokens for one in used],
-        "output_tokens": [one.completion_tokens for one in used],
-    }
     return Answers(
         [line.custom_id for line in lines],
         [choice.message.content for choice in choices],
         [finishes[word][1] for word in words],
         [body.service_tier for body in bodies],
-        tokens | _of_parts(used) if parts else tokens,
+        _tokens([body.usage for body in bodies], parts=parts),
     )
 
 
-def _of_parts(used: list[_Used[_Parts]]) -> dict[str, list[int]]:
-    """The tokens from the cache, of reasoning, and of the output with it."""
-    read = [one.prompt_tokens_details or _NONE for one in used]
-    written = [one.completion_tokens_details or _NONE for one in used]
-    thoughts = [each.reasoning_tokens or 0 for each in written]
-    return {
-        "cached_tokens": [each.cached_tokens or 0 for each in read],
-        "reasoning_tokens": thoughts,
-        "output_tokens": [
+def _tokens(used: list[Any], *, parts: bool) -> dict[str, list[int]]:
+    """The tokens by kind; reasoning is part of the output. parts: see `_fields`."""
+    found = {
+        "input_tokens": [one.prompt_tokens for one in used],
+        "output_tokens": [one.completion_tokens for one in used],
+    }
+    if parts:
+        read = [one.prompt_tokens_details or _NONE for one in used]
+        written = [one.completion_tokens_details or _NONE for one in used]
+        found["cached_tokens"] = [each.cached_tokens or 0 for each in read]
+        thoughts = found["reasoning_tokens"] = [each.reasoning_tokens or 0 for each in written]
+        found["output_tokens"] = [
             whole_output(one.prompt_tokens, one.completion_tokens, thought, one.total_tokens)
             for one, thought in zip(used, thoughts, strict=True)
-        ],
-    }
+        ]
+    return found
 
 
 _NONE = _Parts()
