@@ -26,7 +26,7 @@ from jupyter_batch.results.row import Row
 from jupyter_batch.results.rows.contents import Contents, plain
 from jupyter_batch.results.rows.labels import Agreement, Labels, agreement
 from jupyter_batch.results.rows.lines import Array, Line
-from jupyter_batch.results.rows.search import Search
+from jupyter_batch.results.rows.search import SOME, Search
 from jupyter_batch.row_files.row_sources import NOWHERE
 
 ALL, CUT_OFF, DISAGREEING = "all", "cut off", "disagreeing"
@@ -181,7 +181,7 @@ class Rows:
         contents = self.contents()
         if not query.is_plain:
             _wait(contents, PATIENCE)
-        chosen, searched = self.select(contents, query, PATIENCE)
+        chosen, searched = self.select(contents, query, PATIENCE, offset + limit)
         rows = views(contents, [int(at) for at in chosen[offset : offset + limit]])
         contents.start()  # behind the first page, whose reads it would slow down
         ready = contents.found is not None
@@ -222,14 +222,18 @@ class Rows:
         return {ALL: contents.job.rows, **made, CUT_OFF: int(contents.is_cut().sum())}
 
     def select(
-        self, contents: Contents, query: Query, patience: float
+        self, contents: Contents, query: Query, patience: float, first: int | None = None
     ) -> tuple[range | Array, float]:
-        """The positions of a selection in order, and the share of the files that was searched."""
+        """The positions of a selection in order, and the share of the files that was searched.
+
+        first: the number of positions that are used, where not all are: they may come before the search is over.
+        """
         if query.is_plain:
             return range(contents.job.rows), 1.0
         search = self._search(contents, query.text) if query.text else None
         if search is not None:
-            search.over.wait(patience)
+            early = first is not None and first <= SOME and query == Query(text=query.text)
+            (search.some if early else search.over).wait(patience)
             if search.error is not None:
                 raise search.error
         if contents.found is None:

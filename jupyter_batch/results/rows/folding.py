@@ -12,8 +12,10 @@ FOLD = 0x20
 """This bit set, letters of ASCII, Latin-1 and most of Greek and Cyrillic have one case in UTF-8."""
 FEW = 16
 """Places in a block that are found one by one, in less time than arrays of all its bytes take."""
-_FIRST = 4
-"""Bytes of a form that are compared everywhere; the others are where these are."""
+_COMMON = b"zqxjkvbpygfwmucldrhsnioate "
+"""Letters of English texts, the rarest first; other bytes are taken for rarer."""
+_SPARSE = 64
+"""Bytes of a block to a place: as soon as there are fewer places, the bytes left are compared there alone."""
 
 
 class Exact:
@@ -71,12 +73,16 @@ def places(data: bytes | bytearray, form: bytes, end: int) -> Array:
     if at < 0:
         return np.array(found, dtype=np.int64)
     held, end = np.frombuffer(data, np.uint8), end - len(form) + 1
-    same = held[:end] == form[0]
-    for number, byte in enumerate(form[1:_FIRST], 1):
-        same &= held[number : end + number] == byte
+    rarest = sorted(range(len(form)), key=lambda number: _COMMON.find(form[number : number + 1]))
+    same = held[rarest[0] : end + rarest[0]] == form[rarest[0]]
+    compared = 1
+    while compared < len(form) and np.count_nonzero(same) * _SPARSE > end:
+        number = rarest[compared]
+        same &= held[number : end + number] == form[number]
+        compared += 1
     places = np.flatnonzero(same)
-    for number, byte in enumerate(form[_FIRST:], _FIRST):
-        places = places[held[places + number] == byte]
+    for number in rarest[compared:]:
+        places = places[held[places + number] == form[number]]
     return places
 
 

@@ -27,6 +27,9 @@ from jupyter_batch.results.rows.shapes import Shape, ShapedLines
 _BLOCK = 1 << 18
 """Bytes, which with their folded copy are in a core's cache."""
 
+SOME = 1000
+"""Hits with which the first pages are shown, while the search goes on."""
+
 
 class File(NamedTuple):
     """A file to search. read: the positions and texts in a line. same: bytes common to all lines.
@@ -46,14 +49,16 @@ class File(NamedTuple):
 class Search:
     """The rows that contain a text, collected in a thread. hits: by position.
 
-    done: the share of the files that was read, from 0 to 1. Upper and lower case are the same.
+    done: the share of the files that was read, from 0 to 1. some: set at `SOME` hits, and at the end.
+    Upper and lower case are the same.
     """
 
     def __init__(self, text: str, rows: int) -> None:
         self.text = text
         self.hits: Array = np.zeros(rows, dtype=bool)
         self.done = 0.0
-        self.over = threading.Event()
+        self.over, self.some = threading.Event(), threading.Event()
+        self._count = 0
         self.stopped = False
         self.error: Exception | None = None
         self._wanted = text.casefold()
@@ -79,6 +84,7 @@ class Search:
             self.error = error
         finally:
             self.over.set()
+            self.some.set()
 
     def matches(self, text: str) -> bool:
         """Whether a text contains the one that is searched for."""
@@ -128,11 +134,15 @@ class Search:
         return np.flatnonzero(sure)
 
     def _hit(self, rows: Array) -> None:
+        """Add many rows."""
         self.hits[rows[(rows >= 0) & (rows < len(self.hits))]] = True
+        self._count += len(rows)
+        if self._count >= SOME:
+            self.some.set()
 
     def _lines(self, file: File) -> Iterator[tuple[int, bytes]]:
         """(offset, line) of the lines that may match, without those that were found as bytes."""
-        same = [folded(one) for one in file.same]
+        same = [folded(one) for one in file.same] if file.shape is None else []
         same = [one for one in same if any(form in one for form in self._patterns)]
         buffer = bytearray()
         with opened_if_there(file.path) as opened:
@@ -161,33 +171,20 @@ class Search:
                 yield begin, len(block) if end < 0 else end
             return
         begins, ends = spans(block)
-        maybe = np.zeros(len(ends), dtype=bool)
-        for at in found.values():
-            maybe |= following(at, begins) < ends
-        if file.shape is not None and np.count_nonzero(maybe) > FEW:
-            lines = ShapedLines(file.shape, bytes(block), (begins, ends))
-            sure = self._sure(lines, found)
-            rows = lines.rows if file.row_at is None else file.row_at(start + begins)
-            self._hit(rows[sure])
-            maybe &= ~sure
-        left = np.flatnonzero(maybe)
-        yield from zip(begins[left].tolist(), ends[left].tolist(), strict=True)
-
-    def _sure(self, lines: ShapedLines, found: dict[bytes, Array]) -> Array:
-        """The lines of a block that have the text for sure. found: the places of each form."""
-        sure = np.zeros(len(lines.ends), dtype=bool)
+        maybe, sure = np.zeros((2, len(ends)), dtype=bool)
+        lines = file.shape and ShapedLines(file.shape, bytes(block), (begins, ends))
+        rows = None
+        if lines and lines.alike:
+            rows = lines.rows() if file.row_at is None else file.row_at(start + begins)
         for form, at in found.items():
-            first = following(at, lines.first)
-            first = first[first < lines.last]
-            for some in (first, at):  # all, where the first ones do not tell
-                right = self._exact.confirmed(lines.data, some, form)
-                right &= lines.within(some, len(form))
-                sure[lines.line_of(some[right])] = True
-                if np.count_nonzero(~right) <= FEW:
-                    break
-        return sure
-
-
-def following(places: Array, at: Array) -> Array:
-    """The first of the sorted places from each position on; one far away where there is none."""
-    return np.append(places, np.iinfo(np.int64).max)[np.searchsorted(places, at)]
+            line = np.searchsorted(ends, at)
+            if lines and rows is not None:
+                within = lines.within(at, line, len(form))
+                line, inside = line[within], at[within]
+                right = lines.plain(inside) & self._exact.confirmed(lines.data, inside, form)
+                sure[line[right]] = True
+            maybe[line] = True
+        if rows is not None:
+            self._hit(rows[sure])
+        left = np.flatnonzero(maybe & ~sure)
+        yield from zip(begins[left].tolist(), ends[left].tolist(), strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from jupyter_batch.results.rows.lines import Array
 _ID = b'{"custom_id":"'
 _QUOTE, _ESCAPE, _U, _ZERO = b'"\\u0'
 _MOST_DIGITS, _LARGEST_DIGIT = 10, 9
-_POWERS = 10 ** np.arange(_MOST_DIGITS + 1, dtype=np.int64)
 _LONGER = 2
 """Characters that an id may have more than the first one of its block."""
 
@@ -26,85 +24,75 @@ class Shape(NamedTuple):
 
 
 class ShapedLines:
-    """The lines of a block. first, last: where each text is; last is 0 in a line of another shape.
+    """The lines of a block. alike: whether all of them have the shape; where each text is: only if they have.
 
     spans: the beginnings and ends of the lines.
     """
 
     def __init__(self, shape: Shape, block: bytes, spans: tuple[Array, Array]) -> None:
+        begins, ends = spans
         self.data = np.frombuffer(block, np.uint8)
-        self.begins, self.ends = spans
+        self._job, self._first, self._last = shape.job, begins, begins
+        self._ids = self._at(begins, max(len(_ID), block.find(b'"', len(_ID)) + 1 + _LONGER))
+        self._sizes = (self._ids[:, len(_ID) :] == _QUOTE).argmax(axis=1)
         clean = np.frombuffer(_without_escaped(block), np.uint8)
         self._escapes = np.flatnonzero(clean == _ESCAPE) if b"\\" in block else ()
-        self._job = shape.job
-        width = max(1, block.find(b'"', len(_ID)) - len(_ID) + 1 + _LONGER)
-        ids, self._named = self._at(self.begins, len(_ID) + width)
-        self._id_ends = self.begins + len(_ID) + (ids[:, len(_ID) :] == _QUOTE).argmax(axis=1)
-        self._named &= _rows_equal(ids[:, : len(_ID)], _ID)
-        self._named &= self._byte(self._id_ends) == _QUOTE
-        self.first = self._id_ends + 1 + len(shape.before)
-        end = self.ends - len(shape.after)
-        like = self._named & (end >= self.first)
-        like &= self._have(self._id_ends + 1, shape.before) & self._have(end, shape.after + b"\n")
         around = _without_escaped(_ID + b'"' + shape.before + shape.after).count(b'"')
-        quote = clean == _QUOTE
-        if not like.all() or np.count_nonzero(quote) != around * len(like):
-            found = np.append(np.flatnonzero(quote), len(block))  # a text ends at a quote
-            like &= found[np.minimum(np.searchsorted(found, self.first), len(found) - 1)] == end
-        self.last = np.where(like, end, 0)
+        self.alike = np.count_nonzero(clean == _QUOTE) == around * len(begins)
+        self.alike = self.alike and _are(self._ids[:, : len(_ID)], _ID)
+        if self.alike:
+            id_ends = begins + len(_ID) + self._sizes
+            self._first = id_ends + 1 + len(shape.before)
+            self._last = ends - len(shape.after)
+            self.alike = bool((self._first <= self._last).all()) and all(
+                _are(self._at(at, len(form)), form)
+                for at, form in ((id_ends, b'"' + shape.before), (self._last, shape.after + b"\n"))
+            )
 
-    def within(self, at: Array, size: int) -> Array:
-        """Whether bytes at these places are in their line's text, and do not begin inside of an escape."""
-        line = self.line_of(at)
-        inside: Array = (at >= self.first[line]) & (at + size <= self.last[line])
-        if len(self._escapes):
-            before = self._escapes[np.maximum(np.searchsorted(self._escapes, at) - 1, 0)]
-            end = before + np.where(self._byte(before + 1) == _U, 6, 2)
-            inside &= (at < before) | (at >= end)
+    def within(self, at: Array, line: Array, size: int) -> Array:
+        """Whether bytes at these places of lines are in the text."""
+        inside: Array = (at >= self._first[line]) & (at + size <= self._last[line])
         return inside
 
-    def line_of(self, at: Array) -> Array:
-        """The number of the line of each place."""
-        return np.searchsorted(self.ends, at)
+    def plain(self, at: Array) -> Array:
+        """Whether bytes at these places do not begin inside of an escape."""
+        if not len(self._escapes):
+            return np.ones(len(at), dtype=bool)
+        before = self._escapes[np.maximum(np.searchsorted(self._escapes, at) - 1, 0)]
+        following = self.data[np.minimum(before + 1, len(self.data) - 1)]
+        outside: Array = (at < before) | (at >= before + np.where(following == _U, 6, 2))
+        return outside
 
-    @cached_property
-    def rows(self) -> Array:
-        """Each line's row by its id; -1 where it is none of the job."""
+    def rows(self) -> Array | None:
+        """Each line's row by its id; None where one is none of the job."""
         head = f"{self._job}-".encode()
-        start = self.begins + len(_ID)
-        size = self._id_ends - start - len(head)
-        mine = self._named & self._have(start, head) & (size >= 1) & (size <= _MOST_DIGITS)
-        width = int(size[mine].max(initial=1))
-        held, there = self._at(start + len(head), width)
-        digits, number = held.astype(np.int64) - _ZERO, np.arange(width)
-        outside = number >= size[:, None]
-        mine &= there & (((digits >= 0) & (digits <= _LARGEST_DIGIT)) | outside).all(axis=1)
-        mine &= (size == 1) | (digits[:, 0] != 0)
-        power = _POWERS[np.clip(size[:, None] - 1 - number, 0, _MOST_DIGITS)]
-        return np.where(mine, np.where(outside, 0, digits * power).sum(axis=1), -1)
+        digits = self._ids[:, len(_ID) + len(head) :]
+        sizes = self._sizes - len(head)
+        if not _are(self._ids[:, len(_ID) : len(_ID) + len(head)], head):
+            return None
+        found = np.zeros(len(sizes), dtype=np.int64)
+        for size in np.flatnonzero(np.bincount(np.maximum(sizes, 0))).tolist():
+            if not 1 <= size <= _MOST_DIGITS:
+                return None
+            mine = sizes == size
+            number = digits[mine, :size].astype(np.int64) - _ZERO
+            if ((number < 0) | (number > _LARGEST_DIGIT)).any():
+                return None
+            found[mine] = number @ (10 ** np.arange(size - 1, -1, -1, dtype=np.int64))
+        return found
 
-    def _byte(self, at: Array) -> Array:
-        return self.data[np.minimum(at, len(self.data) - 1)]
-
-    def _have(self, at: Array, form: bytes) -> Array:
-        """Whether a form is at each of these places."""
-        held, there = self._at(at, len(form))
-        return there & _rows_equal(held, form)
-
-    def _at(self, at: Array, size: int) -> tuple[Array, Array]:
-        """The bytes from each of these places on, a row each, and whether there are as many."""
-        there = (at >= 0) & (at + size <= len(self.data))
-        if size > len(self.data):
-            return np.zeros((len(at), size), np.uint8), there
-        windows = np.ndarray((len(self.data) - size + 1,), f"V{size}", self.data, strides=(1,))
-        return windows[np.where(there, at, 0)].view(np.uint8).reshape(len(at), size), there
+    def _at(self, at: Array, size: int) -> Array:
+        """The bytes from each of these places on, a row each; none where there are not as many."""
+        last = len(self.data) - size
+        if not len(at) or at.min() < 0 or at.max() > last:
+            return np.zeros((0, size), np.uint8)
+        windows = np.ndarray((last + 1,), f"V{size}", self.data, strides=(1,))
+        return windows[at].view(np.uint8).reshape(len(at), size)
 
 
-def _rows_equal(held: Array, form: bytes) -> Array:
-    if held.tobytes() == form * len(held):
-        return np.ones(len(held), dtype=bool)
-    equal: Array = (held == np.frombuffer(form, np.uint8)).all(axis=1)
-    return equal
+def _are(held: Array, form: bytes) -> bool:
+    """Whether there are rows, and each is a form."""
+    return len(held) > 0 and held.tobytes() == form * len(held)
 
 
 def _without_escaped(block: bytes) -> bytes:
