@@ -111,7 +111,7 @@ class Group(Handle):
         from jupyter_batch.results.rows.comparison import with_rows
 
         table = comparison([job.snapshot() for job in self.jobs], self._compared())
-        return with_rows(table, self._here.ledger, [job.id for job in self.jobs])
+        return with_rows(table, self._here.ledger, [job.id for job in self.jobs], self.view)
 
     def labels(self) -> dict[str, pd.DataFrame]:
         """The labelled rows, by model; see Job.labels."""

@@ -20,7 +20,7 @@ from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
-from jupyter_batch.notebook import bokeh_pages, kernel, marimo_cells, terminal
+from jupyter_batch.notebook import bokeh_pages, kernel, marimo_cells, solara_pages, terminal
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def _timer(seconds: float, work: Callable[[], None]) -> None:
 class LiveMonitor:
     """The static card and, right below it, the panel; while the panel lives, the page shows it alone.
 
-    In marimo there is no card, and a panel for each cell: marimo closes it when the cell runs again. In a page of a
-    Bokeh server widget work is passed on to the page's document.
+    In marimo there is no card, and a panel for each cell: marimo closes it when the cell runs again. In Solara each
+    page has a panel, which Solara closes. In a page of a Bokeh server widget work is passed on to the page's document.
 
     delay: calls back once, after so many seconds.
     """
@@ -122,24 +122,26 @@ class LiveMonitor:
     ) -> None:
         self._lock = threading.RLock()
         self._context, self._delay, self._actions = context, delay, actions
-        self._document = bokeh_pages.current()
+        self._document, self._page = bokeh_pages.current(), solara_pages.current()
         self._seen, self._as_of, self._age = view(snapshot), 0.0, 0.0
         self._drawn, self._on_card = self._seen, _milestone(self._seen)
         self._body, self._news, self._parts, self._card = Pace(), Pace(0.5), Pace(4.0), Pace(2.0)
         self._clicked, self._waits = -HURRY, False
         self._handles: dict[object, Any] = {}
         self._panel = self._new_panel()
-        self._more: list[Panel] = []
+        self._more: list[tuple[str | None, Panel]] = []
         self._is_given = False
 
     def widget(self, snapshot: Snapshot | None = None) -> Any:
         """The panel, to be displayed by the caller."""
         with self._lock:
             self._take_up(snapshot)
-            shown = self._panel
-            if self._is_given and marimo_cells.is_running():
-                shown = self._new_panel()
-                self._more.append(shown)
+            page, shown = solara_pages.current(), self._panel
+            if page != self._page or (self._is_given and marimo_cells.is_running()):
+                mine = [one for of, one in self._more if page is not None and of == page]
+                shown = mine[0] if mine else self._new_panel()
+                if not mine:
+                    self._more.append((page, shown))
             self._is_given = True
             shown.begin()
             return shown.widget
@@ -262,8 +264,8 @@ class LiveMonitor:
 
     def _draw_panels(self, *, parts: bool) -> tuple[int, int]:
         """How many characters were sent: without the list of batches, and of it."""
-        self._more = [one for one in self._more if not marimo_cells.is_closed(one.widget)]
-        panels = (self._panel, *self._more)
+        self._more = [one for one in self._more if not one[1].is_closed]
+        panels = (self._panel, *(panel for _, panel in self._more))
         sizes = [self._run(panel.draw, self._seen, parts=parts) or (0, 0) for panel in panels]
         return sum(sent for sent, _ in sizes), sum(listed for _, listed in sizes)
 

@@ -124,6 +124,11 @@ class Panel:
             sent, self._sent = self._sent - listed, 0
             return sent, listed
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the front end has closed its widget, as marimo does when the cell that made it runs again."""
+        return bool(getattr(self.widget.comm, "_closed", self.widget.comm is None))
+
     def begin(self) -> None:
         """Beat for the page in which it is being displayed."""
         self._pulse.begin(self.id, self._beat)

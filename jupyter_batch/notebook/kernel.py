@@ -50,7 +50,8 @@ class Done(Protocol):
 def shell() -> Any:
     """Return the running IPython shell, or None; IPython is not imported for it."""
     module = sys.modules.get("IPython")
-    return module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+    found = module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+    return found if hasattr(found, "meta") else None  # Solara has a stand-in, which runs no cells
 
 
 def is_main_thread() -> bool:

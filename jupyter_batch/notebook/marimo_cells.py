@@ -42,11 +42,6 @@ def static(markup: str) -> Any:
     return marimo.Html(markup)
 
 
-def is_closed(widget: Any) -> bool:
-    """Whether marimo has closed the widget: it does so when the cell that made it runs again or is deleted."""
-    return bool(getattr(widget.comm, "_closed", False))
-
-
 def is_busy() -> bool:
     """Whether a cell runs in a session of this process that has displayed something."""
     return any(

@@ -1,4 +1,4 @@
-"""Voila and marimo: a server of each in this Python, and a page that shows a notebook of cells of code."""
+"""Voila, marimo and Solara: a server of each in this Python, and a page that shows a notebook of cells of code."""
 
 from __future__ import annotations
 
@@ -233,6 +233,27 @@ class MarimoEditor(Marimo):
     """The editor, whose kernel is a process of its own."""
 
     mode = "edit"
+
+
+class Solara(Front):
+    """Each cell is an expression of widgets; one component shows them all, and makes them once for each page."""
+
+    def command(self, port: int) -> list[str]:
+        """`python -m solara`."""
+        shown = [
+            f"    solara.display(solara.use_memo(lambda: ({code}), []))" for code in self._cells
+        ]
+        head = "import solara\n\n\n@solara.component\ndef Page():"
+        (self.folder / "app.py").write_text("\n".join([head, *shown]) + "\n", "utf-8")
+        return [
+            *("solara", "run", "app.py", "--production", "--no-open"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *("--theme-variant", "dark" if self._dark else "light"),
+        ]
+
+    def address(self, port: int) -> str:
+        """The server has one page."""
+        return f"http://127.0.0.1:{port}/"
 
 
 def indented(code: str) -> list[str]:

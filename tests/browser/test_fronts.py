@@ -1,4 +1,4 @@
-"""The live panel in Voila and in marimo: live, clicked, dead with its kernel, reloaded, twice, hostile, readable."""
+"""The live panel in Voila, marimo, Solara: live, clicked, dead with its kernel, reloaded, twice, hostile, readable."""
 
 import os
 import re
@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from conftest import house
-from fronts import Marimo, MarimoEditor, Voila, has
+from fronts import Marimo, MarimoEditor, Solara, Voila, has
 
 from jupyter_batch.server.embedded import Embedded
 
@@ -145,3 +145,37 @@ def test_a_job_that_ends_a_cell_of_marimo_is_shown_live(open_front, tmp_path):
             page.until(lambda: page.text().count("2 of 2 rows (100%)") == 2, "both panels' end")
             assert page.visible(".jb-live") == 2
             assert page.page_errors == []
+
+
+@pytest.mark.matrix
+def test_a_job_in_solara(tmp_path):
+    """A component submits it; it moves, answers clicks, is there after a reload, and is grey without its server."""
+    if not has("solara"):
+        pytest.skip("solara is not installed here")
+    house.open(server=False)
+    submit = "__import__('jupyter_batch').batch([f'{n}' for n in range(300)]).widget"
+    with Embedded(tmp_path / "server", pace=60) as server:
+        env = {
+            "OPENAI_BASE_URL": server.base_url,
+            "OPENAI_API_KEY": server.token,
+            "JUPYTER_BATCH_MODEL": "openai/local/echo",
+        }
+        with Solara(house.chrome, submit, env=env) as page:
+
+            def done():
+                found = re.search(r"(\d+) of 300 rows", page.text())
+                return int(found[1]) if found else -1
+
+            page.until(lambda: done() > 0, "the panel to move")
+            page.click("Refresh")
+            page.until(lambda: "Asked at" in page.text(), "the answer")
+            page.page.reload()
+            page.until(lambda: page.visible(".jb-live .jb-pill") == 1, "the panel again")
+            assert page.violations() == []
+            page.shot("front-solara-light.png")
+            page.click("Cancel")
+            page.click("Yes, cancel")
+            page.until(lambda: "cancelled" in page.text(), "the end")
+            assert page.page_errors == []
+            page.stop()
+            page.until(lambda: page.visible(".jb-gone") == 1, "the panel to notice", 20)

@@ -61,6 +61,7 @@ def test_the_comparison(several):
     assert "row number 3" in shown
     assert "0 of 4 rows have different answers" in shown
     assert "<script>" not in shown
+    assert "<iframe" not in shown, "a page is for a front end alone"
     assert type(table.sort_values("cost")) is pd.DataFrame
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +13,7 @@ from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.table import rows_table
+from jupyter_batch.notebook import kernel
 from jupyter_batch.results.agreement import plain as comparable
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.rows import Rows, views
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_ALL = "Every row, and a model's answers into the column"
 FIRST = 10
 """Rows that a notebook shows below the table of a comparison."""
 
@@ -171,10 +173,13 @@ def _stamp(shard: ShardRecord) -> tuple[object, ...]:
     return shard.number, shard.step, shard.kept
 
 
-def with_rows(table: pd.DataFrame, ledger: Ledger, jobs: Sequence[str]) -> pd.DataFrame:
-    """The same frame, whose display in a notebook has the first rows of these jobs below it.
+def with_rows(
+    table: pd.DataFrame, ledger: Ledger, jobs: Sequence[str], view: Callable[[], Any]
+) -> pd.DataFrame:
+    """The same frame, whose display in a notebook has the first rows of these jobs below it, and can be unfolded.
 
-    The jobs of `model=col(...)` ask different rows: their frame is returned as it is.
+    view: the page of all rows, with a button for each model; used where a front end shows it. The jobs of
+    `model=col(...)` ask different rows: their frame is returned as it is.
     """
     import pandas as pd
 
@@ -189,7 +194,10 @@ def with_rows(table: pd.DataFrame, ledger: Ledger, jobs: Sequence[str]) -> pd.Da
         def _repr_html_(self) -> str:
             shown = pd.DataFrame(self)._repr_html_()  # type: ignore[operator]  # not in the stubs
             page = Comparison([Rows(ledger, job) for job in jobs]).page(0, FIRST)
-            return f"{shown or ''}{rows_html(page, [str(model) for model in table.index])}"
+            rows, below = rows_html(page, [str(model) for model in table.index]), ""
+            if kernel.has_frontend():
+                below = f"<details><summary>{_ALL}</summary>{view()._repr_html_()}</details>"
+            return f"{shown or ''}{rows}{below}"
 
     return ComparedModels(table)
 
