@@ -229,8 +229,8 @@ def help_page(data: Any, _info: Any = None) -> str | None:
     parts = [f"<pre>{esc(ABOUT)}</pre>"]
     for title, options in groups().items():
         rows = "".join(
-            f"<tr><td><code>{esc(' '.join(filter(None, (option.short, option.flag))))}</code></td>"
-            f"<td>{esc(option.help)}</td></tr>"
+            "<tr><td style='white-space:nowrap'><code>"
+            f"{esc(' '.join(filter(None, (option.short, option.flag))))}</code></td><td>{esc(option.help)}</td></tr>"
             for option in options
         )
         parts.append(f"<details open><summary><b>{esc(title.capitalize())}</b></summary>")

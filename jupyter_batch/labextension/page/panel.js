@@ -136,7 +136,8 @@ export function panelClass(lab) {
     look(job, chip = "") {
       const id = `jupyter-batch-rows-${job.id}`;
       const place = job.page || `#first=1${chip && `&chip=${chip}`}`;
-      if (chip && !job.page) document.getElementById(id)?.contentWindow?.location.replace(place);
+      const open = document.getElementById(id)?.contentWindow?.location;
+      if (chip && !job.page && open) open.replace(new URL(place, open.href)); // else it is relative to this page
       if (![...this.app.shell.widgets("main")].some(widget => widget.id === id)) {
         const frame = Object.assign(document.createElement("iframe"), { className: "jb-rows", title: `Rows of ${job.title}`,
           src: lab.URLExt.join(this.base, "jupyter-batch/rows", encodeURIComponent(job.id),

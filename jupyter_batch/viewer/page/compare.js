@@ -3,6 +3,7 @@ import { copy, cost, fetched, make, number, send, shareOf } from "./page.js";
 
 const LIMIT = 100;
 const LOOK = 5000; // ms between looks at an open group
+const BUSY = 1000; // ms in which a kernel that runs no cell fills a frame
 const $ = id => document.getElementById(id);
 let models = [];
 let job = null;
@@ -11,8 +12,10 @@ let at = { only: false, offset: 0 };
 async function begin() {
   try {
     job = await fetched("state");
-    $("title").textContent = `${job.title}: models`;
-    document.title = `${job.title} – models`;
+    const own = job.group.find(one => one.id === job.id)?.model;
+    const title = own ? job.title.replaceAll(`_${own}`, "") : job.title; // its columns end with the model's name
+    $("title").textContent = `${title}: models`;
+    document.title = `${title} – models`;
     $("state").textContent = job.state;
     $("state").dataset.colour = job.colour;
     models = await fetched("models");
@@ -51,11 +54,14 @@ function choose({ model }) {
 }
 
 async function fill(model) {
+  const busy = setTimeout(() => { $("done").textContent = "Waits for the end of the cell that runs."; }, BUSY);
   $("done").textContent = "…";
   try {
     $("done").textContent = (await send("choose", { model })).message;
   } catch (error) {
     $("done").textContent = error.message;
+  } finally {
+    clearTimeout(busy);
   }
 }
 

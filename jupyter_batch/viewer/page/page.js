@@ -9,7 +9,7 @@ export function make(tag, props = {}, ...children) {
     if (name in node && typeof value !== "string") node[name] = value;
     else if (value !== null && value !== false) node.setAttribute(name, value);
   }
-  node.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== ""));
+  node.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false && child !== ""));
   return node;
 }
 
