@@ -186,7 +186,7 @@ def _time(one: View) -> str:
 
 def _cost(one: View) -> str:
     """So far, expected and at most; what was saved once it has ended."""
-    so_far = one.cost.removeprefix("cost ")
+    so_far = one.cost.replace("cost $", "$", 1)
     if one.is_final:
         return so_far
     return ", ".join(filter(None, (so_far.partition(",")[0], one.estimate)))
