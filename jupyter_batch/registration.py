@@ -40,7 +40,11 @@ def _on_polars(polars: ModuleType) -> None:
     _register_on(polars.LazyFrame, polars.api.register_lazyframe_namespace)  # which is refused
 
 
-_LIBRARIES = {"pandas": _on_pandas, "polars": _on_polars}
+def _on_dask(frames: ModuleType) -> None:
+    _register_on(frames.DataFrame, frames.extensions.register_dataframe_accessor)  # refused, too
+
+
+_LIBRARIES = {"pandas": _on_pandas, "polars": _on_polars, "dask.dataframe": _on_dask}
 
 
 def _register_on(kind: type, register_as: Callable[[str], Callable[[Any], object]]) -> None:

@@ -17,6 +17,7 @@ import jupyter_batch
 from jupyter_batch import col, magics
 from jupyter_batch.core.errors import ColumnError, InputError, TemplateError
 from jupyter_batch.frames import adapter, tables
+from jupyter_batch.frames.watched import WatchedFrame
 from jupyter_batch.server.embedded import Embedded
 from tests.ledgers import forget
 
@@ -54,21 +55,36 @@ def test_a_polars_frame_comes_back_with_the_column(call, server, home):
     again = texts().reverse().llm.batch("{text}", out="said", **call)
     assert again.id == job.id
     assert again.frame()["said"].to_list() == TEXTS[::-1]
+    assert len(again._answers.targets) == 1, "frames of earlier calls are not kept"
     assert texts()[1:3].llm.attach(job.id).frame()["said"].to_list() == [None, "c"]
     assert job.merge(texts()[2:]).frame()["said"].to_list() == ["c", "a"]
     assert server.stats()["batches_created"] == 1
 
 
-def test_new_rows_alone_are_sent_and_shown_before_the_end(call, server):
-    """While the new row waits, the frame has the answers of the others; the frame's own column does not hinder."""
+def test_new_rows_alone_are_sent(call):
+    """Answered rows at other places keep their answers; the frame's own column does not hinder."""
     was = texts().llm.batch("{text}", out="said", **call).wait(60).frame()
-    server.stop()
     grown = pl.concat([was[3:], pl.DataFrame({"text": ["new"]}), was[:2]], how="diagonal")
-    job = grown.llm.batch("{text}", out="said", **call)
-    assert (job.counts.reused, job.counts.total, job.is_complete) == (2, 4, False)
-    assert job.frame()["said"].to_list() == ["a", None, "a", None]
-    assert job.frame().schema == was.schema | {"said": pl.String}
-    job.cancel()
+    job = grown.llm.batch("{text}", out="said", **call).wait(60)
+    assert (job.counts.reused, job.counts.succeeded) == (2, 1)
+    assert job.frame()["said"].to_list() == ["a", "new", "a", None]
+
+
+def test_while_it_runs(tmp_path, home):
+    """The frame has the answers so far, and its final types; a cancelled job keeps them."""
+    with Embedded(tmp_path / "server", pace=3600.0) as server:
+        call = {"model": "openai/echo", "api_base": server.base_url, "api_key": server.token}
+        df = pl.DataFrame({"text": ["a", "b", "c"]})
+        part = df.llm.sample("{text}", 1, out="said", **call)
+        job = df.llm.batch("{text}", out="said", **call)
+        vectors = df.llm.embed("{text}!", **call)
+        assert not job.is_complete
+        so_far = df.join(part, on="text", how="left", maintain_order="left")
+        assert job.frame().equals(so_far)
+        assert job.frame().schema == {"text": pl.String, "said": pl.String}
+        assert vectors.frame().schema == {"text": pl.String, "vector": pl.List(pl.Float32)}
+        vectors.cancel().wait(60)
+        assert job.cancel().wait(60).frame().equals(so_far)
 
 
 def test_typed_columns(call):
@@ -101,17 +117,13 @@ def test_typed_columns(call):
     assert again.frame().equals(frame)
 
 
-def test_vectors_and_several_answers_are_lists(call, server):
-    """Of numbers, or of texts; a vector's type is known before the first one comes."""
+def test_vectors_and_several_answers_are_lists(call):
+    """Of numbers, or of texts."""
     df = texts()
     vectors = df.llm.embed("text", **call).wait(60).frame()["vector"]
     assert (vectors.dtype, vectors.null_count()) == (pl.List(pl.Float32), 1)
     said = df.llm.batch("{text}", n=2, **call).wait(60).frame()["response"]
     assert said.to_list() == [["a", "a"], None, ["c", "c"], ["a", "a"]]
-    server.stop()
-    job = df.llm.embed("{text}!", **call)
-    assert job.frame()["vector"].dtype == pl.List(pl.Float32)
-    job.cancel()
 
 
 def test_failed_rows_are_null(tmp_path, home):
@@ -168,6 +180,14 @@ def test_cells_are_read_as_they_are(call):
     )
     answer = pictures.llm.batch("{q}", images="p", **call).wait(60).frame()["response"][0]
     assert answer == "see\n[image png 2x2]"
+
+
+def test_rows_that_a_function_asks_differently(call):
+    """Equal rows with different requests keep their answers: a polars frame stays as it was asked."""
+    numbers = iter(range(4))
+    df = texts(l=[[1]] * 4)
+    job = df.llm.batch(lambda row: f"{row['text']}{next(numbers)}", **call).wait(60)
+    assert job.frame()["response"].to_list() == ["a0", "None1", "c2", "a3"]
 
 
 def test_a_function_of_the_row_and_examples(call):
@@ -230,6 +250,9 @@ def test_tables_of_arrow(call):
     for source in (table, Stream(table)):
         parts = adapter.taken(tables.as_frame(source), np.array([2, 0]))
         assert parts.native()["view"].to_pylist() == ["z", "x"]
+    seen = WatchedFrame.of(tables.as_frame(table), ["text"])
+    assert seen.is_same(tables.as_frame(table))
+    assert not seen.is_same(tables.as_frame(table.slice(0, 2)))
 
 
 def test_without_pyarrow_it_is_named(call, monkeypatch):
@@ -263,6 +286,10 @@ def test_the_magics_name_holds_the_new_frame(call):
     ip.run_cell(f"%%llm_batch rel --job of {line}\n{{text}}").raise_error()
     assert isinstance(ip.user_ns["rel"], Stream)
     assert ip.user_ns["of"].frame().to_pydict() == {"text": ["a"], "response": ["a"]}
+    ip.user_ns["df"] = "another thing"
+    ip.user_ns["job"]._answers.reopen()
+    ip.user_ns["job"]._merge_frames()
+    assert ip.user_ns["df"] == "another thing"
     magics.unload(ip)
 
 
@@ -274,13 +301,27 @@ def test_a_pandas_jobs_frame(call):
     pd.testing.assert_frame_equal(frame, df)
 
 
-def test_the_namespace_comes_with_polars_and_leaves_another_packages_alone():
-    """`import jupyter_batch` imports no polars; a search for its spec changes nothing; `llm` of others stays."""
+def test_the_namespace_comes_with_polars_and_leaves_another_packages_alone(tmp_path):
+    """`import jupyter_batch` imports no polars; a search for its spec changes nothing; `llm` of others stays.
+
+    dask's frames have it, too, to say what to give in their place.
+    """
+    dask = tmp_path / "dask" / "dataframe"
+    dask.mkdir(parents=True)
+    (dask / "__init__.py").write_text(
+        "import pandas\n"
+        "class extensions: register_dataframe_accessor = staticmethod("
+        "lambda name: lambda given: setattr(DataFrame, name, property(given)))\n"
+        "class DataFrame: pass"
+    )
     code = (
         "import sys, jupyter_batch, importlib.util as u\n"
         "assert 'polars' not in sys.modules and u.find_spec('polars') and u.find_spec('pandas')\n"
         "import polars as pl, pandas as pd\n"
         "print(*[type(df.llm).__name__ for df in (pl.DataFrame(), pl.LazyFrame(), pd.DataFrame())])\n"
+        f"sys.path.insert(0, {str(tmp_path)!r}); import dask.dataframe\n"
+        "try: dask.dataframe.DataFrame().llm.batch('{text}', model='local/echo')\n"
+        "except ValueError as e: assert 'get_partition(k)' in str(e)\n"
         "print(sum(type(f).__module__.startswith('jupyter_batch') for f in sys.meta_path))\n"
         "for name in ('llm', 'llm_batch'): delattr(pl.DataFrame, name)\n"
         "pl.api.register_dataframe_namespace('llm')(type('Theirs', (), {'__init__': lambda *_: None}))\n"

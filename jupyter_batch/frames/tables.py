@@ -34,8 +34,8 @@ def is_table(value: Any) -> bool:
     """Whether a Table can be made of this value; cheap, for any value."""
     if _library(value) == "polars":
         return type(value).__name__ == "DataFrame"
-    kind = type(value).__name__
-    return hasattr(type(value), _STREAM) and _library(value) != "pandas" and "Array" not in kind
+    is_column = type(value).__name__ in {"ChunkedArray", "Series"}
+    return hasattr(type(value), _STREAM) and _library(value) != "pandas" and not is_column
 
 
 def as_frame(value: Any) -> Any:
@@ -226,8 +226,17 @@ def _read_stream(source: Any) -> Any:
             str(field.type)
         )
         if plain is not None:
-            table = table.set_column(place, field.name, table.column(place).cast(plain()))
+            table = table.set_column(place, field.name, _cast(pa, table.column(place), plain()))
     return table
+
+
+def _cast(pa: Any, column: Any, kind: Any) -> Any:
+    try:
+        return column.cast(kind)
+    except pa.ArrowNotImplementedError:  # views in older versions
+        return pa.chunked_array(
+            [pa.array(chunk.to_pylist(), kind) for chunk in column.chunks], kind
+        )
 
 
 def _from_stream(pa: Any, source: Any) -> Any:

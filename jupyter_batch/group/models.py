@@ -18,7 +18,6 @@ from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRe
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
-from jupyter_batch.frames.tables import as_frame
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job
 from jupyter_batch.ledger.linked_jobs import name_of
@@ -143,13 +142,14 @@ class Group(Handle):
 
     def _answers_by_model(self) -> dict[str, list[Any]]:
         """The answers by model; None for none."""
-        every = self._by_model(lambda job: job._answers.outcomes().answers)
-        return {model: [without_suffix(one, model) for one in own] for model, own in every.items()}
+        return {
+            model: [without_suffix(answer, model) for answer in job._answers.outcomes().answers]
+            for job, model in zip(self.jobs, self.models, strict=True)
+        }
 
     def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Group:
         """Write the answers so far into `df`, or into the submitted frame."""
-        frame = as_frame(df)  # one that all fill
-        return self._each(lambda job: job.merge(frame, overwrite=overwrite))
+        return self._each(lambda job: job.merge(df, overwrite=overwrite))
 
     def cancel(self) -> Group:
         """Cancel all jobs at their providers; finished rows are kept."""
