@@ -13,7 +13,7 @@ from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.result import Result, Usage
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.frames.tables import as_frame
+from jupyter_batch.frames.adapter import as_frame
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import kernel

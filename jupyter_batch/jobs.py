@@ -22,7 +22,8 @@ from jupyter_batch.core.errors import (
     LedgerError,
     OptionError,
 )
-from jupyter_batch.frames.tables import as_frame, as_given
+from jupyter_batch.frames.adapter import as_frame
+from jupyter_batch.frames.tables import as_given
 from jupyter_batch.group import Group, SplitJob, group_of, keep_group
 from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of

@@ -50,6 +50,8 @@ def test_a_polars_frame_comes_back_with_the_column(call, server, home):
     assert job.frame().equals(df.with_columns(said=pl.Series(TEXTS)))
     assert job.results()["said"].dropna().tolist() == ["a", "c", "a"]
     assert "job.frame() is the frame with it" in repr(job)
+    df.extend(texts())
+    assert job.frame().height == len(TEXTS), "it has the rows that were asked"
     forget(home)
     assert job.frame().llm.batch("{text}", out="said", **call).wait(60).frame().equals(job.frame())
     again = texts().reverse().llm.batch("{text}", out="said", **call)
@@ -246,13 +248,21 @@ def test_tables_of_arrow(call):
         made = job.frame()
         assert made["said"].to_pylist() == ["axs", "byt", None]
         assert made.drop(["said"]).to_pydict() == table.to_pydict()
+        assert made.schema.field("view").type == pa.string_view()
     assert jupyter_batch.batch(table, "{text}{view}{code}", out="said", **call).id == job.id
     for source in (table, Stream(table)):
-        parts = adapter.taken(tables.as_frame(source), np.array([2, 0]))
+        parts = adapter.taken(adapter.as_frame(source), np.array([2, 0]))
         assert parts.native()["view"].to_pylist() == ["z", "x"]
-    seen = WatchedFrame.of(tables.as_frame(table), ["text"])
-    assert seen.is_same(tables.as_frame(table))
-    assert not seen.is_same(tables.as_frame(table.slice(0, 2)))
+    seen = WatchedFrame.of(adapter.as_frame(table), ["text"])
+    assert seen.is_same(adapter.as_frame(table))
+    assert not seen.is_same(adapter.as_frame(table.slice(0, 2)))
+
+
+def test_pandas_own_classes_stay_pandas():
+    """They speak the stream, too, and are filled in place."""
+    for kind in (pd.DataFrame, pd.Series):
+        own = type("Own", (kind,), {})(["a"])
+        assert adapter.as_frame(own) is own
 
 
 def test_without_pyarrow_it_is_named(call, monkeypatch):
@@ -286,6 +296,15 @@ def test_the_magics_name_holds_the_new_frame(call):
     ip.run_cell(f"%%llm_batch rel --job of {line}\n{{text}}").raise_error()
     assert isinstance(ip.user_ns["rel"], Stream)
     assert ip.user_ns["of"].frame().to_pydict() == {"text": ["a"], "response": ["a"]}
+    ip.user_ns["df"].extend(
+        pl.DataFrame(
+            {**texts().row(1, named=True), "text": "new", "said": None},
+            schema=ip.user_ns["df"].schema,
+        )
+    )
+    ip.user_ns["job"]._answers.reopen()
+    ip.user_ns["job"]._merge_frames()
+    assert ip.user_ns["df"]["said"].to_list() == [*TEXTS, None], "rows that were added are kept"
     ip.user_ns["df"] = "another thing"
     ip.user_ns["job"]._answers.reopen()
     ip.user_ns["job"]._merge_frames()

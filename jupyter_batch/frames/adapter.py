@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jupyter_batch.frames.tables import Tables, is_table, names_of
+from jupyter_batch.frames.tables import Tables, is_table, names_of, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +103,13 @@ def is_frame(value: Any) -> bool:
 
 
 def is_readable(value: Any) -> bool:
-    """Whether it is a frame, or a Table can be made of it."""
+    """Whether `as_frame` returns a frame for it."""
     return is_frame(value) or is_table(value)
+
+
+def as_frame(value: Any) -> Any:
+    """A frame that jobs can fill: of other libraries a Table; any other value unchanged. Raises InputError."""
+    return value if is_frame(value) else table_of(value)
 
 
 def adapter_of(frame: Any) -> FrameAdapter:
@@ -127,7 +132,7 @@ def column_labels(frame: Any) -> pd.Index[Any]:
 
 def column_names(value: Any) -> list[str]:
     """Return the names of a frame's columns, each once, without reading a row; also where a Table can be made of it."""
-    labels = names_of(value) if is_table(value) else column_labels(value)
+    labels = column_labels(value) if is_frame(value) else names_of(value)
     return list(dict.fromkeys(map(str, labels)))
 
 

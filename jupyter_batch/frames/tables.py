@@ -5,8 +5,9 @@ A job holds such a frame as a `Table`: the unchanged source, and the columns tha
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _INSTEAD = {
     "polars LazyFrame": "has no rows yet: give df.collect()",
     "polars Series": "is no frame: give series.to_list(), or series.to_frame()",
+    "pyarrow": "is no frame: give a pyarrow.table({...})",
     "dask": "may be larger than memory: give df.compute(), or one df.get_partition(k).compute() after the other",
     "modin": "is no pandas DataFrame: give df._to_pandas()",
     "cudf": "is no pandas DataFrame: give df.to_pandas()",
@@ -34,23 +36,22 @@ def is_table(value: Any) -> bool:
     """Whether a Table can be made of this value; cheap, for any value."""
     if _library(value) == "polars":
         return type(value).__name__ == "DataFrame"
-    is_column = type(value).__name__ in {"ChunkedArray", "Series"}
-    return hasattr(type(value), _STREAM) and _library(value) != "pandas" and not is_column
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series):
+        return False
+    return hasattr(type(value), _STREAM) and type(value).__name__ != "ChunkedArray"
 
 
-def as_frame(value: Any) -> Any:
-    """The Table of a frame of another library; any other value unchanged, such as pandas' frames.
+def table_of(value: Any) -> Any:
+    """The Table of a frame of another library; any other value unchanged.
 
     Raises InputError, with what to give in its place, for one that can't be read.
     """
-    if is_table(value):
-        made: Table = (PolarsTable if _library(value) == "polars" else ArrowTable)(value)
-        return made
     library, kind = _library(value), type(value).__name__
+    if is_table(value):
+        return PolarsTable.of(value) if library == "polars" else ArrowTable.of(value)
     instead = _INSTEAD.get(f"{library} {kind}") or _INSTEAD.get(library)
-    if instead is None and library == "pyarrow":
-        instead = "is no frame: give a pyarrow.table({...})"
-    if instead is not None and not _is_prompts(value):
+    if instead is not None:
         raise InputError(f"{library} {kind} {instead}")
     return value
 
@@ -58,10 +59,6 @@ def as_frame(value: Any) -> Any:
 def as_given(frame: Any) -> Any:
     """The frame of its own library for a Table; any other value unchanged."""
     return frame.native() if isinstance(frame, Table) else frame
-
-
-def _is_prompts(value: Any) -> bool:
-    return isinstance(value, Sequence | Mapping | str)
 
 
 def _library(value: Any) -> str:
@@ -80,14 +77,21 @@ def names_of(value: Any) -> list[str]:
 class Table(ABC):
     """A frame that stays as it is.
 
-    filled: cells by column, as arrays of pandas or numpy. kinds: filled columns whose type is not in their cells:
-    "date" (pandas holds times), "vector" (none has come yet).
+    source: the user's object. content: its rows at that moment. filled: cells by column, as arrays of pandas or
+    numpy. kinds: filled columns whose type is not in their cells: "date" (pandas holds times), "vector" (none has
+    come yet).
     """
 
-    def __init__(self, source: Any, filled: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, source: Any, content: Any) -> None:
         self.source = source
-        self.filled: dict[str, Any] = dict(filled or {})
+        self.content = content
+        self.filled: dict[str, Any] = {}
         self.kinds: dict[str, str] = {}
+
+    @classmethod
+    @abstractmethod
+    def of(cls, source: Any) -> Self:
+        """The Table of a user's object. Raises InputError where it can't be read."""
 
     @property
     def columns(self) -> pd.Index[Any]:
@@ -113,8 +117,18 @@ class Table(ABC):
         """The cells of a column of the source."""
 
     @abstractmethod
+    def part(self, rows: Sequence[int]) -> Any:
+        """These rows of the content."""
+
     def taken(self, rows: Sequence[int]) -> Self:
-        """A Table of these rows."""
+        """A Table of these rows, with the filled cells in them."""
+        import pandas as pd
+
+        part = self.part(rows)
+        made = type(self)(part, part)
+        for name, cells in self.filled.items():
+            made.filled[name] = pd.Series(cells).take(list(rows)).array
+        return made
 
     @abstractmethod
     def native(self) -> Any:
@@ -136,75 +150,74 @@ class Table(ABC):
 class PolarsTable(Table):
     """A polars DataFrame."""
 
-    def __init__(self, source: Any, filled: Mapping[str, Any] | None = None) -> None:
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """A clone, without its memory: later changes in place, such as `df[0, "text"] = ""`, are not in it."""
         _arrow("polars")
-        super().__init__(source, filled)
+        return cls(source, source.clone())
 
     @property
     def rows(self) -> int:
         """The frame's height."""
-        return int(self.source.height)
+        return int(self.content.height)
 
     def names(self) -> list[str]:
         """The frame's columns."""
-        return list(self.source.columns)
+        return list(self.content.columns)
 
     def read(self, place: int) -> pd.Series[Any]:
         """A column by way of Arrow; Python objects, and integers of 128 bits, which Arrow lacks, as they are."""
         import pandas as pd
         import polars as pl
 
-        column = self.source.to_series(place)
+        column = self.content.to_series(place)
         if str(column.dtype).startswith(("Object", "Int128", "UInt128")):
             return pd.Series(column.to_list(), dtype=object)
         return series(column.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
-    def taken(self, rows: Sequence[int]) -> Self:
-        """The rows, and the filled cells in them."""
+    def part(self, rows: Sequence[int]) -> Any:
+        """A frame of these rows."""
         import polars as pl
 
-        part = self.source[pl.Series(rows, dtype=pl.Int64)]
-        return type(self)(part, _taken(self.filled, rows))
+        return self.content[pl.Series(rows, dtype=pl.Int64)]
 
     def native(self) -> Any:
         """A polars DataFrame; a column of the source keeps its position."""
         import polars as pl
 
-        return self.source.with_columns([pl.Series(name, made) for name, made in self.arrays()])
+        return self.content.with_columns([pl.Series(name, made) for name, made in self.arrays()])
 
 
 class ArrowTable(Table):
     """A table of pyarrow, read from whatever speaks the Arrow C stream."""
 
-    def __init__(
-        self, source: Any, filled: Mapping[str, Any] | None = None, *, table: Any = None
-    ) -> None:
-        super().__init__(source, filled)
-        self._table = _read_stream(source) if table is None else table
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """The table, or a stream's rows, which are all read."""
+        return cls(source, _read(source))
 
     @property
     def rows(self) -> int:
         """The table's rows."""
-        return int(self._table.num_rows)
+        return int(self.content.num_rows)
 
     def names(self) -> list[str]:
         """The table's columns."""
-        return list(self._table.column_names)
+        return list(self.content.column_names)
 
     def read(self, place: int) -> pd.Series[Any]:
         """A column of the table."""
-        return series(self._table.column(place))
+        return series(_without_views(self.content.select([place])).column(0))
 
-    def taken(self, rows: Sequence[int]) -> Self:
-        """The rows, and the filled cells in them."""
+    def part(self, rows: Sequence[int]) -> Any:
+        """A table of these rows."""
         import pyarrow as pa
 
-        part = self._table.take(pa.array(rows, pa.int64()))
-        return type(self)(part, _taken(self.filled, rows), table=part)
+        return _without_views(self.content).take(pa.array(rows, pa.int64()))
 
     def native(self) -> Any:
         """A pyarrow Table; a column of the source keeps its position."""
-        table, names = self._table, self.names()
+        table, names = self.content, self.names()
         for name, made in self.arrays():
             if name in names:
                 table = table.set_column(names.index(name), name, made)
@@ -213,30 +226,30 @@ class ArrowTable(Table):
         return table
 
 
-def _read_stream(source: Any) -> Any:
+def _read(source: Any) -> Any:
     """The pyarrow Table of a stream. Raises InputError for one that has no columns."""
     kind = f"{_library(source)} {type(source).__name__}"
     pa = _arrow(kind)
     try:
-        table = source if isinstance(source, pa.Table) else _from_stream(pa, source)
+        return source if isinstance(source, pa.Table) else _from_stream(pa, source)
     except (pa.ArrowException, TypeError, ValueError) as e:
         raise InputError(f"the {kind} is not read as a table: {e}") from None
-    for place, field in enumerate(table.schema):  # views can't be taken from
-        plain = {"string_view": pa.large_string, "binary_view": pa.large_binary}.get(
-            str(field.type)
-        )
-        if plain is not None:
-            table = table.set_column(place, field.name, _cast(pa, table.column(place), plain()))
+
+
+def _without_views(table: Any) -> Any:
+    """The table with plain columns in place of views, which few functions of pyarrow take."""
+    import pyarrow as pa
+
+    kinds = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+    for place, field in enumerate(table.schema):
+        if (kind := kinds.get(str(field.type))) is not None:
+            column = table.column(place)
+            try:
+                plain = column.cast(kind)
+            except pa.ArrowNotImplementedError:  # in older versions
+                plain = pa.chunked_array([pa.array(column.to_pylist(), kind)])
+            table = table.set_column(place, field.name, plain)
     return table
-
-
-def _cast(pa: Any, column: Any, kind: Any) -> Any:
-    try:
-        return column.cast(kind)
-    except pa.ArrowNotImplementedError:  # views in older versions
-        return pa.chunked_array(
-            [pa.array(chunk.to_pylist(), kind) for chunk in column.chunks], kind
-        )
 
 
 def _from_stream(pa: Any, source: Any) -> Any:
@@ -254,15 +267,9 @@ def _arrow(kind: str) -> Any:
     return pa
 
 
-def _taken(filled: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
-    import pandas as pd
-
-    return {name: pd.Series(cells).take(list(rows)).array for name, cells in filled.items()}
-
-
 def is_same(one: Any, other: Any) -> bool:
-    """Whether two Tables are of one source, whose rows do not change."""
-    return isinstance(one, Table) and isinstance(other, Table) and one.source is other.source
+    """Whether two Tables have the same content."""
+    return isinstance(one, Table) and isinstance(other, Table) and one.content is other.content
 
 
 # --- cells ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from jupyter_batch.core.errors import ColumnError, LedgerCorruptError
 from jupyter_batch.core.kept import Keep, all_columns
 from jupyter_batch.core.schema import Schema, listed
 from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.adapter import as_frame
 from jupyter_batch.frames.labels import label_hashes
-from jupyter_batch.frames.tables import Table, as_frame, is_table
+from jupyter_batch.frames.tables import Table
 from jupyter_batch.frames.watched import WatchedFrame
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -151,21 +152,18 @@ class MergeTarget:
         return message + self._hints(names)
 
     def _frame_of(self, names: dict[str, Any] | None) -> Any:
-        """The frame of its name by now, where there is one; else the frame itself."""
+        """The frame of its name by now, where there is one; else the frame itself, as for a stream."""
         held = None if names is None or self.by_name is None else names.get(self.by_name)
-        if isinstance(self.frame, Table) and self.frame.source is held:
-            return self.frame
-        held = as_frame(held) if is_table(held) else held
+        if isinstance(self.frame, Table) and type(held) is type(self.frame.content):
+            return as_frame(held)
         return held if frames.is_frame(held) else self.frame
 
     def _rename(self, frame: Table, names: dict[str, Any] | None) -> str:
         """Let the magic's name hold the new frame, where it holds the old one; return where it is."""
-        if names is None or self.by_name is None or names.get(self.by_name) is not frame.source:
+        held = None if names is None or self.by_name is None else names.get(self.by_name)
+        if names is None or held is not frame.source or type(held) is not type(frame.content):
             return "; job.frame() is the frame with it"
-        made = frame.native()
-        if type(made) is not type(frame.source):
-            return "; job.frame() is a table with it"
-        names[self.by_name] = made
+        names[str(self.by_name)] = frame.native()
         return f"; {self.by_name!r} is a new frame with it"
 
     def _hints(self, names: dict[str, Any] | None) -> str:

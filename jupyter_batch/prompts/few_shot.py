@@ -12,8 +12,7 @@ import orjson
 
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.schema import Field, Schema
-from jupyter_batch.frames.adapter import column_labels, is_frame, row_count
-from jupyter_batch.frames.tables import as_frame
+from jupyter_batch.frames.adapter import as_frame, column_labels, is_frame, row_count
 from jupyter_batch.prompts.column_names import label_of
 from jupyter_batch.prompts.conversations import started
 from jupyter_batch.schema import Parser
