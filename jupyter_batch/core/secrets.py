@@ -82,7 +82,7 @@ _known: dict[str, None] = {}  # only in memory, in order of arrival
 
 def remember(secret: str | None) -> None:
     """Mask a secret from now on in every text that passes through `masked`."""
-    if secret and _is_secret(secret):
+    if secret and is_secret(secret):
         _known[secret] = None
 
 
@@ -144,7 +144,7 @@ def _is_variable_secret(name: str, value: str) -> bool:
         return False
     if _PATHS.search(name) and _ANY_PATH.fullmatch(kept):
         return False
-    return _is_secret(kept)
+    return is_secret(kept)
 
 
 def _passwords(address: str) -> set[str]:
@@ -166,7 +166,7 @@ def _masked(text: str, secrets: tuple[str, ...]) -> str:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Return the text with these secrets masked: plain, encoded, partial or already half masked."""
-    kept = tuple(dict.fromkeys(secret.strip() for secret in secrets if _is_secret(secret)))
+    kept = tuple(dict.fromkeys(secret.strip() for secret in secrets if is_secret(secret)))
     for secret in kept:
         for form in forms(secret):
             text = text.replace(form, MASK)
@@ -248,6 +248,7 @@ def _parts(text: str, secret: str) -> str:
     return text
 
 
-def _is_secret(text: str) -> bool:
+def is_secret(text: str) -> bool:
+    """Whether a text is long enough for a secret, and no common word."""
     kept = text.strip()
     return len(kept) >= _SHORTEST and kept.lower() not in _NO_SECRETS

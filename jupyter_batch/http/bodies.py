@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 import functools
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from jupyter_batch.core.limits import BODY_BYTES, ERROR_BYTES, FILE_BYTES, MIB, PIECE_BYTES
@@ -179,17 +179,22 @@ def _bounded_kind(base: type | None) -> type | None:
 # --- aiohttp --------------------------------------------------------------------------------------------------------
 
 
+async def read_into(answer: Any, write: Callable[[bytes], object]) -> None:
+    """Pass on the body of an aiohttp response (`auto_decompress=False`). Raises TooLargeError."""
+    decoder = _decoder(answer.headers.get("content-encoding", ""), answer.status)
+    async for block in answer.content.iter_any():
+        for piece in decoder.decode(block):
+            write(piece)
+        if decoder.full:
+            return
+
+
 async def read_bounded(answer: Any) -> bytes:
-    """Return the body of an aiohttp response (`auto_decompress=False`). Raises TooLargeError."""
-    encoding = answer.headers.get("content-encoding", "")
+    """Return the whole body of such a response. Raises TooLargeError."""
     length = answer.content_length
-    if not encoding and length is not None and length <= ERROR_BYTES:
+    if not answer.headers.get("content-encoding") and length is not None and length <= ERROR_BYTES:
         body: bytes = await answer.read()  # of that length: there is nothing to bound
         return body
-    decoder = _decoder(encoding, answer.status)
     held: list[bytes] = []
-    async for block in answer.content.iter_any():
-        held.extend(decoder.decode(block))
-        if decoder.full:
-            break
+    await read_into(answer, held.append)
     return b"".join(held)

@@ -15,6 +15,8 @@ from jupyter_batch.http.network import proxy_for, rules, socks, trusted
 if TYPE_CHECKING:
     import httpx
 
+    from jupyter_batch.http.direct_transport import DirectTransport
+
 KEPT_SECONDS = 20.0
 """How long a connection is kept without use; servers close theirs after a minute or more."""
 
@@ -33,9 +35,9 @@ class _Pools:
         """Do nothing: a client closes its transport, and this one is shared. See `close`."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._pool(str(request.url)).handle_async_request(request)
+        return await self.pool(str(request.url)).handle_async_request(request)
 
-    def _pool(self, url: str) -> httpx.AsyncBaseTransport:
+    def pool(self, url: str) -> httpx.AsyncBaseTransport:
         context = trusted()  # another one where the environment names other certificates
         key = (proxy_for(url), id(context))
         if key not in self._by_proxy:
@@ -68,16 +70,52 @@ def _transport(proxy: str | None, context: ssl.SSLContext) -> httpx.AsyncBaseTra
 _pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = weakref.WeakKeyDictionary()
 
 
-def client_on_kept(user: object, base: str, **more: Any) -> httpx.AsyncClient:
+class _After:
+    """Pools whose first response is here already."""
+
+    def __init__(self, pools: _Pools, first: httpx.Response) -> None:
+        self._pools = pools
+        self._first: httpx.Response | None = first
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Do nothing, as the pools."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        first, self._first = self._first, None
+        return first or await self._pools.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Do nothing, as the pools."""
+
+
+def client_on_kept(
+    user: object, base: str, *, first: httpx.Response | None = None, **more: Any
+) -> httpx.AsyncClient:
     """Return a client for an address, on connections that are open until `user` is let go.
 
-    more: httpx's arguments. To be called on the event loop that uses it.
+    more: httpx's arguments. first: the response to its first request, which is not sent again.
+    To be called on the event loop that uses it.
     """
     import httpx
 
+    pools = _of_loop(user)
+    transport = pools if first is None else _After(pools, first)
+    return httpx.AsyncClient(transport=cast("Any", transport), **rules(base), **more)
+
+
+def direct_to(user: object, url: str) -> DirectTransport | None:
+    """This loop's connections to an address; None where a proxy is used. See `client_on_kept`."""
+    pool = _of_loop(user).pool(url)
+    return cast("DirectTransport", pool) if hasattr(pool, "send") else None
+
+
+def _of_loop(user: object) -> _Pools:
     pools = _pools.setdefault(asyncio.get_running_loop(), _Pools())
     pools.users.add(user)
-    return httpx.AsyncClient(transport=cast("Any", pools), **rules(base), **more)
+    return pools
 
 
 async def let_go(user: object) -> None:

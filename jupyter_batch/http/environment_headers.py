@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from jupyter_batch.core.secrets import clean, in_environment
+from jupyter_batch.core.secrets import clean, in_environment, is_secret
 from jupyter_batch.http.address import address, is_below
 
 _OPENAI = r"https://([a-z]{2}\.)?api\.openai\.com:443(/.*)?"
@@ -86,12 +86,10 @@ def strays(
     ]
     if key is None:
         return found
-    secrets = {secret.strip(): name for name, secret in in_environment(environ)}
-    for header, value in headers.items():
-        credential = value.rpartition(" ")[2]
-        if credential in secrets and credential != key:
-            found.append(Stray(header, secrets[credential]))
-    return found
+    credentials = {name: value.rpartition(" ")[2] for name, value in headers.items()}
+    others = {name: text for name, text in credentials.items() if text != key and is_secret(text)}
+    secrets = {secret.strip(): name for name, secret in in_environment(environ)} if others else {}
+    return found + [Stray(name, secrets[text]) for name, text in others.items() if text in secrets]
 
 
 def _held(extra: _Extra, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ import re
 import ssl
 import urllib.request
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -176,15 +176,23 @@ async def without_strays(request: httpx.Request) -> None:
 
     Raises AuthenticationError where a library has replaced the key with one.
     """
-    for stray in strays(dict(request.headers.items()), str(request.url), _key.get(), os.environ):
+    given = dict(request.headers.items())
+    for name in given.keys() - own_headers(given, str(request.url)).keys():
+        del request.headers[name]
+
+
+def own_headers(headers: Mapping[str, str], url: str) -> dict[str, str]:
+    """The headers of a request without the environment's for other hosts. See `without_strays`."""
+    kept = dict(headers)
+    for stray in strays(headers, url, _key.get(), os.environ):
         if stray.is_key:
             raise AuthenticationError(
-                f"{stray.variable} of the environment would be sent to {request.url.netloc.decode()} in the place "
+                f"{stray.variable} of the environment would be sent to {host_of(url)} in the place "
                 "of this job's key, so that nothing was sent: unset it, or name the address in "
                 "JUPYTER_BATCH_API_BASES if it is meant for it"
             )
-        with contextlib.suppress(KeyError):
-            del request.headers[stray.header]
+        kept.pop(stray.header, None)
+    return kept
 
 
 async def stay(answer: httpx.Response) -> None:

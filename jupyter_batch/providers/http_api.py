@@ -17,9 +17,9 @@ import msgspec
 
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.core.secrets import remember
-from jupyter_batch.http.connections import client_on_kept, let_go
+from jupyter_batch.http.connections import let_go
+from jupyter_batch.http.kept_client import Answer, KeptClient
 from jupyter_batch.http.network import with_key
-from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
 from jupyter_batch.providers.protocol import Access, Facts
 
@@ -74,7 +74,7 @@ class Direct:
         return str(object_in(there, self._access.api_base)["id"])
 
     @asynccontextmanager
-    async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
+    async def _open(self, seconds: float = CALL_SECONDS) -> AsyncIterator[KeptClient]:
         """A client for one operation of at most `seconds`; failures are raised as ProviderError."""
         import httpx
 
@@ -82,7 +82,7 @@ class Direct:
             with with_key(self._access.api_key):
                 async with (
                     asyncio.timeout(seconds),
-                    client_on_kept(
+                    KeptClient(
                         self,
                         self._access.api_base,
                         timeout=min(seconds, QUIET_SECONDS),
@@ -101,7 +101,7 @@ class Direct:
         ) as e:
             raise normalise(e, self._access.api_base, self._access.api_key) from None
 
-    async def _ask(self, client: httpx.AsyncClient, method: str, path: str, **more: Any) -> bytes:
+    async def _ask(self, client: KeptClient, method: str, path: str, **more: Any) -> bytes:
         """Send one call, without retries; more: httpx's arguments. Raises ProviderError."""
         answer = await client.request(method, f"{self._root}{path}", **more)
         if not answer.is_success:
@@ -109,14 +109,14 @@ class Direct:
         return answer.content
 
     async def _object(
-        self, client: httpx.AsyncClient, method: str, path: str, *, holds: str = "id", **more: Any
+        self, client: KeptClient, method: str, path: str, *, holds: str = "id", **more: Any
     ) -> dict[str, Any]:
         """Return the object in the response to one call. See object_in."""
         answer = await self._ask(client, method, path, **more)
         return object_in(answer, self._access.api_base, holds=holds)
 
     async def _list(
-        self, client: httpx.AsyncClient, path: str, name: str, *, bare: bool = False, **more: Any
+        self, client: KeptClient, path: str, name: str, *, bare: bool = False, **more: Any
     ) -> dict[str, Any]:
         """Return a page of a list. See list_in."""
         answer = await self._ask(client, "GET", path, **more)
@@ -124,18 +124,12 @@ class Direct:
 
     async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
         """Stream a download, block by block; raises if it is truncated."""
-        async with (
-            self._open(TRANSFER_SECONDS) as client,
-            client.stream("GET", f"{self._root}{path}") as answer,
-        ):
+        async with self._open(TRANSFER_SECONDS) as client:
+            answer = await client.download(f"{self._root}{path}", write)
             if not answer.is_success:
-                await answer.aread()
                 raise self._refusal(answer)
-            async with blocks_of(answer) as blocks:
-                async for block in blocks:
-                    write(block)
 
-    def _refusal(self, answer: httpx.Response) -> ProviderError:
+    def _refusal(self, answer: Answer | httpx.Response) -> ProviderError:
         remember(self._access.api_key)
         return refused(
             answer.status_code,

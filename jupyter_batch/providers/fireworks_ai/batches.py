@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -31,6 +31,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.refusals.input_file import InputFile
 from jupyter_batch.core.status import State
+from jupyter_batch.http.kept_client import KeptClient
 from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.providers.cloud_file import Lines, as_sent, bare, full_lines
 from jupyter_batch.providers.fireworks_ai.address import full_name, root_of
@@ -39,9 +40,6 @@ from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, TaggedL
 from jupyter_batch.providers.record import CHAT, Connection
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai_batches import read_batch
-
-if TYPE_CHECKING:
-    import httpx
 
 ACCOUNT = "FIREWORKS_ACCOUNT_ID"
 """The environment variable of the account, as in Fireworks' SDK."""
@@ -114,7 +112,8 @@ class ViaFireworks(TaggedList, Direct):
         async with self._open() as client:
             for number in range(1, TRIES + 1):
                 job = name if number == 1 else f"{name}-{number}"
-                there = await client.post(
+                there = await client.request(
+                    "POST",
                     f"{self._root}/{account}/{_JOBS}",
                     params={"batchInferenceJobId": job},
                     json=order,
@@ -185,15 +184,13 @@ class ViaFireworks(TaggedList, Direct):
 
     # --- the wire -----------------------------------------------------------------------------
 
-    async def _file(
-        self, client: httpx.AsyncClient, url: str, write: Callable[[bytes], object]
-    ) -> None:
+    async def _file(self, client: KeptClient, url: str, write: Callable[[bytes], object]) -> None:
         """Stream one file from its signed address."""
         if self._root.startswith("https:") and not url.startswith("https:"):
             raise ProviderDownError("Fireworks named an address of a result file without TLS")
-        request = client.build_request("GET", url)
+        request = client.full.build_request("GET", url)
         del request.headers["authorization"]
-        answer = await client.send(request, stream=True)
+        answer = await client.full.send(request, stream=True)
         async with blocks_of(answer) as blocks:
             if not answer.is_success:
                 await answer.aread()
@@ -201,7 +198,7 @@ class ViaFireworks(TaggedList, Direct):
             async for block in blocks:
                 write(block)
 
-    async def _account(self, client: httpx.AsyncClient) -> str:
+    async def _account(self, client: KeptClient) -> str:
         """The account's name: from the environment, or the only one of this key."""
         name = os.environ.get(ACCOUNT, "").strip()
         if name:

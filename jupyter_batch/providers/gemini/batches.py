@@ -32,6 +32,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.refusals.input_file import InputFile
 from jupyter_batch.core.secrets import remember
+from jupyter_batch.http.kept_client import Answer, KeptClient
 from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in, refused
@@ -140,7 +141,7 @@ class ViaGemini(TaggedList, Direct):
         return {_KEY: self._access.api_key}
 
     async def _operation(
-        self, client: httpx.AsyncClient, method: str, path: str, **more: Any
+        self, client: KeptClient, method: str, path: str, **more: Any
     ) -> BatchView:
         """Return the batch in the response to one call; a failed batch holds an error, too."""
         answer = await self._ask(client, method, path, **more)
@@ -200,7 +201,8 @@ class ViaGemini(TaggedList, Direct):
             made = await asyncio.to_thread(stack.enter_context, as_sent(requests, gemini_api.sent))
             size = os.fstat(made.fileno()).st_size
             async with self._open(TRANSFER_SECONDS) as client:
-                start = await client.post(
+                start = await client.request(
+                    "POST",
                     f"{self._root}/upload/{VERSION}/files",
                     json={"file": {"display_name": name}},
                     headers={
@@ -219,7 +221,7 @@ class ViaGemini(TaggedList, Direct):
                     object_in(start.content, self._access.api_base, holds="file")
                     raise ProviderDownError(f"{self._access.api_base} named no place to upload to")
                 origin = urlsplit(self._root)._replace(path=there.path, query=there.query)
-                request = client.build_request(
+                request = client.full.build_request(
                     "POST",
                     origin.geturl(),
                     content=blocks(made),
@@ -230,7 +232,7 @@ class ViaGemini(TaggedList, Direct):
                     },
                 )
                 del request.headers[_KEY]
-                answer = await client.send(request)
+                answer = await client.full.send(request)
                 if not answer.is_success:
                     raise self._refusal(answer)
         held = object_in(answer.content, self._access.api_base, holds="file")
@@ -248,7 +250,7 @@ class ViaGemini(TaggedList, Direct):
             raise
         return msgspec.convert(held, _File)
 
-    def _refusal(self, answer: httpx.Response) -> ProviderError:
+    def _refusal(self, answer: Answer | httpx.Response) -> ProviderError:
         remember(self._access.api_key)
         read = gemini_api.read_error(answer.content)
         error = refused(

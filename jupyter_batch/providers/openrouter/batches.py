@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -25,15 +25,13 @@ from jupyter_batch.core.errors import (
     ProviderError,
 )
 from jupyter_batch.http.bodies import downloading
+from jupyter_batch.http.kept_client import KeptClient
 from jupyter_batch.providers.cloud_file import Body, as_sent, bare
 from jupyter_batch.providers.failures import list_in, object_in
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import Access, Facts, UntaggedList
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.openai_batches import read_batch
-
-if TYPE_CHECKING:
-    import httpx
 
 PAGE = 100
 """Batches per page of the list: the most that the API takes."""
@@ -168,9 +166,7 @@ class ViaOpenRouter(UntaggedList, Direct):
                 seen.add(page.next_cursor)
                 params["cursor"] = page.next_cursor
 
-    async def _page(
-        self, client: httpx.AsyncClient, path: str, params: Mapping[str, str | int]
-    ) -> _Page:
+    async def _page(self, client: KeptClient, path: str, params: Mapping[str, str | int]) -> _Page:
         with downloading():
             answer = await self._ask(client, "GET", path, params=params)
         list_in(answer, self._access.api_base, "data", bare=True)

@@ -19,14 +19,15 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
-from jupyter_batch.http.streams import LineBound, blocks_of
+from jupyter_batch.http.kept_client import Answer, KeptClient
+from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
@@ -35,9 +36,6 @@ from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.vertex.google_token import Token
 from jupyter_batch.wire.clouds import vertex
 from jupyter_batch.wire.clouds.gemini import gemini_name
-
-if TYPE_CHECKING:
-    import httpx
 
 STORAGE = "https://storage.googleapis.com"
 FOLDER = "jupyter_batch"
@@ -162,7 +160,7 @@ class ViaVertex(Direct):
     # --- the wire -----------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _open(self, seconds: float = 60.0) -> AsyncIterator[httpx.AsyncClient]:
+    async def _open(self, seconds: float = 60.0) -> AsyncIterator[KeptClient]:
         self._access = Access(api_base=self._access.api_base, api_key=await self._token.get())
         async with super()._open(seconds) as client:
             yield client
@@ -205,7 +203,8 @@ class ViaVertex(Direct):
             file = await asyncio.to_thread(stack.enter_context, as_sent(requests, vertex.sent))
             size = os.fstat(file.fileno()).st_size
             async with self._open(TRANSFER_SECONDS) as client:
-                answer = await client.post(
+                answer = await client.request(
+                    "POST",
                     f"{self._storage}/upload/storage/v1/b/{self._bucket}/o",
                     params={"uploadType": "media", "name": name},
                     content=blocks(file),
@@ -215,13 +214,15 @@ class ViaVertex(Direct):
                 object_in(answer.content, self._storage, holds="name")
         return f"gs://{self._bucket}/{name}"
 
-    async def _results(self, client: httpx.AsyncClient, folder: str) -> list[str]:
+    async def _results(self, client: KeptClient, folder: str) -> list[str]:
         """The names of the result files below a folder."""
         bucket, prefix = _parts(folder)
         params = {"prefix": prefix.rstrip("/") + "/", "fields": "items(name),nextPageToken"}
         names: list[str] = []
         for _ in range(LIST_PAGES):
-            answer = await client.get(f"{self._storage}/storage/v1/b/{bucket}/o", params=params)
+            answer = await client.request(
+                "GET", f"{self._storage}/storage/v1/b/{bucket}/o", params=params
+            )
             self._check(answer, f"bucket {bucket}")
             page = msgspec.json.decode(answer.content, type=_Objects)
             names += [item.name for item in page.items if item.name.endswith(".jsonl")]
@@ -239,21 +240,15 @@ class ViaVertex(Direct):
         bound = LineBound(lines.take)
         for uri in uris:
             bucket, name = _parts(uri)
-            path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
-            async with (
-                self._open(TRANSFER_SECONDS) as client,
-                client.stream("GET", path, params={"alt": "media"}) as answer,
-            ):
+            path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media"
+            async with self._open(TRANSFER_SECONDS) as client:
+                answer = await client.download(path, bound.write)
                 if not answer.is_success:
-                    await answer.aread()
                     raise self._refusal(answer)
-                async with blocks_of(answer) as blocks:
-                    async for block in blocks:
-                        bound.write(block)
             bound.close()
             lines.end()
 
-    def _check(self, answer: httpx.Response, what: str) -> None:
+    def _check(self, answer: Answer, what: str) -> None:
         if answer.is_success:
             return
         error = self._refusal(answer)
