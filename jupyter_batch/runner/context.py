@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from jupyter_batch.core.errors import AuthenticationError, ProviderError, RateLimitError
 from jupyter_batch.core.status import Block, State, Step
@@ -15,9 +17,23 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.backoff import retry_pause
 from jupyter_batch.providers.protocol import Facts, Provider
 
+SOON = 60.0
+"""Seconds to a poll whose time need not be known to other processes."""
+
 
 class LostError(Exception):
     """Another process has taken the lease or the step; nothing was written, nothing is wrong."""
+
+
+class Wait(NamedTuple):
+    """A shard as it is in the ledger, and the time of its next poll."""
+
+    shard: ShardRecord
+    due_at: float
+
+
+_CLEARED: dict[str, Any] = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False}
+"""The fields of a block, which a step that passes no other one clears."""
 
 
 class ShardContext:
@@ -43,6 +59,7 @@ class ShardContext:
         self.clock = clock
         self.dice = dice
         self.key_refused = False
+        self.unwritten: Wait | None = None
 
     @property
     def facts(self) -> Facts:
@@ -51,10 +68,23 @@ class ShardContext:
 
     def put(self, shard: ShardRecord, to: Step | None = None, **changes: Any) -> ShardRecord:
         """Write the new state; a block not passed is cleared. Raises LostError if not ours."""
-        changes = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False, **changes}
+        changes = {**_CLEARED, **changes}
         if to is Step.ENDED:
             changes["why"] = changes["note"]
         return self.amend(shard, to, **changes)
+
+    def wait(self, shard: ShardRecord, due_at: float, **changes: Any) -> ShardRecord:
+        """As `put`; a next poll within SOON that is the only change is kept in memory alone.
+
+        A process that finds the last one in the ledger polls at once. A shard that was woken is
+        written: its zero is how others know that it has not been polled since.
+        """
+        changes = {**_CLEARED, **changes}
+        is_soon = bool(shard.due_at) and due_at - self.clock() < SOON
+        if is_soon and all(getattr(shard, name) == value for name, value in changes.items()):
+            self.unwritten = Wait(shard, due_at)
+            return msgspec.structs.replace(shard, due_at=due_at)
+        return self.put(shard, due_at=due_at, **changes)
 
     def end(self, shard: ShardRecord, ending: State, note: str, **changes: Any) -> ShardRecord:
         """Write the end of the shard's batch, without further results, and its reason."""

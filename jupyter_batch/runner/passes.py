@@ -14,13 +14,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from jupyter_batch.core.errors import JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.ledger.queries import Mark
-from jupyter_batch.ledger.records import JobRecord
+from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.process.ending import is_ending
+from jupyter_batch.runner.context import Wait
 from jupyter_batch.runner.late_files import LateFiles
 from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
 from jupyter_batch.runner.watchers import Watchers
@@ -62,6 +65,11 @@ class Agenda:
         """Have a job looked at then, and at no earlier time that was set before."""
         self._at[job] = when = min(when, now + LONGEST)
         heapq.heappush(self._heap, (when, job))
+
+    def sooner(self, job: str, when: float, now: float) -> None:
+        """Have a job looked at then, or at an earlier time that was set before."""
+        if when < self._at.get(job, float("inf")):
+            self.at(job, when, now)
 
     def drop(self, job: str) -> None:
         """Forget the time of a job."""
@@ -130,8 +138,11 @@ class Passes(LoopThread, ABC):
         self._reopenable: set[str] = set()
         self._show_at: dict[str, float] = {}
         self._unshown: dict[str, float] = {}
+        self._shown: dict[str, tuple[JobRecord, list[ShardRecord]]] = {}
+        self._waits: dict[str, dict[int, Wait]] = {}  # by job and shard
         self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
-        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, int], asyncio.Task[float | None]] = {}
+        self._changed: set[str] = set()  # jobs looked at while a task of theirs ran
 
     async def once(self) -> float:
         """Look at the jobs that changed or are due; return the seconds to the next pass."""
@@ -180,6 +191,9 @@ class Passes(LoopThread, ABC):
         self._elsewhere.discard(job)
         self._show_at.pop(job, None)
         self._unshown.pop(job, None)
+        self._shown.pop(job, None)
+        self._waits.pop(job, None)
+        self._changed.discard(job)
         if self.watchers.of(job):
             try:
                 self._show(self.ledger.job(job))
@@ -229,7 +243,8 @@ class Passes(LoopThread, ABC):
         self._elsewhere.add(job.id)
         return LOOK_SECONDS * max(1.0, len(self._elsewhere) / LOOKS)
 
-    def _done(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+    def _done(self, key: tuple[str, int], task: asyncio.Task[float | None]) -> None:
+        """Have the job of a task looked at; where nothing has changed, when its result says."""
         self._tasks.pop(key, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not is_ending(error):
@@ -239,12 +254,20 @@ class Passes(LoopThread, ABC):
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().call_later(IDLE_SECONDS, self.poke)
             return
-        self._agenda.touch([] if key == LATE else [key[0]])
+        due_at = None if task.cancelled() else task.result()
+        if due_at is not None and key[0] not in self._changed:
+            self._agenda.sooner(key[0], due_at, self._clock())
+        elif key != LATE:
+            self._changed.discard(key[0])
+            self._agenda.touch([key[0]])
         if self._wake is not None:
             self._wake.set()
 
-    def _show(self, job: JobRecord) -> None:
-        """Show a job to its watchers; one of many shards, which takes long, less often."""
+    def _show(self, job: JobRecord, shards: list[ShardRecord] | None = None) -> None:
+        """Show a job to its watchers, if it has changed; one of many shards, which takes long, less often.
+
+        shards: the job's, where they were read just now.
+        """
         self._unshown.pop(job.id, None)
         if not self.watchers.of(job.id):
             return
@@ -254,7 +277,11 @@ class Passes(LoopThread, ABC):
             self._unshown[job.id] = due
             return
         began = time.thread_time()
-        shards = self.ledger.shards(job.id)
+        shards = self.ledger.shards(job.id) if shards is None else shards
+        shown = msgspec.structs.replace(job, holder=None, lease_until=0.0), shards
+        if self.watchers.has_shown(job.id) and self._shown.get(job.id) == shown:
+            return
+        self._shown[job.id] = shown
         self.watchers.show(job.id, snapshot_of(job, shards, now))
         if len(shards) > FEW:
             self._show_at[job.id] = now + SHARE * (time.thread_time() - began)

@@ -149,8 +149,9 @@ class Mover(ShardContext):
             self.job.cancel_at if shard.step is Step.CANCELLING else shard.sent_at
         )  # a cancel is soon over
         pause = poll_pause(self.facts, self.clock() - since, self.dice(), self.job.poll_interval)
-        polled = self.put(
+        polled = self.wait(
             shard,
+            self.clock() + pause,
             provider_status=view.status,
             completed=view.completed,
             failed=view.failed,
@@ -158,7 +159,6 @@ class Mover(ShardContext):
             expires_at=view.expires_at or shard.expires_at,
             attempts=0,
             note=blocking.of_cancelling(self, shard),
-            due_at=self.clock() + pause,
             **quota.let_in(view.status),
         )
         if shard.held and quota.is_in(view.status):

@@ -154,7 +154,7 @@ class Worker(Passes):
             pause = min(pause, left)
         if all(s.step is Step.COLLECTED for s in shards):
             job = await self._finish(job, shards, provider, now)
-        self._show(job)
+        self._show(job, None if job.deadline else shards)  # others ran in between
         return pause
 
     async def _connected(self, job: JobRecord, now: float) -> Provider | float:
@@ -257,19 +257,25 @@ class Worker(Passes):
         self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float
     ) -> float:
         pause = float("inf")
+        waits = self._waits.get(job.id, {})
         for shard in shards:
             if shard.step is Step.COLLECTED:
                 continue
             ended = (job.id, shard.batch_id)
             is_over = ended in self._ended_runs
-            if not is_over and not job.cancel_at and now < shard.due_at <= now + LONGEST_PAUSE:
-                pause = min(pause, shard.due_at - now)
+            wait = waits.get(shard.number)
+            due_at = wait.due_at if wait is not None and wait.shard == shard else shard.due_at
+            if not is_over and not job.cancel_at and now < due_at <= now + LONGEST_PAUSE:
+                pause = min(pause, due_at - now)
                 continue
             key = (job.id, shard.number)
-            if key in self._tasks or _is_parked(job, shard):
+            if key in self._tasks:
+                self._changed.add(job.id)
                 continue
-            if not is_over and not _is_due(job, shard, now):
-                pause = min(pause, shard.due_at - now)
+            if _is_parked(job, shard):
+                continue
+            if not is_over and not _is_due(job, shard, due_at, now):
+                pause = min(pause, due_at - now)
             elif self._has_seat():
                 self._ended_runs.discard(ended)
                 task = asyncio.create_task(self._advance(job, provider, shard))
@@ -280,17 +286,23 @@ class Worker(Passes):
                 break
         return pause
 
-    async def _advance(self, job: JobRecord, provider: Provider, shard: ShardRecord) -> None:
+    async def _advance(
+        self, job: JobRecord, provider: Provider, shard: ShardRecord
+    ) -> float | None:
+        """Run a shard until it has to wait; return when it is due, where only that has changed."""
         from jupyter_batch.runner.step import Mover  # imports numpy
 
         mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)
         mover.on_ending = self._on_ending
         await mover.advance(shard)
+        if mover.unwritten is not None:
+            self._waits.setdefault(job.id, {})[shard.number] = mover.unwritten
+            return mover.unwritten.due_at
         if not mover.key_refused:
-            return
+            return None
         if self._providers.get(job.id) is not mover.provider:
             self.ledger.resume(job.id)  # a late response to a key that was replaced since
-            return
+            return None
         # Another process may have a valid key: it must not wait for this one.
         self.refused.add(job.id)
         self._key_failed.add(job.id)
@@ -298,10 +310,11 @@ class Worker(Passes):
         self._barred[job.id] = self._clock() + BARRED_SECONDS
         self._leased.discard(job.id)
         self.ledger.release(job.id, self.holder)
+        return None
 
 
-def _is_due(job: JobRecord, shard: ShardRecord, now: float) -> bool:
-    return is_due(shard.due_at, now, job.poll_interval) or _to_cancel(job, shard)
+def _is_due(job: JobRecord, shard: ShardRecord, due_at: float, now: float) -> bool:
+    return is_due(due_at, now, job.poll_interval) or _to_cancel(job, shard)
 
 
 def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
