@@ -91,7 +91,7 @@ class Listing:
         Raises JobNotFoundError where there is no job of just that id, and LedgerError.
         """
         now = self._clock()
-        lines = Lines(self.ledger.jobs())
+        lines = Lines(self.ledger.jobs(leases=True))
         wanted = [
             job
             for job in map(lines.last, self.ledger.groups().get(name, [name]))
@@ -130,7 +130,7 @@ class Listing:
 
     def _jobs(self, now: float) -> tuple[list[dict[str, Any]], int, list[Spent]]:
         """The jobs to show, the number of older ones, and the costs of all."""
-        records = self.ledger.jobs()
+        records = self.ledger.jobs(leases=True)
         lines = Lines(records)
         found = self._found(records, lines)
         still_open = {

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +26,17 @@ from jupyter_batch.ledger.recovery import (
 )
 from jupyter_batch.ledger.replacing import Replacing
 from jupyter_batch.ledger.rows import (
+    ALL_EVENTS,
+    CHANGES,
+    LEASES,
+    NEWS,
+    OF_SOME,
     SELECT_JOB,
+    SHARDS,
     decode,
     encode,
     insert,
+    is_billed,
     job_from,
     with_columns,
 )
@@ -140,8 +147,11 @@ class Queries(Replacing):
             raise LedgerCorruptError(self.unreadable[found[0][0]])
         return record
 
-    def jobs(self, *, unfinished: bool = False) -> list[JobRecord]:
-        """All jobs, newest first, except those in `unreadable`; an absent ledger has none."""
+    def jobs(self, *, unfinished: bool = False, leases: bool = False) -> list[JobRecord]:
+        """All jobs, newest first, except those in `unreadable`; an absent ledger has none.
+
+        leases: as renewed last; without it, as of the job's last change.
+        """
         if not self.exists():
             return []
         if unfinished:
@@ -152,32 +162,38 @@ class Queries(Replacing):
                 self._list_all()
             elif stamp != self._listed[0]:
                 self._listed = (stamp, self._follow(self._listed[1]))
+            if leases:
+                self._read_leases()
             return list(reversed(self._records.values()))
 
     def _follow(self, mark: Mark | None) -> Mark | None:
-        """Read the jobs that changed since `mark`, and the leases; return the new mark."""
+        """Read the jobs that changed since `mark`; return the new mark."""
         mark, changed = self.changes(mark)
         if changed is None or self.unreadable:
             self._list_all()
             return mark
-        has_new = False
+        is_unsorted = False
         for job in changed:
             record = self.find(job)
             if record is None:
                 self._records.pop(job, None)
             else:
-                has_new |= job not in self._records
+                newest = next(reversed(self._records.values()), record)
+                is_new = job not in self._records
+                is_unsorted |= is_new and record.created_at <= newest.created_at
                 self._records[job] = record
-        if has_new:
-            ordered = sorted(self._records.values(), key=_newest_first, reverse=True)
-            self._records = {one.id: one for one in ordered}
-        for job, holder, until in self._rows(_LEASES):
+        if is_unsorted:
+            newest_first = sorted(self._records.items(), key=lambda it: (-it[1].created_at, it[0]))
+            self._records = dict(reversed(newest_first))
+        return mark
+
+    def _read_leases(self) -> None:
+        for job, holder, until in self._rows(LEASES):
             record = self._records.get(job)
             if record is not None and (record.holder, record.lease_until) != (holder, until):
                 self._records[job] = msgspec.structs.replace(
                     record, holder=holder, lease_until=until
                 )
-        return mark
 
     def _list_all(self) -> None:
         self.unreadable.clear()
@@ -193,7 +209,7 @@ class Queries(Replacing):
         if not self.exists():
             return None, None
         with self._lock:
-            rows = self._rows(_CHANGES, -1 if mark is None else mark.number)
+            rows = self._rows(CHANGES, -1 if mark is None else mark.number)
             number = rows[-1][0] if rows else 0
             new = Mark(self._opened, number)
             # The last change of all is in the table, under its number or, if repeated, a higher one.
@@ -246,12 +262,11 @@ class Queries(Replacing):
         rows = self._rows("SELECT number FROM change WHERE job = ?", job)
         return (self._opened, rows[0][0]) if rows else None
 
-    def shards_of_all(self) -> dict[str, list[ShardRecord]]:
-        """Every job's shards by number, in one read."""
+    def shards_of_all(self, jobs: Sequence[str] | None = None) -> dict[str, list[ShardRecord]]:
+        """The shards of every job, or of these, by number, in one read."""
         found: dict[str, list[ShardRecord]] = {}
-        for job, number, facts in self._rows(
-            "SELECT job, number, facts FROM shard ORDER BY job, number"
-        ):
+        where, *given = ("",) if jobs is None else (OF_SOME, msgspec.json.encode(jobs).decode())
+        for job, number, facts in self._rows(SHARDS.format(where), *given):
             with contextlib.suppress(LedgerCorruptError):
                 shard = self._read_shard(job, number, facts)
                 if not shard.replaced_by:
@@ -318,7 +333,7 @@ class Queries(Replacing):
                 or record.reused
                 or record.inherited
                 or not shards  # none of its rows can be sent
-                or any(map(_is_billed, shards))
+                or any(map(is_billed, shards))
             )
             if alive and fits(record):
                 return record
@@ -377,23 +392,5 @@ class Queries(Replacing):
 
         A job's events are removed only with the job, so that no later one has an earlier number.
         """
-        rows = self._rows(_NEWS if seen else _ALL_EVENTS, job, seen)
+        rows = self._rows(NEWS if seen else ALL_EVENTS, job, seen)
         return (rows[-1][0] if rows else seen), [(r[1], r[2], r[3], r[4], r[5]) for r in rows]
-
-
-def _is_billed(shard: ShardRecord) -> bool:
-    counts = shard.row_counts()
-    # Older shards lack `billed` and show it by usage alone. Withheld rows were counted there.
-    known = shard.billed or shard.usage is not None or shard.withholds
-    return bool(counts.succeeded or counts.reused or known)
-
-
-def _newest_first(job: JobRecord) -> tuple[float, str]:
-    return -job.created_at, job.id
-
-
-_CHANGES = "SELECT number, job FROM change WHERE number >= ? ORDER BY number"
-_LEASES = "SELECT id, holder, lease_until FROM job WHERE finished_at = 0"
-_ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
-_NEWS = _ALL_EVENTS.replace("job =", "+job =")
-"""Selected by number rather than by job: few events follow a mark, in all jobs."""

@@ -14,6 +14,13 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 SELECT_JOB = (
     "SELECT id, facts, cancel_at, finished_at, message, holder, lease_until, rush_at FROM job"
 )
+SHARDS = "SELECT job, number, facts FROM shard {}ORDER BY job, number"
+OF_SOME = "WHERE job IN (SELECT value FROM json_each(?)) "
+CHANGES = "SELECT number, job FROM change WHERE number >= ? ORDER BY number"
+LEASES = "SELECT id, holder, lease_until FROM job WHERE finished_at = 0"
+ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
+NEWS = ALL_EVENTS.replace("job =", "+job =")
+"""Selected by number rather than by job: few events follow a mark, in all jobs."""
 _Record = TypeVar("_Record", JobRecord, ShardRecord)
 
 
@@ -33,6 +40,14 @@ def with_columns(job: JobRecord, row: tuple[Any, ...]) -> JobRecord:
         lease_until=row[6],
         rush_at=row[7],
     )
+
+
+def is_billed(shard: ShardRecord) -> bool:
+    """Whether the provider charges for any of a shard's rows."""
+    counts = shard.row_counts()
+    # Older shards lack `billed` and show it by usage alone. Withheld rows were counted there.
+    known = shard.billed or shard.usage is not None or shard.withholds
+    return bool(counts.succeeded or counts.reused or known)
 
 
 def encode(record: JobRecord | ShardRecord) -> str:

@@ -388,10 +388,12 @@ def earlier_pattern(ledger: Ledger, like: JobRecord) -> Pattern | None:
     Reads the newest EARLIER_JOBS of them.
     """
     same = (like.model, like.endpoint, like.fills, like.columns)
-    alike = (
-        job
+    every = (
+        job.id
         for job in ledger.jobs()
         if job.id != like.id and (job.model, job.endpoint, job.fills, job.columns) == same
     )
-    found = (pattern_of(ledger.shards(job.id)) for job in islice(alike, EARLIER_JOBS))
+    alike = list(islice(every, EARLIER_JOBS))
+    shards = ledger.shards_of_all(alike) if alike else {}
+    found = (pattern_of(shards.get(job, [])) for job in alike)
     return next((pattern for pattern in found if pattern is not None), None)

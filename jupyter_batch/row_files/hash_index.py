@@ -1,14 +1,15 @@
 """An index of the request hashes of earlier jobs, in memory: which jobs may have a request.
 
-A filter only: it never misses a job, and the jobs that it names have to be read. A job's files are
-read again when `stat` shows a change, so a job of another process or a repaired file is found.
+A filter only: the jobs that it names have to be read. Files are written before the ledger's record of
+their job, so that those of a job that changed there are looked at, and read again when `stat` shows a
+change. Files that something else changes are found in turn: LOOKS others are looked at in each search.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -19,10 +20,12 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.row_files.hash_arrays import hash_array
 
 if TYPE_CHECKING:
+    from jupyter_batch.ledger.queries import Mark
     from jupyter_batch.ledger.store import Ledger
     from jupyter_batch.row_files.hash_arrays import Array
 
 MAX_ROWS = 2_000_000  # 12 bytes a row
+LOOKS = 32
 _HASH_BYTES = 16
 
 _Stamp = tuple[int, int, int]  # of a file: mtime_ns, size, inode
@@ -42,6 +45,9 @@ class HashIndex:
         self._lock = threading.Lock()
         self._jobs: dict[str, _Indexed] = {}
         self._next = 0
+        self._mark: Mark | None = None
+        self._stale: set[str] = set()
+        self._turn = 0
         self._halves: Array = np.empty(0, np.uint64)
         self._owners: Array = np.empty(0, np.uint32)
 
@@ -69,9 +75,10 @@ class HashIndex:
         owners: list[Array] = []
         root, sample = str(ledger.folders.root), ledger.folders.of("")
         names = sample.request_hashes.name, sample.changed.name
-        for job in mine:
+        for job in self._to_look_at(ledger, mine, kept):
             if job.id not in fitting:
                 continue
+            self._stale.discard(job.id)
             held, files = kept.get(job.id), _stamps(f"{root}/{job.id}", names)
             if held is not None and held.files == files:
                 continue
@@ -84,6 +91,18 @@ class HashIndex:
                 owners.append(np.full(len(hashes), self._next, np.uint32))
                 self._next += 1
         self._replace(kept, halves, owners)
+
+    def _to_look_at(
+        self, ledger: Ledger, mine: list[JobRecord], kept: dict[str, _Indexed]
+    ) -> list[JobRecord]:
+        """The jobs of the scope whose files are new or may have changed, and some of the others."""
+        self._mark, changed = ledger.changes(self._mark)
+        self._stale = set(kept) if changed is None else (self._stale | set(changed)) & kept.keys()
+        start, self._turn = self._turn, (self._turn + LOOKS) % max(1, len(mine))
+        in_turn = {job.id for job in mine[start : start + LOOKS]}
+        return [
+            job for job in mine if job.id not in kept or job.id in self._stale or job.id in in_turn
+        ]
 
     def _replace(self, kept: dict[str, _Indexed], halves: list[Array], owners: list[Array]) -> None:
         """Set the indexed jobs: drop the hashes of all others, merge in those that were read."""
@@ -115,8 +134,10 @@ def index_of(ledger: Ledger) -> HashIndex:
 _indexes: WeakKeyDictionary[Ledger, HashIndex] = WeakKeyDictionary()
 
 
-def _fitting(jobs: Iterable[JobRecord]) -> set[str]:
+def _fitting(jobs: list[JobRecord]) -> set[str]:
     """The jobs that are indexed: the smallest, where all are more than MAX_ROWS."""
+    if sum(job.rows for job in jobs) <= MAX_ROWS:
+        return {job.id for job in jobs}
     fitting = set()
     rows = 0
     for job in sorted(jobs, key=lambda job: job.rows):
