@@ -15,7 +15,7 @@ from jupyter_batch.core.history import Wait
 from jupyter_batch.core.status import Block, Snapshot, reopen
 from jupyter_batch.handle import Handle
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.snapshots import History, snapshot_of, wait_like
+from jupyter_batch.ledger.snapshots import History, is_complete, snapshot_of, wait_like
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.merging.labelled import as_examples, labelled, merge_into
 from jupyter_batch.notebook import kernel
@@ -63,7 +63,7 @@ class JobState(Handle):
     def is_complete(self) -> bool:
         """Whether it has ended and all its results are on this disk."""
         record, shards, _ = self._read()
-        complete = snapshot_of(record, shards, time.time()).is_complete
+        complete = is_complete(record, shards)
         if complete and self._answers.targets and not self._over.is_set():
             # The column is there in the next cell, even if the worker is slow.
             kernel.on_main(self._merge_frames)

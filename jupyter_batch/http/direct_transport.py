@@ -100,8 +100,10 @@ class DirectTransport(httpx.AsyncBaseTransport):
     def __del__(self) -> None:
         """Close what a loop that ended early has left, as aiohttp would report it on stderr."""
         closing = self._session.close()
-        with contextlib.suppress(Exception):  # StopIteration: it had nothing to wait for
+        try:  # noqa: SIM105 - this may be the end of the process, when modules are gone
             closing.send(None)
+        except Exception:  # noqa: S110 - StopIteration: it had nothing to wait for
+            pass
         closing.close()
 
 

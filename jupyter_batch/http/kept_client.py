@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json as json_text
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -38,6 +39,29 @@ class Answer(msgspec.Struct, frozen=True):
     def is_success(self) -> bool:
         """Whether its status is 2xx."""
         return _is_success(self.status_code)
+
+
+class Form(msgspec.Struct, frozen=True):
+    """A form with a small file as its body is sent."""
+
+    body: bytes
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str], name: str, data: bytes, kind: str) -> Self:
+        """The form of some fields, and a file after them. Names and values are words of ours."""
+        mark = secrets.token_hex(16)
+        heads = [
+            *(f'"{field}"\r\n\r\n{value}' for field, value in fields.items()),
+            f'"file"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n',
+        ]
+        start = "\r\n".join(f"--{mark}\r\nContent-Disposition: form-data; name={h}" for h in heads)
+        body = b"%b%b\r\n--%b--\r\n" % (start.encode(), data, mark.encode())
+        return cls(body, {"content-type": f"multipart/form-data; boundary={mark}"})
+
+    def of_httpx(self) -> dict[str, Any]:
+        """The arguments of httpx that send it."""
+        return {"content": self.body, "headers": self.headers}
 
 
 class KeptClient:
@@ -92,15 +116,20 @@ class KeptClient:
         url: str,
         *,
         json: Any = None,
+        form: Form | None = None,
         params: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Answer:
         """Send one call, once. more: other arguments of httpx, which then sends it. Raises its errors."""
         direct = None if more else direct_to(self._user, url)
         if direct is None:
-            return _of_httpx(await self.full.request(method, url, json=json, params=params, **more))
+            given = {} if form is None else form.of_httpx()
+            made = self.full.request(method, url, json=json, params=params, **given, **more)
+            return _of_httpx(await made)
         body, about_it = None, {}
-        if json is not None:
+        if form is not None:
+            body, about_it = form.body, form.headers
+        elif json is not None:
             body = json_text.dumps(
                 json, ensure_ascii=False, separators=(",", ":"), allow_nan=False
             ).encode()
@@ -110,8 +139,9 @@ class KeptClient:
             if not _is_redirect(answer):
                 return _answer(answer, await read_bounded(answer))
             async with self._redirected(direct, answer) as client:
-                made = client.build_request(method, url, json=json, params=params)
-                return _of_httpx(await client.send(made))
+                given = {} if form is None else form.of_httpx()
+                again = client.build_request(method, url, json=json, params=params, **given)
+                return _of_httpx(await client.send(again))
 
     async def download(self, url: str, write: Callable[[bytes], object]) -> Answer:
         """Pass the body of a GET to `write`, block by block, where it succeeds."""

@@ -56,19 +56,49 @@ def private_folder(path: Path) -> Path:
 @contextlib.contextmanager
 def written(target: Path) -> Iterator[BinaryIO]:
     """A file to write that becomes `target` once it is fully on disk; on error it is removed."""
-    draft = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    draft = _draft_of(target)
     with disk_errors(target.parent):
         try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle = os.open(draft, _NEW, 0o600)
             with os.fdopen(handle, "wb", buffering=1 << 18) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(target)
+            os.replace(draft, target)  # noqa: PTH105 - text, as in `write`
         except BaseException:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+            _remove(draft)
             raise
+
+
+def write(target: Path, data: bytes) -> None:
+    """Write a small file as `written` does, at a third of its cost."""
+    draft = _draft_of(target)
+    try:
+        handle = os.open(draft, _NEW, 0o600)
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(draft, target)  # noqa: PTH105 - a Path costs as much as the call
+    except BaseException:
+        _remove(draft)
+        with disk_errors(target.parent):
+            raise
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+
+
+def _draft_of(target: Path) -> str:
+    return f"{target}.{secrets.token_hex(4)}.part"
+
+
+def _remove(draft: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(draft)  # noqa: PTH108
 
 
 def is_there(path: Path) -> bool:
@@ -188,10 +218,17 @@ class JobFolder:
 
     def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
         """(dialect, file) of all answers from other jobs: copied at planning, or for a shard."""
-        for path in sorted(
-            self.path.glob("reused-*.jsonl" if number is None else f"joined-{number}-*.jsonl")
-        ):
-            yield path.stem.split("-", 2)[2].partition(".")[0], path
+        start = "reused-" if number is None else f"joined-{number}-"
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208 - thousands of batches
+        except OSError:
+            return
+        for name in sorted(one for one in names if one.startswith(start)):
+            if name.endswith(".jsonl"):
+                yield (
+                    name.removesuffix(".jsonl").split("-", 2)[2].partition(".")[0],
+                    self.path / name,
+                )
 
     @property
     def manifest(self) -> Path:
@@ -209,8 +246,7 @@ class JobFolder:
 
     def write(self, target: Path, data: bytes) -> None:
         """Write a small file atomically."""
-        with written(target) as file:
-            file.write(data)
+        write(target, data)
 
 
 class Folders:

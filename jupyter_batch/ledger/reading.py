@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -52,6 +53,13 @@ def opened(path: Path, remedy: str = RESTORE) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def opened_if_there(path: Path) -> Iterator[BinaryIO | None]:
     """A file open for reading; None if it does not exist. Raises LedgerError on other errors."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):  # most often; an error's text costs more
+        yield None
+        return
+    except OSError:
+        pass  # met again below
     with contextlib.ExitStack() as stack:
         file: BinaryIO | None = None
         with contextlib.suppress(LedgerCorruptError):

@@ -65,7 +65,12 @@ def snapshot_of(
     return msgspec.convert({**fields, **more}, Snapshot)
 
 
-def _all_collected(shards: list[ShardRecord]) -> bool:
+def is_complete(job: JobRecord, shards: Sequence[ShardRecord]) -> bool:
+    """Whether a job's snapshot would be complete: most often it is not, which a few shards show."""
+    return _all_collected(shards) and snapshot_of(job, shards, 0.0).is_complete
+
+
+def _all_collected(shards: Sequence[ShardRecord]) -> bool:
     return all(shard.step is Step.COLLECTED for shard in shards)
 
 

@@ -9,6 +9,8 @@ paid for twice), leaks a socket at a refused or interrupted call and reports it 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ import msgspec
 from jupyter_batch.core.errors import ProviderError
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.http.connections import let_go
-from jupyter_batch.http.kept_client import Answer, KeptClient
+from jupyter_batch.http.kept_client import Answer, Form, KeptClient
 from jupyter_batch.http.network import with_key
 from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
 from jupyter_batch.providers.protocol import Access, Facts
@@ -32,6 +34,9 @@ TRANSFER_SECONDS = 1800.0
 """Timeout of an upload or a download: 200 MB at 1 Mbit/s."""
 LIST_PAGES = 50
 """The most pages of a provider's list that are searched."""
+SMALL = 1 << 20
+"""Bytes of a request file that is uploaded from memory."""
+_PLAIN = re.compile(r"[\w.-]+", re.ASCII)
 QUIET_SECONDS = 300.0
 """The longest silence during a transfer: a server may process 200 MB for a while."""
 
@@ -63,14 +68,15 @@ class Direct:
 
     async def _upload(self, name: str, file: IO[bytes]) -> str:
         """Upload a request file and return its id."""
+        fields = {"purpose": self.purpose}  # before the file
+        more: dict[str, Any] = {
+            "data": fields,
+            "files": {"file": (name, file, "application/jsonl")},
+        }
+        if os.fstat(file.fileno()).st_size <= SMALL and _PLAIN.fullmatch(name):
+            more = {"form": Form.of(fields, name, file.read(), "application/jsonl")}
         async with self._open(TRANSFER_SECONDS) as client:
-            there = await self._ask(
-                client,
-                "POST",
-                self.files,
-                data={"purpose": self.purpose},  # fields before the file
-                files={"file": (name, file, "application/jsonl")},
-            )
+            there = await self._ask(client, "POST", self.files, **more)
         return str(object_in(there, self._access.api_base)["id"])
 
     @asynccontextmanager

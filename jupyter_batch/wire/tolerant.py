@@ -330,18 +330,17 @@ def usage_of(usage: Any) -> Usage | None:
     def of(*keys: str) -> int:
         return next((count(usage[key]) for key in keys if usage.get(key) is not None), 0)
 
-    def inside(name: str, *keys: str) -> int:
-        details = (usage.get(key) for key in keys)
-        return next(
-            (count(detail.get(name)) for detail in details if isinstance(detail, Mapping)), 0
-        )
+    taken = [detail for key in _IN if isinstance(detail := usage.get(key), Mapping)]
+    made = [detail for key in _OUT if isinstance(detail := usage.get(key), Mapping)]
 
-    cached = inside("cached_tokens", *_IN)
-    into, thought = of("prompt_tokens", "input_tokens"), inside("reasoning_tokens", *_OUT)
+    def inside(name: str, details: list[Mapping[str, Any]]) -> int:
+        return count(details[0].get(name)) if details else 0
+
+    cached = inside("cached_tokens", taken)
+    into, thought = of("prompt_tokens", "input_tokens"), inside("reasoning_tokens", made)
     out = whole_output(into, of("completion_tokens", "output_tokens"), thought, of("total_tokens"))
-    put = inside("cache_write_tokens", *_IN) or inside("cache_creation_tokens", *_IN)
-    details = [detail for key in _IN if isinstance(detail := usage.get(key), Mapping)]
-    ages = [detail.get("cache_creation_token_details") for detail in details]
+    put = inside("cache_write_tokens", taken) or inside("cache_creation_tokens", taken)
+    ages = [detail.get("cache_creation_token_details") for detail in taken]
     held = [age.get("ephemeral_1h_input_tokens") for age in ages if isinstance(age, Mapping)]
     return Usage(
         into,
@@ -349,10 +348,10 @@ def usage_of(usage: Any) -> Usage | None:
         cached or of("prompt_cache_hit_tokens"),
         thought,
         put,
-        inside("audio_tokens", *_IN),
-        inside("image_tokens", *_IN),
-        inside("audio_tokens", *_OUT),
-        inside("image_tokens", *_OUT),
+        inside("audio_tokens", taken),
+        inside("image_tokens", taken),
+        inside("audio_tokens", made),
+        inside("image_tokens", made),
         sum(map(count, held)),
     )
 
