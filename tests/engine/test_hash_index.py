@@ -60,6 +60,26 @@ def test_a_file_is_read_once(call, ledger, monkeypatch):
     assert found(ledger, job, hashes + 1) == []
 
 
+def test_few_files_are_looked_at_however_many_jobs_there_are(call, ledger, monkeypatch):
+    """A search looks at the files of jobs that changed in the ledger, and in turn at LOOKS of the others."""
+    jobs = [ask(call, word) for word in ("a", "b", "c", "d")]
+    monkeypatch.setattr(hash_index, "LOOKS", 1)
+    hashes = hashes_of(ledger, jobs[0])
+    assert found(ledger, jobs[0], hashes) == [jobs[0].id]
+    looked, stamps = [], hash_index._stamps
+    monkeypatch.setattr(
+        hash_index, "_stamps", lambda folder, names: looked.append(folder) or stamps(folder, names)
+    )
+    for _ in jobs:
+        assert found(ledger, jobs[0], hashes) == [jobs[0].id]
+    assert len(looked) == len(set(looked)) == len(jobs), "each in its turn"
+    looked.clear()
+    for job in jobs:
+        Ledger(ledger.home).say(job.id, "a change")
+    assert found(ledger, jobs[0], hashes) == [jobs[0].id]
+    assert len(looked) == len(jobs)
+
+
 def test_the_hashes_of_a_forgotten_job_are_gone(call, ledger):
     """A forgotten job is no candidate, and takes no memory."""
     kept, gone = ask(call, "kept"), ask(call, "gone")

@@ -28,11 +28,11 @@ def looks(harness, monkeypatch):
     return found
 
 
-def planned(harness, count):
+def planned(harness, count, words=""):
     """So many jobs of one batch each."""
     jobs = []
     for number in range(count):
-        harness.frame = harness.frame.assign(t=[f"{number} {n}" for n in range(4)])
+        harness.frame = harness.frame.assign(t=[f"{words}{number} {n}" for n in range(4)])
         jobs.append(harness.plan(shard_size=4))
     return jobs
 
@@ -55,6 +55,35 @@ def test_a_pass_looks_at_no_job_that_is_not_due(harness, looks):
         looks.clear()
         await harness.step(400.0)
         assert set(looks) == set(jobs), "each is polled"
+
+    play(way())
+
+
+def test_a_poll_without_news_writes_nothing_and_costs_the_same_among_others(harness):
+    """It takes a look at its job, no write but the leases', and no more statements with 8 jobs than with 2."""
+    harness.provider = Scripted(lambda _: "x", polls=1000)
+    shown, costs = [], []
+
+    async def way():
+        for count in (2, 6):
+            for job in planned(harness, count, words=f"{count}"):
+                harness.worker.take(job, shown.append)
+            for _ in range(4):
+                await harness.step(5.0)
+            statements = []
+            shown.clear()
+            polls = harness.provider.asked["poll"]
+            harness.ledger._connection.set_trace_callback(statements.append)
+            await harness.step(15.0)
+            harness.ledger._connection.set_trace_callback(None)
+            writes = [one for one in statements if one.startswith(("INSERT", "UPDATE", "DELETE"))]
+            assert all(one.startswith("UPDATE job SET lease_until") for one in writes), writes
+            assert shown == [], "nothing is drawn"
+            polls = harness.provider.asked["poll"] - polls
+            costs.append((polls, len(statements)))
+        (few, cost), (many, more) = costs
+        assert (few, many) == (2, 8)
+        assert more / many <= cost / few
 
     play(way())
 
