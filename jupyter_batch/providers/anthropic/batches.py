@@ -28,6 +28,8 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.limits import LINE_HEAD_BYTES
 from jupyter_batch.core.refusals.sentence import read_refusal
 from jupyter_batch.core.secrets import masked, remember
+from jupyter_batch.http.connections import let_go
+from jupyter_batch.http.kept_client import Answer, KeptClient
 from jupyter_batch.http.network import client_for, through
 from jupyter_batch.http.streams import blocks_of, custom_id_in
 from jupyter_batch.providers.anthropic.address import root_of
@@ -142,6 +144,7 @@ class ViaAnthropic(UntaggedList):
     async def aclose(self) -> None:
         """Close the client."""
         client, self._http = self._http, None
+        await let_go(self)
         if client is not None:
             with contextlib.suppress(Exception):  # at process exit a failure can't be handled
                 await client.aclose()
@@ -170,15 +173,25 @@ class ViaAnthropic(UntaggedList):
         seconds = seconds or CALL_SECONDS
         with self._translated_errors():
             async with asyncio.timeout(seconds):
+                url = f"{self._base}/v1/messages/batches{path}"
+                if verb == "GET":  # it may be repeated, and so be sent on an idle connection
+                    return self._object_in(await self._asked(url, more.get("params")), path)
                 client = self._client()
-                request = client.build_request(
-                    verb, f"{self._base}/v1/messages/batches{path}", **more
-                )
+                request = client.build_request(verb, url, **more)
                 request.extensions["timeout"] = {**request.extensions["timeout"], "read": seconds}
                 response = await client.send(request)
-                if response.status_code != 200:  # noqa: PLR2004 - HTTP's OK
-                    raise self._refusal(response, response.content)
-        if path or verb != "GET":
+                return self._object_in(response, path or verb)
+
+    async def _asked(self, url: str, params: Mapping[str, str] | None) -> Answer:
+        client = KeptClient(self, self._base, timeout=CALL_SECONDS, headers=self._headers)
+        async with client:
+            return await client.request("GET", url, params=params)
+
+    def _object_in(self, response: Answer | httpx.Response, path: str) -> dict[str, Any]:
+        """The object in a response; without a path, the list."""
+        if response.status_code != 200:  # noqa: PLR2004 - HTTP's OK
+            raise self._refusal(response, response.content)
+        if path:
             return object_in(response.content, self._base)
         return list_in(response.content, self._base, "data")
 
@@ -254,7 +267,7 @@ class ViaAnthropic(UntaggedList):
             f"the list of batches at {self._base} did not end after {LIST_PAGES} pages"
         )
 
-    def _refusal(self, response: httpx.Response, body: bytes) -> ProviderError:
+    def _refusal(self, response: Answer | httpx.Response, body: bytes) -> ProviderError:
         """Return the ProviderError for a response other than 200."""
         remember(self._access.api_key)
         status, place = response.status_code, self._base

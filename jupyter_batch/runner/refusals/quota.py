@@ -178,15 +178,24 @@ def _back(
     )
 
 
+FEW_JOBS = 8
+"""Above so many open jobs, their shards are read in one statement."""
+
+
 def make_way(context: ShardContext) -> None:
     """Make the next shard in the queue due, as there may be room; the oldest job's first.
 
     Jobs of other processes notice at their own retries.
     """
-    for job in sorted(context.ledger.jobs(unfinished=True), key=lambda job: job.created_at):
-        if (job.provider, job.api_base) != (context.job.provider, context.job.api_base):
-            continue
-        for shard in context.ledger.shards(job.id):
+    ledger, place = context.ledger, (context.job.provider, context.job.api_base)
+    jobs = [
+        job
+        for job in reversed(ledger.jobs())
+        if not job.finished_at and (job.provider, job.api_base) == place
+    ]
+    every = ledger.shards_of_all([job.id for job in jobs]) if len(jobs) > FEW_JOBS else {}
+    for job in jobs:
+        for shard in every.get(job.id, []) if every else ledger.shards(job.id):
             if shard.step is not Step.WAITING or shard.held != QUEUE:
                 continue
             if (
