@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def serve(cell, *, ours=True):
-    """Fork for each line; the child does `cell(order)`. What it had to import, the next one finds imported.
+    """Fork for each line; the child does `cell(order)`. The modules it imported are imported for the next one.
 
     ours: the servers on this machine are known as our own, whose list surely shows what was created.
     """
@@ -57,14 +57,8 @@ def _child(cell, order, tell):
         os.environ["JUPYTER_BATCH_HOME"] = order["home"]
         with contextlib.redirect_stdout(io.StringIO()):
             cell(order)
-        others = (
-            name
-            for name in set(sys.modules) - there
-            if not name.startswith(("jupyter_batch", "tests"))
-        )
-        os.write(
-            tell, "\n".join(others).encode()
-        )  # not ours: where a child dies, it changes them before they are used
+        others = (name for name in set(sys.modules) - there if not name.startswith("tests"))
+        os.write(tell, "\n".join(others).encode())
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -81,6 +75,17 @@ def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _replace(owner, name, new):
+    """Put a function in the place of another, also where modules have imported that by its name."""
+    real = getattr(owner, name)
+    setattr(owner, name, new)
+    if getattr(real, "__module__", None) != getattr(owner, "__name__", ""):
+        return
+    for module in [one for place, one in sys.modules.items() if place.startswith("jupyter_batch")]:
+        for bound in [bound for bound, value in vars(module).items() if value is real]:
+            setattr(module, bound, new)
+
+
 def after(owner, name):
     """Die when the function has done its work, or the generator has given its first item."""
     real = getattr(owner, name)
@@ -92,12 +97,12 @@ def after(owner, name):
             next(made)
         die()
 
-    setattr(owner, name, wrapped)
+    _replace(owner, name, wrapped)
 
 
 def before(owner, name):
     """Die instead of calling the function."""
-    setattr(owner, name, die)
+    _replace(owner, name, die)
 
 
 def after_async(owner, name):
@@ -108,7 +113,7 @@ def after_async(owner, name):
         await real(*args, **named)
         die()
 
-    setattr(owner, name, wrapped)
+    _replace(owner, name, wrapped)
 
 
 # -- in the test -----------------------------------------------------------------------------------------------

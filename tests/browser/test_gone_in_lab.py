@@ -8,12 +8,13 @@ from cells import START, answered, moves
 from lab import NOTEBOOK, notebook_of
 
 SOON = 20
-KERNEL = f"{NOTEBOOK}.context.sessionContext.session.kernel"
+SESSION = f"{NOTEBOOK}.context.sessionContext"
+KERNEL = f"{SESSION}.session.kernel"
 WAYS = {
-    "shut down": lambda lab: lab.shutdown(),
     "restarted": lambda lab: lab.page.evaluate(f"() => {KERNEL}.restart()"),
-    "shut down elsewhere": lambda lab: lab.served.end_kernels(lab.path.parent),
     "killed": lambda lab: os.kill(pid(lab), signal.SIGKILL),
+    "shut down": lambda lab: lab.shutdown(),
+    "shut down elsewhere": lambda lab: lab.served.end_kernels(lab.path.parent),
 }
 
 
@@ -30,22 +31,27 @@ def is_gone(lab):
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize("way", WAYS)
-def test_a_kernel_that_went_is_noticed_in_each_way(open_lab, way):
-    """The figures stay, with the way back to the job; the card is not shown as well."""
+def test_a_kernel_that_went_is_noticed_in_each_way(open_lab):
+    """The figures stay, with the way back to the job; the card is not shown as well. A new kernel has a new panel."""
     with open_lab(notebook_of(START, "import os; print(os.getpid())")) as lab:
-        lab.run_all()
-        lab.wait_text("of 1,000 rows", 0)
-        lab.wait_idle()
-        moves(lab)
-        WAYS[way](lab)
-        lab.until(lambda: is_gone(lab), "the panel to notice", SOON)
-        text = lab.output(0)
-        assert "As its kernel left it. To follow the job, run the cell again." in text
-        assert 'jupyter_batch.open("jb3f9c2k7a1q")' in text
-        assert answered(lab) > 0
-        assert lab.visible(".jb-pill") == 1
-        lab.shot(f"gone-{way.replace(' ', '-')}.png", 0)
+        for way, end in WAYS.items():
+            lab.until(lambda: (lab.state() or {}).get("kernel") == "idle", "a kernel")
+            lab.run_all()
+            lab.until(lambda: lab.visible(".jb-live:not(.jb-gone) .jb-pill") == 1, "a live panel")
+            lab.wait_idle()
+            moves(lab)
+            end(lab)
+            lab.until(lambda: is_gone(lab), "the panel to notice", SOON)
+            text = lab.output(0)
+            assert "As its kernel left it. To follow the job, run the cell again." in text, way
+            assert 'jupyter_batch.open("jb3f9c2k7a1q")' in text, way
+            assert answered(lab) > 0
+            assert lab.visible(".jb-pill") == 1, way
+            lab.shot(f"gone-{way.replace(' ', '-')}.png", 0)
+            if way == "shut down":
+                lab.page.evaluate(
+                    f"() => {SESSION}.changeKernel({{name: 'python3'}}).then(() => null)"
+                )
 
 
 def test_a_kernel_that_is_silent_is_noticed_and_so_is_its_return(open_lab):

@@ -220,33 +220,20 @@ def test_it_asks_politely_and_an_end_in_between_is_reported(open_lab):
         lab.command("jupyter_batch:show")
         job_in(lab, "jbaaa").wait_for()
         assert lab.page.locator(TOAST).count() == 0, "once"
-        ledger.close()
-
-
-def test_the_rows_of_a_job_open_in_a_tab(open_lab):
-    """One click in the panel, a second one opens no second tab; the page is the server's, behind its login."""
-    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
-        lines = [
-            (made.request("jbx", n, f"{n}"), made.answer("jbx", n, f"said {n}"), False)
-            for n in range(3)
-        ]
-        ledger = made.written(lab.home, "jbx", lines, name="three rows")
-        lab.command("jupyter_batch:show")
-        show = job_in(lab, "three rows").get_by_role("button", name="Show the rows")
-        show.click()
-        page = lab.page.frame_locator("iframe.jb-rows")
-        page.get_by_text("said 2").wait_for()
-        page.get_by_role("button", name="1", exact=True).click()
-        page.get_by_role("heading", name="Row 1").wait_for()
-        lab.shot("rows-tab.png")
-        show.click()
-        assert lab.page.locator("iframe.jb-rows").count() == 1
-        assert lab.errors() == []
+        plan(ledger, "jbaab", done=10, followed=False, name="a" * 70)
+        plan(ledger, "jbaac", done=900, ended=State.EXPIRED)
+        plan(ledger, "jbaad", done=10, notebook=str(lab.path))
+        lab.command("jupyter_batch:refresh")
+        job_in(lab, "jbaad").wait_for()
+        check_panel_with_axe(lab)
         ledger.close()
 
 
 def test_the_panel_is_a_workplace(open_lab):
-    """A title opens details with prices; search, order and totals; a retry names its price; long errors fold."""
+    """A title opens details with prices; search, order and totals; a retry names its price; long errors fold.
+
+    The rows of a job open in a tab.
+    """
     with open_lab(notebook_of("1 + 1"), alone=True) as lab:
         why = "the content was refused because " + "it is long, " * 30
         lines = [
@@ -282,6 +269,7 @@ def test_the_panel_is_a_workplace(open_lab):
         retry.wait_for()
         lab.shot("panel-workplace.png")
         check_panel_with_axe(lab)
+        check_rows_tab(lab, job)
         dialog = lab.page.locator(".jp-Dialog")
         with lab.page.expect_download() as download:
             job.get_by_role("button", name="Export CSV").click()
@@ -298,6 +286,19 @@ def test_the_panel_is_a_workplace(open_lab):
         ledger.close()
 
 
+def check_rows_tab(lab, job):
+    """One click opens the rows in a tab, a second one opens no other; the page is the server's, behind its login."""
+    show = job.get_by_role("button", name="Show the rows")
+    show.click()
+    page = lab.page.frame_locator("iframe.jb-rows")
+    page.get_by_text("said 2").wait_for()
+    page.get_by_role("button", name="1", exact=True).click()
+    page.get_by_role("heading", name="Row 1").wait_for()
+    lab.shot("rows-tab.png")
+    show.click()
+    assert lab.page.locator("iframe.jb-rows").count() == 1
+
+
 def check_panel_with_axe(lab):
     """No violation in the panel's own parts and the status bar's item, in both themes."""
     pytest.importorskip("axe_playwright_python", reason="axe-core is not here")
@@ -312,16 +313,3 @@ def check_panel_with_axe(lab):
             for node in one["nodes"]
         ]
         assert reported == [], json.dumps(reported, indent=1)
-
-
-def test_axe_finds_nothing_in_the_panel(open_lab):
-    """No violation in the panel's own parts and the status bar's item, in both themes."""
-    with open_lab(notebook_of("1 + 1"), alone=True) as lab:
-        ledger = Ledger(lab.home)
-        plan(ledger, "jbaaa", done=10, notebook=str(lab.path))
-        plan(ledger, "jbaab", done=10, followed=False, name="a" * 70)
-        plan(ledger, "jbaac", done=900, ended=State.EXPIRED)
-        lab.command("jupyter_batch:show")
-        job_in(lab, "jbaaa").wait_for()
-        check_panel_with_axe(lab)
-        ledger.close()

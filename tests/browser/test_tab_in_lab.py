@@ -19,8 +19,12 @@ ITEMS = ".jp-Completer-item:visible"
 
 
 def test_tab_offers_the_columns_in_the_body(open_lab):
-    """Inside a brace the menu has the frame's columns, markup among them as text; one that is chosen stands there."""
-    with open_lab(notebook_of(SET_UP, "%%llm_batch df\nSay {", OPTIONS, "%%llm_batch?")) as lab:
+    """Inside a brace the menu has the frame's columns, markup among them as text; the chosen one is in the prompt.
+
+    The list of jobs, in the same page, has text where others wrote markup.
+    """
+    cells = (SET_UP, "%%llm_batch df\nSay {", OPTIONS, "%%llm_batch?", LIST)
+    with open_lab(notebook_of(*cells)) as lab:
         lab.run_cell(0)
         lab.wait_idle()
         check_options(lab)
@@ -47,7 +51,8 @@ def test_tab_offers_the_columns_in_the_body(open_lab):
             ),
             "the column in the prompt",
         )
-        assert not lab.page_errors
+        check_list(lab)
+        assert not lab.errors()
 
 
 def check_options(lab):
@@ -69,19 +74,17 @@ def check_options(lab):
     assert "$OPENAI_API_KEY" in lab.output(3)
 
 
-def test_the_list_shows_what_others_wrote_as_text(open_lab):
+def check_list(lab):
     """Markup, a script's address and a bidi override in a job's name are text in the table, or are not there."""
-    with open_lab(notebook_of(SET_UP, LIST)) as lab:
-        lab.run_all()
-        lab.wait_text("notebook.ipynb", 1)
-        output = lab.output(1)
-        assert "<img src=x onerror=window.evil=1>" in output
-        assert "\u202e" not in output
-        table = lab.page.locator(".jp-OutputArea .jb-table").last
-        assert table.locator("img, script").count() == 0
-        rows = table.locator('a[title="Show the rows"]')
-        assert table.locator("a").count() == rows.count(), "links lead to the jobs' rows alone"
-        assert table.locator("th").all_inner_texts()[-1] == "notebook"
-        lab.shot("list.png", 1)
-        assert lab.page.evaluate("() => window.evil === undefined")
-        assert not lab.errors()
+    lab.run_cell(4)
+    lab.wait_text("notebook.ipynb", 4)
+    shown = lab.output(4)
+    assert MARKUP in shown
+    assert "\u202e" not in shown
+    table = lab.page.locator(".jp-OutputArea .jb-table").last
+    assert table.locator("img, script").count() == 0
+    rows = table.locator('a[title="Show the rows"]')
+    assert table.locator("a").count() == rows.count(), "links lead to the jobs' rows alone"
+    assert table.locator("th").all_inner_texts()[-1] == "notebook"
+    lab.shot("list.png", 4)
+    assert lab.page.evaluate("() => window.evil === undefined")
