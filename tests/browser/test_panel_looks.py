@@ -62,7 +62,7 @@ def check_hostile_text(lab):
     """Scripts, images with handlers, ANSI and bidi controls in names, answers and reasons: nothing runs, it is read."""
     lab.click("Show the 3 batches")
     lab.until(lambda: lab.has_button("Hide the 3 batches"), "the list")
-    cell = lab.page.locator(".jp-Notebook .jp-Cell").nth(CASES.index("evil"))
+    cell = lab.page.locator(".jp-Notebook .jp-Cell").nth(1)
     for where in (".jb-live", ".jb-static"):
         found = cell.locator(where).first
         assert found.locator("script, img, a").count() == 0
@@ -77,7 +77,7 @@ def check_hostile_text(lab):
 def test_it_reads_in_both_themes_and_at_any_width(open_lab):
     """From 400 to 1,600 pixels, light and dark, nothing is cut off or runs out of its panel.
 
-    axe-core finds no violation in any panel, in either theme; hostile text is text.
+    axe-core finds no violation in any panel, in either theme.
     """
     with open_lab(stills(*CASES)) as lab:
         ready(lab)
@@ -90,14 +90,16 @@ def test_it_reads_in_both_themes_and_at_any_width(open_lab):
                     f"something runs out of its cell at {width} px"
                 )
         check_with_axe(lab, ".jb-live")
-        check_hostile_text(lab)
         bar = lab.page.locator(".jb-live [role=progressbar]").first
         assert bar.get_attribute("aria-valuetext") == "0 of 1,000 rows"
         assert lab.errors() == []
 
 
 def test_it_works_by_keyboard_alone(open_lab):
-    """Tab reaches each button in the order in which it stands, Enter clicks; the question is answered so, too."""
+    """Tab reaches each button in the order in which it stands, Enter clicks; the question is answered so, too.
+
+    In the next cell's panel hostile text is text.
+    """
 
     def focus():
         return lab.page.evaluate(
@@ -107,8 +109,8 @@ def test_it_works_by_keyboard_alone(open_lab):
     def comes(name):  # the panel's words come in several messages
         lab.until(lambda: focus() == name, f"the focus on {name!r}")
 
-    with open_lab(stills("large")) as lab:
-        lab.run_all()
+    with open_lab(stills("large", "evil")) as lab:
+        lab.run_cell(0)
         lab.wait_idle()
         finish = "Finish now 205,822 rows, about $0.7100 (at most $2.20 without max_tokens)"
         copies = ["Copy the batch ids", "Copy the job id"]
@@ -138,6 +140,9 @@ def test_it_works_by_keyboard_alone(open_lab):
         assert focus() == "Yes, cancel"
         lab.page.keyboard.press("Enter")
         lab.wait_text("cancel was clicked", 0)
+        lab.run_cell(1)
+        lab.wait_idle()
+        check_hostile_text(lab)
         assert lab.errors() == []
 
 

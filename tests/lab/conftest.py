@@ -24,6 +24,8 @@ from jupyter_batch.ledger.store import Ledger, this_process
 
 REPO = Path(__file__).parents[2]
 CONFIG = REPO / "jupyter_batch" / "lab" / "jupyter_server_config.json"
+OTHERS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook_shim")
+"""Extensions that no test here asks: without them a server takes 4 seconds of CPU to start, and not 7."""
 PATIENCE = 120  # seconds until a test gives up; none waits for them
 
 
@@ -115,6 +117,7 @@ class Server:
                     "--ServerApp.port=0",
                     f"--IdentityProvider.token={self.token}",
                     f"--ServerApp.root_dir={folder / 'root'}",
+                    f"--ServerApp.jpserver_extensions={dict.fromkeys(OTHERS, False)}",
                     *config,
                 ],
                 env=self.env,

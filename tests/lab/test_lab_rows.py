@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 
 import psutil
-import pytest
 
 from tests.viewer.finished_jobs import answer, request, written
 
 from .conftest import Server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server whose ledger has a job of three rows."""
-    place = tmp_path_factory.mktemp("rows")
+def test_the_rows_behind_a_login(tmp_path):
+    """The server's login guards page, rows and files; unknown places are 404; no process outlives the server."""
     lines = [(request("jbx", n, f"{n}"), answer("jbx", n, f"said {n}"), False) for n in range(3)]
-    written(place / "home", "jbx", lines).close()
-    made = Server(place / "server", place / "home")
-    yield made
-    made.close()
+    written(tmp_path / "home", "jbx", lines).close()
+    server = Server(tmp_path / "server", tmp_path / "home")
+    try:
+        check_login(server)
+        check_unknown_places(server)
+        mine = psutil.Process(server.process.pid).children(recursive=True)
+        children = [one for one in mine if "jupyter_batch.viewer" in one.cmdline()]
+        assert len(children) == 1
+    finally:
+        server.close()
+    assert psutil.wait_procs(children, 30)[1] == []
 
 
-def test_it_takes_the_server_s_login(server):
+def check_login(server):
     """The login page without a token; a user who has signed in sees page, rows and files, as they are elsewhere."""
     for place in ("", "viewer.js", "state", "page", "export"):
         stranger = server.ask("GET", f"jupyter-batch/rows/jbx/{place}", token=False)
@@ -43,24 +47,9 @@ def test_it_takes_the_server_s_login(server):
     assert exported.headers["Content-Disposition"] == 'attachment; filename="jbx.jsonl"'
 
 
-def test_what_is_not_there(server):
+def check_unknown_places(server):
     """An unknown job, a path out of the page's folder: 404, and no word of the inner address."""
     for place in ("jbnone/state", "jbx/../../etc/passwd", "jbx/secret.py", "jbx/a/b"):
         found = server.ask("GET", f"jupyter-batch/rows/{place}")
         assert found.status == 404
         assert b"127.0.0.1" not in found.body
-
-
-def test_it_ends_with_the_server(tmp_path):
-    """No process is left behind."""
-    lines = [(request("jbx", 0, "a"), answer("jbx", 0, "b"), False)]
-    written(tmp_path / "home", "jbx", lines).close()
-    server = Server(tmp_path / "server", tmp_path / "home")
-    try:
-        server.get("jupyter-batch/rows/jbx/state")
-        mine = psutil.Process(server.process.pid).children(recursive=True)
-        children = [one for one in mine if "jupyter_batch.viewer" in one.cmdline()]
-        assert len(children) == 1
-    finally:
-        server.close()
-    assert psutil.wait_procs(children, 30)[1] == []
