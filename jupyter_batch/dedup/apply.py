@@ -1,4 +1,4 @@
-"""Drafted jobs after deduplication: existing answers are copied, the remaining requests packed.
+"""Drafted jobs after deduplication: existing answers are taken, the remaining requests packed.
 
 Works on the draft's files and on arrays by row position; match.py decides which answers can be
 reused.
@@ -61,7 +61,7 @@ def arrange(
     failures: bool = True,
     others: Mapping[str, list[Array]] | None = None,
 ) -> Arranged:
-    """Return the job with existing answers copied, and requests only for the remaining rows.
+    """Return the job with existing answers, and requests only for the remaining rows.
 
     Rewrites the draft's request files accordingly. waits: whether to wait for a shard of another
     job that is in progress. failures: do not send requests again whose earlier answers were billed

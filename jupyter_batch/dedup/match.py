@@ -1,7 +1,7 @@
 """Matching of rows that need no request: duplicates of rows in the same or in another job.
 
 A request is identified by the hash of its body; only jobs of the same dedup scope (`space`) are
-compared. Works on arrays: answers are copied by results/copy_answers.py, requests by apply.py.
+compared. Works on arrays: answers are taken by results/copy_answers.py, requests by apply.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from jupyter_batch.ledger.reading import read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.copy_answers import BILLED_FAILURES, carry, onto
+from jupyter_batch.row_files.answer_files import References
 from jupyter_batch.row_files.hash_arrays import hash_array, matches
 from jupyter_batch.row_files.hash_index import index_of
 from jupyter_batch.row_files.row_columns import changed_of, places_of, request_hashes
@@ -96,7 +97,7 @@ def decide(
     failures: bool,
     others: Mapping[str, list[Array]],
 ) -> Reuse:
-    """Decide how each row gets its answer; copy existing answers into the draft.
+    """Decide how each row gets its answer; the draft gets the existing ones.
 
     hashes: request hashes, zeros for a row without a request. failures: copy answers that were
     billed but are unusable, too. others: by other kind of hash the request hashes, and those of the
@@ -108,6 +109,7 @@ def decide(
     leaders = _leaders(hashes, whose)
     joins: list[Join] = []
     cut: dict[int, str] = {}
+    references = References.of(draft, len(hashes))
     asked_there: list[tuple[JobRecord, Array, Array]] = []
     sent = hash_array(read(draft.sent)) if draft.sent.exists() else None
     asked = {**others, record.hashing: [hashes] if sent is None else [hashes, sent]}
@@ -124,8 +126,9 @@ def decide(
         for sent in as_sent if job.adopted else ():  # its hashes are of requests as they were sent
             here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))
         if len(here):
-            _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut)
+            _take_from(ledger, job, here, there, whose, joins, draft, new, waits, cut, references)
             asked_there.append((job, here, there))
+    references.write()
     if failures:  # after all answers: a usable one has priority, whichever job has it
         _inherit(ledger, asked_there, whose, draft, new)
         _leave_withheld(ledger, asked_there, whose, draft, new)
@@ -231,8 +234,9 @@ def _take_from(
     new: str,
     waits: Waits,
     cut: dict[int, str],
+    references: References,
 ) -> None:
-    """Copy a job's answers, and wait for its shards in progress.
+    """Take a job's answers, and wait for its shards in progress.
 
     there: the rows' positions in it.
     """
@@ -246,6 +250,7 @@ def _take_from(
         new,
         lambda dialect: draft.reused(job.id, dialect),
         cut,
+        references=references,
     )
     whose[np.frombuffer(carried, dtype=np.int64)] = ANSWERED
     if job.finished_at:

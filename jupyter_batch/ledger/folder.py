@@ -147,6 +147,11 @@ class JobFolder:
         return self.path / "keys.bin"
 
     @property
+    def blocks(self) -> Path:
+        """Digests of blocks of the source's rows (planning/known_rows.py)."""
+        return self.path / "blocks.bin"
+
+    @property
     def index(self) -> Path:
         """The source's index."""
         return self.path / "index.json"
@@ -209,15 +214,20 @@ class JobFolder:
         return self.path / "places.bin"
 
     def reused(self, job: str, dialect: str) -> Path:
-        """Result lines of rows that were answered in an earlier job, under this job's ids."""
+        """Result lines of an earlier job: a link to its file, or a copy under this job's ids."""
         return self.path / f"reused-{job}-{dialect}.jsonl"
+
+    @property
+    def references(self) -> tuple[Path, Path]:
+        """The answers of earlier jobs that rows refer to (row_files/answer_files.py), and a copy."""
+        return self.path / "reused.bin", self.path / "reused-copy.bin"
 
     def joined(self, number: int, dialect: str, job: str) -> Path:
         """Result lines that a shard took from another job (same requests), under our ids."""
         return self.path / f"joined-{number}-{dialect}.{job}.jsonl"
 
     def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
-        """(dialect, file) of all answers from other jobs: copied at planning, or for a shard."""
+        """(dialect, file) of all answers from other jobs: had at planning, or for a shard."""
         start = "reused-" if number is None else f"joined-{number}-"
         try:
             names = os.listdir(self.path)  # noqa: PTH208 - thousands of batches

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from jupyter_batch.core.kept import Keep
-from jupyter_batch.core.request import position_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
@@ -49,9 +48,8 @@ def _deciding(
 ) -> Iterator[tuple[int, bytes]]:
     """The deciding line of each row: the first; an answer after a failure replaces it."""
     seen = bytearray(job.rows)
-    for dialect, path in answer_files(job, shards, folder):
-        for _, line, result in lines_in(path, job, dialect):
-            row = position_of(job.id, result.custom_id)
+    for file in answer_files(job, shards, folder):
+        for _, row, line, result in lines_in(file, job):
             rank = 2 if is_answer(result) else 1
             if row is None or row >= job.rows or seen[row] >= rank:
                 continue

@@ -23,6 +23,7 @@ from jupyter_batch.ledger.recovery import write_manifest
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.max_cost import Priced, all_within
 from jupyter_batch.results.copy_answers import carry
+from jupyter_batch.row_files.answer_files import References
 from jupyter_batch.row_files.row_columns import RowFiles, places_of
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 
@@ -69,7 +70,7 @@ class JobDraft:
         failures: bool = True,
         others: Mapping[str, list[Array]] | None = None,
     ) -> None:
-        """Copy the answers that other jobs have, and keep requests for the remaining rows only.
+        """Take the answers that other jobs have, and keep requests for the remaining rows only.
 
         hashes: request hashes, zeros for a row without a request. waits, failures, others: as in
         `arrange`.
@@ -97,13 +98,14 @@ class JobDraft:
         wanted: array[int],
         unsent: Sequence[int] = (),
     ) -> Array:
-        """Copy answers of the job that this one continues; return the rows that have one now.
+        """Take the answers of the job that this one continues; return the rows that have one now.
 
         Sets row sources and counts. asked: 1 for each row with a request in this job. wanted: for
         each row of `job` the row that takes its answer, or -1. unsent: rows that get no answer.
         """
         folder, cut = self.ledger.folders.of(job.id), dict[int, str]()
         was = places_of(job, shards, folder).array
+        references = References.of(self.folder, len(asked))
         carried = np.frombuffer(
             carry(
                 job,
@@ -113,9 +115,11 @@ class JobDraft:
                 self.id,
                 lambda dialect: self.folder.reused(job.id, dialect),
                 cut,
+                references=references,
             ),
             dtype=np.int64,
         )
+        references.write()
         at = self._places(asked)
         at = np.where((at == NOWHERE) & (was < NOWHERE), was, at)
         at[np.asarray(unsent, dtype=np.int64)] = NOWHERE

@@ -22,7 +22,6 @@ from jupyter_batch.core.cost import (
     pricer,
 )
 from jupyter_batch.core.history import Wait
-from jupyter_batch.core.request import position_of
 from jupyter_batch.core.result import Status
 from jupyter_batch.frames.frame import row_count
 from jupyter_batch.http.litellm import load_litellm
@@ -351,9 +350,9 @@ def _answered(
     """(the cost of a job's answers, or UNKNOWN; the number of answers), duplicates included."""
     times = np.bincount(places_of(job, shards, folder).followers()[1], minlength=job.rows) + 1
     costs, answered = np.zeros(job.rows), np.zeros(job.rows, dtype=bool)
-    for dialect, path in answer_files(job, shards, folder):
-        for result in decoded(path, job, dialect):
-            at = position_of(job.id, result.custom_id)
+    for file in answer_files(job, shards, folder):
+        for result in decoded(file.path, job, file.dialect):
+            at = file.row_of(result.custom_id)
             if at is not None and at < job.rows and result.status is Status.SUCCEEDED:
                 answered[at] = True
                 costs[at] = UNKNOWN if result.usage is None else cost_of(result.usage)

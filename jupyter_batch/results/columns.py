@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -92,6 +93,8 @@ class Columns:
     """
 
     parse: Callable[[Any], Any] | None = None
+    is_partial = False
+    """Whether lines of no row are expected: the file is another job's, of which some rows are ours."""
 
     def __init__(self, lines: int) -> None:
         self.rows: Array = np.full(lines, -1, dtype=np.int64)
@@ -120,6 +123,12 @@ class Columns:
         if parse is None:
             return found
         return [None if value is None else parse(value) for value in found]
+
+    def moved(self, rows: Array) -> Columns:
+        """The same lines for other rows, those of another job."""
+        found = copy(self)
+        found.rows, found.is_partial = rows, True
+        return found
 
     def to_bytes(self, mark: bytes) -> Iterator[bytes]:
         """The columns for the disk, in parts; mark: what they were made of. Texts alone fit."""

@@ -1,4 +1,4 @@
-"""Copies of answers, line by line, into the files of another job with the same requests.
+"""Answers of another job with the same requests: rows refer to them, or get a copy of each line.
 
 Nothing is rendered and nothing is paid.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
@@ -15,18 +15,23 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 
 from jupyter_batch.core.finish import CUT
-from jupyter_batch.core.request import custom_id, position_of
+from jupyter_batch.core.request import custom_id
 from jupyter_batch.core.result import Result, Status
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.results.columns import ANSWERED, CODE, Columns
-from jupyter_batch.results.result_files import columns_of, results_in
+from jupyter_batch.results.result_files import columns_in, kept_at, results_in
+from jupyter_batch.row_files.answer_files import AnswerFile, References, reused_files
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, EMBEDDINGS, whole_lines
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
+
+
+_FEW = 16
+"""Of a file of which less than one line in so many is wanted, these lines are copied."""
 
 
 def onto(rows: int, there: Array, here: Array) -> array[int]:
@@ -80,29 +85,35 @@ def carry(
     cut: dict[int, str] | None = None,
     *,
     takes: Taken = ANSWERS,
+    references: References | None = None,
 ) -> array[int]:
-    """Copy the answers of `job` that are wanted, each once, to the rows of job `new`.
+    """Give the rows of job `new` the answers of `job` that are wanted, each once.
 
-    wanted: for each position in `job` the one in `new`, or -1; it is consumed. target: the path for
-    the lines of a dialect; each file is written whole or not at all. cut: receives the finish
-    reason of each truncated answer, by its position in `new`. takes: which results are copied.
-    They are selected by the columns that are kept of a file, which is not decoded again.
+    wanted: for each position in `job` the one in `new`, or -1; it is consumed. references: to which
+    answers are added; the caller writes them. Without it they are copied, as are a few lines of a
+    large file, so that forgetting `job` frees its file. target: the path for the lines of a
+    dialect; each file is written whole or not at all. cut: receives the finish reason of each
+    truncated answer, by its position in `new`. takes: which results are copied; they are selected
+    by the columns that are kept of a file, which is not decoded again.
     Returns the positions in `new` that now have an answer.
     """
+    files: Iterable[AnswerFile] = answer_files(job, shards, folder)
     taken = array("q")
+    if references is not None:
+        files, wanted = _refer(files, job, wanted, references, taken, cut)
     with contextlib.ExitStack() as stack:
-        files: dict[str, BinaryIO] = {}
-        for dialect, path in answer_files(job, shards, folder):
-            for was, line, finish in _lines_for(wanted, path, job, dialect, takes):
+        copies: dict[str, BinaryIO] = {}
+        for file in files:
+            for was, line, finish in _lines_for(wanted, file, job, takes):
                 at = wanted[was]
                 if at < 0:
                     continue
-                ours = _renamed(line, job, dialect, custom_id(job.id, was), custom_id(new, at))
+                ours = _renamed(line, job, file, file.id_of(was), custom_id(new, at))
                 if ours is None:
                     continue  # the id is not separable from the answer's text: retry
-                if dialect not in files:
-                    files[dialect] = stack.enter_context(written(target(dialect)))
-                files[dialect].write(ours + b"\n")
+                if file.dialect not in copies:
+                    copies[file.dialect] = stack.enter_context(written(target(file.dialect)))
+                copies[file.dialect].write(ours + b"\n")
                 taken.append(at)
                 if cut is not None and finish in CUT:
                     cut[at] = str(finish)
@@ -110,33 +121,84 @@ def carry(
     return taken
 
 
+def _refer(
+    files: Iterable[AnswerFile],
+    job: JobRecord,
+    wanted: array[int],
+    references: References,
+    taken: array[int],
+    cut: dict[int, str] | None,
+) -> tuple[list[AnswerFile], array[int]]:
+    """Add references to the wanted answers; return the files of which a few lines are to be copied.
+
+    taken, cut: receive the rows, and why answers were cut off. Also returned: `wanted` for these
+    copies.
+    """
+    left, few = np.frombuffer(wanted, dtype=np.int64), list[AnswerFile]()
+    copied = array("q", [-1]) * len(wanted)
+    for file in files:
+        rows, finishes, lines = _answered(file, job, left)
+        here = left[rows]
+        left[rows] = -1
+        if len(rows) * _FEW < lines:
+            few.append(file)
+            np.frombuffer(copied, dtype=np.int64)[rows] = here
+        elif len(rows):
+            target = references.add(file, rows, here)
+            with contextlib.suppress(OSError):  # not kept, or on a disk without links: made again
+                kept_at(target).hardlink_to(kept_at(file.path))
+            taken.extend(here.tolist())
+            if cut is not None:
+                cut.update(
+                    (at, how) for at, how in zip(here.tolist(), finishes, strict=True) if how
+                )
+    return few, copied
+
+
+def _answered(
+    file: AnswerFile, job: JobRecord, wanted: Array
+) -> tuple[Array, list[str | None], int]:
+    """(the wanted rows that a file answers, why each answer was cut off or None, its lines)."""
+    rows, finishes, lines = [np.empty(0, dtype=np.int64)], list[str | None](), 0
+    missing = wanted >= 0
+    for columns in columns_in(file, job):
+        lines += len(columns)
+        here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)))
+        here = here[missing[columns.rows[here]] & _are_answers(columns)[here]]
+        found, first = np.unique(columns.rows[here], return_index=True)
+        missing[found] = False
+        cut = [one if one in CUT else None for one in columns.finishes]
+        finishes += [cut[code] for code in columns.finish[here[first]].tolist()]
+        rows.append(found)
+    return np.concatenate(rows), finishes, lines
+
+
 def _lines_for(
-    wanted: array[int], path: Path, job: JobRecord, dialect: str, takes: Taken
+    wanted: array[int], file: AnswerFile, job: JobRecord, takes: Taken
 ) -> Iterator[tuple[int, bytes, str | None]]:
     """(row, line, finish reason) of each result in a file that is taken for a wanted row."""
-    columns = _in_line_with(path, job, dialect)
+    columns = _in_line_with(file, job)
     if columns is None:
-        for _, line, result in lines_in(path, job, dialect):
-            was = position_of(job.id, result.custom_id)
+        for _, was, line, result in lines_in(file, job):
             if was is not None and was < len(wanted) and wanted[was] >= 0 and takes.result(result):
                 yield was, line, result.finish
         return
     here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)) & takes.lines(columns))
     here = here[np.frombuffer(wanted, dtype=np.int64)[columns.rows[here]] >= 0]
     rows, finishes = columns.rows[here].tolist(), columns.finish[here].tolist()
-    for row, finish, line in zip(rows, finishes, _at(path, here), strict=True):
+    for row, finish, line in zip(rows, finishes, _at(file.path, here), strict=True):
         yield row, line, columns.finishes[finish]
 
 
-def _in_line_with(path: Path, job: JobRecord, dialect: str) -> Columns | None:
+def _in_line_with(file: AnswerFile, job: JobRecord) -> Columns | None:
     """The columns of a file, each of whose lines is a line of it; None where they come in pieces."""
     if job.tools or job.endpoint == EMBEDDINGS:
         return None
-    columns = next(columns_of(path, job, dialect), None)
+    columns = next(columns_in(file, job), None)
     if columns is None:
         return Columns(0)
     ends, last = 0, b""
-    for block in _blocks(path):
+    for block in _blocks(file.path):
         ends, last = ends + block.count(b"\n"), block[-1:]
     return columns if ends + (last not in (b"", b"\n")) == len(columns) else None
 
@@ -157,7 +219,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield from whole_lines(iter(lambda: file.read(BLOCK_BYTES), b""))
 
 
-def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> bytes | None:
+def _renamed(line: bytes, job: JobRecord, file: AnswerFile, old: str, new: str) -> bytes | None:
     """The line under another id; None where it can't be replaced unambiguously.
 
     Every dialect writes the id as a JSON text; within another text its quotes would be escaped.
@@ -170,27 +232,28 @@ def _renamed(line: bytes, job: JobRecord, dialect: str, old: str, new: str) -> b
         b'"custom_id":' + ours in renamed or b'"custom_id": ' + ours in renamed
     ):
         return renamed
-    read = next(decode_lines(dialect, renamed, job.endpoint, job.tool_names))
+    read = next(decode_lines(file.dialect, renamed, job.endpoint, job.tool_names))
     return renamed if read.custom_id == new else None
 
 
 def answer_files(
     job: JobRecord, shards: Sequence[ShardRecord], folder: JobFolder
-) -> Iterator[tuple[str, Path]]:
-    """(dialect, file) of all answers of a job; of two answers for one row the first counts.
+) -> Iterator[AnswerFile]:
+    """The files with the answers of a job; of two answers for one row the first counts.
 
-    Copied answers come last: they hold the old answer of a row that was sent again.
+    Those of earlier jobs come last: they hold the old answer of a row that was sent again.
     """
     for shard in shards:
-        yield from folder.taken_over(shard.number)
-        yield job.dialect, folder.output(shard.number)
-    yield from folder.taken_over()
+        for dialect, path in folder.taken_over(shard.number):
+            yield AnswerFile(dialect, path, job.id)
+        yield AnswerFile(job.dialect, folder.output(shard.number), job.id)
+    yield from reused_files(folder, job.id)
 
 
-def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, bytes, Result]]:
-    """Each line with its offset in the file, and its result."""
+def lines_in(file: AnswerFile, job: JobRecord) -> Iterator[tuple[int, int | None, bytes, Result]]:
+    """Each line with its offset in the file, the row of the job that it answers, and its result."""
     start = 0
-    for block in _blocks(path):
+    for block in _blocks(file.path):
         parts = block.split(b"\n")
         starts = accumulate((len(part) + 1 for part in parts), initial=start)
         held = [
@@ -198,8 +261,9 @@ def lines_in(path: Path, job: JobRecord, dialect: str) -> Iterator[tuple[int, by
             for at, part in zip(starts, parts, strict=False)
             if part and not part.isspace()
         ]
-        results = list(results_in(block, job, dialect))
+        results = list(results_in(block, job, file.dialect))
         if len(results) != len(held):  # two objects in one line
-            results = [next(results_in(line, job, dialect)) for _, line in held]
-        yield from ((at, line, result) for (at, line), result in zip(held, results, strict=True))
+            results = [next(results_in(line, job, file.dialect)) for _, line in held]
+        for (at, line), result in zip(held, results, strict=True):
+            yield at, file.row_of(result.custom_id), line, result
         start += len(block)

@@ -22,9 +22,10 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.results.builder import Builder
 from jupyter_batch.results.columns import CODE, CODES, TOKENS, Columns, Values
 from jupyter_batch.results.missing_lines import LOST, missing_line
-from jupyter_batch.results.result_files import columns_of
+from jupyter_batch.results.result_files import columns_in, columns_of
 from jupyter_batch.results.row_costs import NEVER_ASKED, Costs, silence_is_free
 from jupyter_batch.results.vectors import Vectors
+from jupyter_batch.row_files.answer_files import reused_files
 from jupyter_batch.row_files.row_columns import Unsent, places_of, read_unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 from jupyter_batch.wire.openai import EMBEDDINGS
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 NOTHING = 255
 _ANSWERED, _REUSED = CODE[Status.SUCCEEDED], CODE[Status.REUSED]
 _BILLED = (CODE[Status.SUCCEEDED], CODE[Status.FAILED])
-_GOOD = (_ANSWERED, _REUSED)
+GOOD = (_ANSWERED, _REUSED)
+"""The codes of rows that have an answer."""
 _REASONS = 5
 """Reasons of a shard's failures that the ledger has, the most frequent ones."""
 _FEW = 8
@@ -124,7 +126,8 @@ class Outcomes:
         if asked is not None:
             inside[inside] = np.frombuffer(asked, dtype=bool)[at[inside]]
         lines = np.flatnonzero(inside)
-        self.strange += len(columns) - len(lines)
+        if not columns.is_partial:
+            self.strange += len(columns) - len(lines)
         at = at[lines]
         first = int(at.min(initial=len(self.status)))  # of the rows: a shard has few of a job's
         span = self._codes[first : int(at.max(initial=-1)) + 1]
@@ -139,7 +142,7 @@ class Outcomes:
             was = now[row]
             if was != NOTHING:
                 self.strange += 1
-                keep[index] = was not in _GOOD and code == _ANSWERED
+                keep[index] = was not in GOOD and code == _ANSWERED
             if keep[index]:
                 now[row] = code
         answered = [self.first + row for row, code in now.items() if code == _ANSWERED]
@@ -199,7 +202,7 @@ class Outcomes:
         if not cut:
             return ()
         counted = Counter(
-            self.finish[at] for at in rows if self.finish[at] in cut and self.status[at] in _GOOD
+            self.finish[at] for at in rows if self.finish[at] in cut and self.status[at] in GOOD
         )
         return added([((str(self.finishes[code]), count),) for code, count in counted.items()])
 
@@ -251,8 +254,10 @@ class Outcomes:
         """
         finishes = self._finish_codes(columns.finishes)
         for line, position in enumerate(columns.rows.tolist()):
+            if columns.is_partial and columns.status[line] != _ANSWERED:
+                continue
             at = position - self.first
-            if position < 0 or not 0 <= at < len(self.status) or self.status[at] in _GOOD:
+            if position < 0 or not 0 <= at < len(self.status) or self.status[at] in GOOD:
                 continue
             asked = places.array[position] > NOWHERE
             if self.status[at] != NOTHING or not asked:
@@ -268,7 +273,7 @@ class Outcomes:
     def leave_out(self, unsent: Iterable[Unsent]) -> None:
         """Mark the rows that have no request."""
         for group in unsent:
-            if group.status is Status.REUSED:  # their answers were copied
+            if group.status is Status.REUSED:  # their answers are there
                 continue
             code = CODE[group.status]
             for position in group.positions:
@@ -297,17 +302,17 @@ def _taken(
             found.add(columns, asked)
 
 
-def copied(found: Outcomes, job: JobRecord, folder: JobFolder) -> None:
-    """Store the answers that were copied from other jobs when the job was planned."""
-    for dialect, path in folder.taken_over():
-        for columns in columns_of(path, job, dialect):
+def reused(found: Outcomes, job: JobRecord, folder: JobFolder) -> None:
+    """Store the answers of other jobs that the job had when it was planned."""
+    for file in reused_files(folder, job.id):
+        for columns in columns_in(file, job):
             found.add(columns, paid=False)
 
 
 def _fall_back(found: Outcomes, job: JobRecord, folder: JobFolder, places: Places) -> None:
     """Keep the earlier answers of a job that sends rows again with other parameters."""
-    for dialect, path in folder.taken_over() if job.changes else ():
-        for columns in columns_of(path, job, dialect):
+    for file in reused_files(folder, job.id) if job.changes else ():
+        for columns in columns_in(file, job):
             found.fall_back(columns, places)
 
 
@@ -372,7 +377,7 @@ def of_job(
     found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
     places = places_of(job, shards, folder)
     if not job.changes:
-        copied(found, job, folder)
+        reused(found, job, folder)
     for shard in shards:
         _taken(found, job, shard, folder, None)
     found.leave_out(read_unsent(folder, job))

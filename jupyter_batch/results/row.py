@@ -20,6 +20,7 @@ from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import answer_files, is_answer
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import results_in
+from jupyter_batch.row_files.answer_files import AnswerFile
 from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
 from jupyter_batch.row_files.request_search import line_of
 from jupyter_batch.row_files.row_columns import places_of, sent_hashes
@@ -213,30 +214,30 @@ def deciding(
 def _lines_of(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder, row: int
 ) -> Iterator[tuple[str, bytes]]:
-    """(dialect, line) of the result lines that contain a row's id."""
-    wanted = custom_id(job.id, row)
-    for dialect, path in result_files(job, shards, folder):
-        yield from ((dialect, line) for line in _lines_with(path, wanted))
+    """(dialect, line) of the result lines that contain a row's id, which is the job's own in them."""
+    for file in result_files(job, shards, folder):
+        for line in _lines_with(file.path, file.id_of(row)):
+            yield file.dialect, file.under_own_id(line, row)
 
 
 def result_files(
     job: JobRecord, shards: list[ShardRecord], folder: JobFolder
-) -> Iterator[tuple[str, Path]]:
-    """(dialect, file) of all results, failures and realtime results so far included."""
+) -> Iterator[AnswerFile]:
+    """The files with all results, failures and realtime results so far included."""
     yield from answer_files(job, shards, folder)
     for shard in shards:
-        yield job.dialect, folder.errors(shard.number)
+        yield AnswerFile(job.dialect, folder.errors(shard.number), job.id)
         if shard.batch_id and (folder.path / "realtime").is_dir():
             book = Book(folder.path / "realtime", shard.batch_id)
-            yield job.dialect, book.output
-            yield job.dialect, book.errors
+            yield AnswerFile(job.dialect, book.output, job.id)
+            yield AnswerFile(job.dialect, book.errors, job.id)
 
 
 def _lines_with(path: Path, text: str) -> Iterator[bytes]:
-    """The lines of a file that contain a text in quotes."""
+    """The lines of a file that contain a text in quotes; none for an empty text."""
     quoted = f'"{text}"'.encode()
     with opened_if_there(path) as file:
-        if file is None:
+        if file is None or not text:
             return
         for block in whole_lines(iter(lambda: file.read(BLOCK_BYTES), b"")):
             if quoted in block:

@@ -10,7 +10,7 @@ from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.results.columns import CODES
-from jupyter_batch.results.outcomes import NOTHING, Outcomes, copied, read_shard
+from jupyter_batch.results.outcomes import NOTHING, Outcomes, read_shard, reused
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 
@@ -58,7 +58,7 @@ class News:
 def _carried_over(job: JobRecord, folder: JobFolder, places: Places) -> Iterator[Result]:
     """One Result for each row already answered when the job was planned, in row order."""
     found = Outcomes(0, job.rows - 1, values=True, endpoint=job.endpoint)
-    copied(found, job, folder)
+    reused(found, job, folder)
     if job.changes:  # rows that were sent again are returned with their new results
         for at in (places.array > NOWHERE).nonzero()[0].tolist():
             found.status[at] = NOTHING

@@ -150,10 +150,13 @@ def _placed_again(
     """Rebuild the row sources from the request files, reused answers and request hashes."""
     import numpy as np
 
+    from jupyter_batch.row_files.answer_files import reused_files
+
     array = np.full(job.rows, NOWHERE, dtype=np.int64)
     has_answer = np.zeros(job.rows, dtype=bool)
-    for _, path in folder.taken_over():
-        has_answer[list(_rows_in(path, job, _RESULT_ID.search))] = True
+    for file in reused_files(folder, job.id):
+        rows = _rows_in(file.path, job, _RESULT_ID.search) if file.at is None else file.answered
+        has_answer[list(rows)] = True
     for shard in shards:
         mine = [*_rows_in(folder.requests(shard.number), job, REQUEST_ID.match)]
         for _, path in folder.taken_over(shard.number):

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.request import Limits, custom_id, position_of
+from jupyter_batch.core.request import Limits, custom_id
 from jupyter_batch.core.result import Status, ToolCalls
 from jupyter_batch.frames.hashing import HASH_BYTES
 from jupyter_batch.ledger.folder import written
@@ -69,10 +69,9 @@ class Waiting:
         self._dialects: dict[str, str] = {}
         counts = np.zeros(job.rows, dtype=np.int32)
         answered = np.zeros(job.rows, dtype=bool)
-        for dialect, path in answer_files(job, self.shards, self.folder) if job.tools else ():
-            self._dialects[path.name] = dialect
-            for start, _, result in lines_in(path, job, dialect):
-                row = position_of(job.id, result.custom_id)
+        for file in answer_files(job, self.shards, self.folder) if job.tools else ():
+            self._dialects[file.path.name] = file.dialect
+            for start, row, _, result in lines_in(file, job):
                 if (
                     row is None
                     or row >= job.rows
@@ -83,7 +82,7 @@ class Waiting:
                 answered[row] = True
                 if result.calls:
                     counts[row] = len(result.calls)
-                    self._answers.put(row, path, start)
+                    self._answers.put(row, file.path, start)
         self.final = np.flatnonzero(answered & (counts == 0))
         self.slots = Slots(counts)
         self._asked = requests_of(ledger, job, counts > 0, job.dialect) if job.own_tools else None

@@ -25,6 +25,7 @@ from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
 from jupyter_batch.results.rows.search import File, Search
 from jupyter_batch.results.rows.shapes import Shape
+from jupyter_batch.row_files.answer_files import AnswerFile
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.request_search import lines_of
@@ -72,7 +73,7 @@ class Contents:
     def _read(self) -> None:
         try:
             found = of_job(self.job, self.shards, self.folder, values=False)
-            lines = ResultLines(self.job.id, self.job.rows)
+            lines = ResultLines(self.job.rows)
             files = result_files(self.job, self.shards, self.folder)
             lines.read(files, self._known_rows, self._check)
             self.lines = lines
@@ -85,8 +86,8 @@ class Contents:
         finally:
             self.ready.set()
 
-    def _known_rows(self, dialect: str, path: Path) -> Array | None:
-        columns = kept_columns(path, self.job, dialect)
+    def _known_rows(self, file: AnswerFile) -> Array | None:
+        columns = kept_columns(file, self.job)
         return None if columns is None else columns.rows
 
     def _index_elsewhere(self) -> Held | None:
@@ -268,11 +269,11 @@ class Contents:
         for shard in self.shards:
             yield self._request_file(shard.number)
             names = {self.folder.output(shard.number), self.folder.errors(shard.number)}
-            for dialect, path in [one for one in left if one[1] in names]:
-                yield self._result_file(dialect, path)
-                left.remove((dialect, path))
-        for dialect, path in left:
-            yield self._result_file(dialect, path)
+            for file in [one for one in left if one.path in names]:
+                yield self._result_file(file)
+                left.remove(file)
+        for file in left:
+            yield self._result_file(file)
         if self._elsewhere is not None:
             for path in dict.fromkeys(self._elsewhere.paths):
                 yield self._request_file(path, self._elsewhere.row_at(path))
@@ -293,10 +294,10 @@ class Contents:
 
         return File(path, read, _constant(path, same), row_at, shape=shape)
 
-    def _result_file(self, dialect: str, path: Path) -> File:
+    def _result_file(self, file: AnswerFile) -> File:
         def read(line: bytes) -> Iterator[tuple[int, str]]:
-            for result in results_in(line, self.job, dialect):
-                position = position_of(self.job.id, result.custom_id)
+            for result in results_in(line, self.job, file.dialect):
+                position = file.row_of(result.custom_id)
                 if position is not None:
                     yield (
                         position,
@@ -304,10 +305,10 @@ class Contents:
                     )
 
         def columns() -> Columns | None:
-            found = kept_columns(path, self.job, dialect)
+            found = kept_columns(file, self.job)
             return found if self.job.schema is None else None
 
-        return File(path, read, columns=columns)
+        return File(file.path, read, columns=columns)
 
 
 def plain(value: Any) -> str:

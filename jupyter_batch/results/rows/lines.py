@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 
 from jupyter_batch.ledger.reading import opened_if_there
+from jupyter_batch.row_files.answer_files import AnswerFile
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -39,38 +40,38 @@ class ResultLines:
     Ids are found as bytes: a line is decoded, and its id checked, where it is used.
     """
 
-    def __init__(self, job: str, rows: int) -> None:
-        self.files: list[tuple[str, Path]] = []
+    def __init__(self, rows: int) -> None:
+        self.files: list[AnswerFile] = []
         self.which: Array = np.full(rows, -1, dtype=np.int16)
         self.start: Array = np.zeros(rows, dtype=np.int64)
         self.size: Array = np.zeros(rows, dtype=np.int32)
         self.surplus: dict[int, list[tuple[int, int, int]]] = {}
         self._surplus = 0
-        self._id = ids_of(job)
 
     def read(
         self,
-        files: Iterable[tuple[str, Path]],
-        known: Callable[[str, Path], Array | None],
+        files: Iterable[AnswerFile],
+        known: Callable[[AnswerFile], Array | None],
         check: Callable[[], None],
     ) -> None:
-        """Index the (dialect, file) pairs, in order of precedence.
+        """Index the files, in order of precedence.
 
         known: the row of each line of a file, -1 for none; None where ids have to be looked for.
         check: called for each block.
         """
-        for dialect, path in files:
-            self.files.append((dialect, path))
-            rows = known(dialect, path)
-            with opened_if_there(path) as file:
+        for one in files:
+            self.files.append(one)
+            rows = known(one)
+            with opened_if_there(one.path) as file:
                 if file is None:
                     continue
                 if rows is not None and self._add_known(file, rows, check):
                     continue
                 file.seek(0)
+                pattern = ids_of(one.of)
                 for start, block in blocks(file):
                     check()
-                    self._find(start, block)
+                    self._find(pattern, start, block)
 
     def lines(self, row: int) -> list[Line]:
         """The result lines of a row, in order of precedence."""
@@ -79,11 +80,12 @@ class ResultLines:
         found = []
         first = int(self.which[row]), int(self.start[row]), int(self.size[row])
         for which, start, size in (first, *self.surplus.get(row, ())):
-            dialect, path = self.files[which]
-            with opened_if_there(path) as file:
+            one = self.files[which]
+            with opened_if_there(one.path) as file:
                 if file is not None:
                     file.seek(start)
-                    found.append(Line(dialect, path, file.read(size)))
+                    data = one.under_own_id(file.read(size), row)
+                    found.append(Line(one.dialect, one.path, data))
         return found
 
     def _add_known(self, file: BinaryIO, rows: Array, check: Callable[[], None]) -> bool:
@@ -100,13 +102,13 @@ class ResultLines:
             self._add(rows, np.concatenate(begins), np.concatenate(ends))
         return True
 
-    def _find(self, start: int, block: memoryview) -> None:
+    def _find(self, pattern: re.Pattern[bytes], start: int, block: memoryview) -> None:
         """Index the whole lines of a block that begins at an offset of the last file, by the ids in them."""
-        found = list(self._id.finditer(block))
+        found = list(pattern.finditer(block))
         if not found:
             return
         begins, ends = spans(block)
-        rows = np.array([match[1] for match in found]).astype(np.int64)
+        rows = self.files[-1].rows(np.array([match[1] for match in found]).astype(np.int64))
         line = np.searchsorted(ends, [match.start() for match in found])
         line, first = np.unique(line, return_index=True)  # an id within an answer comes later
         self._add(rows[first], begins[line] + start, ends[line] + start)

@@ -296,11 +296,11 @@ def _position(line: bytes, shard: ShardRecord) -> int:
 def _take_along(folder: JobFolder, job: JobRecord, shard: ShardRecord, piece: ShardRecord) -> None:
     """Copy the answers that a shard took from other jobs, for the rows of a piece."""
     from jupyter_batch.results.copy_answers import lines_in  # imports numpy
+    from jupyter_batch.row_files.answer_files import AnswerFile
 
     for dialect, path in folder.taken_over(shard.number):
         name = path.name.replace(f"joined-{shard.number}-", f"joined-{piece.number}-", 1)
         with written(path.with_name(name)) as out:
-            for _, line, result in lines_in(path, job, dialect):
-                position = position_of(job.id, result.custom_id)
+            for _, position, line, _ in lines_in(AnswerFile(dialect, path, job.id), job):
                 if position is not None and piece.first <= position <= piece.last:
                     out.write(line if line.endswith(b"\n") else line + b"\n")
