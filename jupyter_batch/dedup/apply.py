@@ -15,6 +15,7 @@ import numpy as np
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.dedup.match import (
+    ANSWERED,
     FOLLOWS,
     JOINS,
     LEFT_OUT,
@@ -60,13 +61,16 @@ def arrange(
     waits: Waits = lambda _: True,
     failures: bool = True,
     others: Mapping[str, list[Array]] | None = None,
-) -> Arranged:
+    known: Array | None = None,
+) -> Arranged | None:
     """Return the job with existing answers, and requests only for the remaining rows.
 
     Rewrites the draft's request files accordingly. waits: whether to wait for a shard of another
     job that is in progress. failures: do not send requests again whose earlier answers were billed
     but unusable. others: the request hashes of each other kind that jobs of the scope have, and
     those of the requests as sent where they differ; else they are made from the request lines.
+    known: flags of rows that have no line in the draft, since an earlier job answered them; None is
+    returned where no job has the answer of one.
     """
     if others is None:
         kinds = further_kinds(ledger, record)
@@ -74,6 +78,11 @@ def arrange(
         paths = [draft.asked] if draft.asked.exists() else paths
         others = {kind: [rehashed(record, paths, hashes, kind)] for kind in kinds}
     reuse = decide(ledger, record, hashes, draft, waits, failures, others)
+    drafted = reuse.whose != LEFT_OUT
+    if known is not None:
+        if not np.isin(reuse.whose[known], (ANSWERED, FOLLOWS)).all():
+            return None
+        drafted &= ~known
     if reuse.plain:
         made = filled(draft, record.id, shards, limits)
         further = {kind: arrays[0] for kind, arrays in others.items()}
@@ -83,7 +92,9 @@ def arrange(
     further = {kind: np.where(is_others, 0, arrays[0]) for kind, arrays in others.items()}
     # Shards waited for may fail; a retry then sends their requests from the lines of all rows.
     keep = bool(record.tools or reuse.inherited or reuse.joins)
-    made, places = _packed(draft, record.id, shards, reuse, limits, keep=keep)
+    made, places = _packed(
+        draft, record.id, shards, reuse, np.flatnonzero(drafted), limits, keep=keep
+    )
     record = msgspec.structs.replace(
         record,
         reused=reuse.reused,
@@ -99,17 +110,17 @@ def _packed(
     job: str,
     shards: list[ShardRecord],
     reuse: Reuse,
+    asked: Array,
     limits: Limits,
     *,
     keep: bool,
 ) -> tuple[list[ShardRecord], Array]:
     """Write the request files; return the shards to send or wait for, and the row sources.
 
-    keep: store the lines of all rows too; tool calls and retries start from them, whichever job
-    sent the row.
+    asked: the row of each line of the draft. keep: store all of these lines too; tool calls and
+    retries start from them, whichever job sent the row.
     """
     drafted = [draft.requests(shard.number).rename(draft.every(shard.number)) for shard in shards]
-    asked = np.flatnonzero(reuse.whose != LEFT_OUT)
     made: list[ShardRecord] = []
     shard_of = np.full(len(reuse.whose), NOWHERE, dtype=np.int64)
     for kind in (OWN, *range(JOINS, JOINS + len(reuse.joins))):

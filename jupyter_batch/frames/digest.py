@@ -5,9 +5,9 @@ It is cryptographic (SHA-256), so that no two frames have the same by chance or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -23,43 +23,78 @@ if TYPE_CHECKING:
     Series: TypeAlias = Any
 
 
+BLOCK_ROWS = 8192
+
+
+class Digests(NamedTuple):
+    """Digests of a frame's rows. whole: of their labels and cells. blocks: of the cells alone.
+
+    A block has BLOCK_ROWS rows, the last one what is left.
+    """
+
+    whole: str
+    blocks: list[bytes]
+
+
 def rows_digest(frame: pd.DataFrame, columns: Sequence[Any]) -> str:
     """Return the digest of a frame's labels and of its cells in these columns, in their order.
 
     "" where the content of some cell is not known (objects, integers above 64 bits).
     """
-    digest = sha256(str(row_count(frame)).encode())
+    found = digests_of(frame, columns)
+    return "" if found is None else found.whole
+
+
+def digests_of(frame: pd.DataFrame, columns: Sequence[Any]) -> Digests | None:
+    """Return the digests of a frame's rows; None where the content of some cell is not known."""
+    rows = row_count(frame)
+    whole = sha256(str(rows).encode())
+    blocks: list[bytes] = []
     try:
-        digest.update(label_hashes(row_labels(frame)).tobytes())
-        for label in columns:
-            cells = column(frame, label)
-            digest.update(repr((type(label).__name__, label, str(cells.dtype))).encode())
-            for block in _content_bytes(cells):
-                if block is None:
-                    return ""
-                for part in block:
-                    digest.update(part)
-    except (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError):
-        return ""  # a lone surrogate, another library's column, a list that holds itself
-    return digest.hexdigest()
+        whole.update(label_hashes(row_labels(frame)).tobytes())
+        for start in range(0, rows, BLOCK_ROWS):
+            block = block_digest(frame, columns, start, start + BLOCK_ROWS)
+            if block is None:
+                return None
+            blocks.append(block)
+            whole.update(block)
+    except _UNKNOWN:
+        return None
+    return Digests(whole.hexdigest(), blocks)
 
 
-def _content_bytes(column: Series) -> Iterator[Sequence[Any] | None]:
-    """Yield pieces of bytes that only an equal column has; None where a cell's content is not known.
+_UNKNOWN = (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError)
+"""Of a lone surrogate, another library's column, a list that holds itself."""
+
+
+def block_digest(
+    frame: pd.DataFrame, columns: Sequence[Any], start: int, stop: int
+) -> bytes | None:
+    """Return the digest of the cells of some rows; None where the content of one is not known."""
+    digest = sha256()
+    for label in columns:
+        cells = column(frame, label)
+        digest.update(repr((type(label).__name__, label, str(cells.dtype))).encode())
+        parts = _content_bytes(cells.iloc[start:stop])
+        if parts is None:
+            return None
+        for part in parts:
+            digest.update(part)
+    return digest.digest()
+
+
+def _content_bytes(block: Series) -> Sequence[Any] | None:
+    """Return pieces of bytes that only an equal column has; None where a cell's content is not known.
 
     Known are texts, numbers, booleans, missing values, and lists and dicts of them. Columns in
     Arrow's memory are read from there; two equal columns in memory of different layouts may differ.
     """
-    arrow = getattr(column.array, "__arrow_array__", None)
-    texts = isinstance(column.dtype, pd.StringDtype) and column.dtype.storage == "pyarrow"
-    for start in range(0, len(column), _BYTES_ROWS):
-        block = column.iloc[start : start + _BYTES_ROWS]
-        if texts and arrow is not None:
-            yield _arrow_bytes(block)
-            continue
-        cells = cells_of(block)[0]
-        known = _PLAIN.issuperset(map(type, cells)) or all(map(_is_json, cells))
-        yield (msgspec.msgpack.encode(cells),) if known else None
+    texts = isinstance(block.dtype, pd.StringDtype) and block.dtype.storage == "pyarrow"
+    if texts and getattr(block.array, "__arrow_array__", None) is not None:
+        return _arrow_bytes(block)
+    cells = cells_of(block)[0]
+    known = _PLAIN.issuperset(map(type, cells)) or all(map(_is_json, cells))
+    return (msgspec.msgpack.encode(cells),) if known else None
 
 
 _PLAIN = PLAIN | {float}
@@ -73,9 +108,6 @@ def _is_json(cell: Any) -> bool:
     if kind is dict:
         return all(map(_is_json, cell)) and all(map(_is_json, cell.values()))
     return kind in _PLAIN
-
-
-_BYTES_ROWS = 8192
 
 
 def _arrow_bytes(texts: Series) -> Sequence[Any]:

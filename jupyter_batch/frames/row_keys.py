@@ -108,6 +108,27 @@ def pairs(hashes: bytes | bytearray) -> Array:
     return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
+class KnownRows:
+    """The rows of a frame that an earlier job answered. flags: of each row. keys: of that job."""
+
+    def __init__(self, flags: Array, keys: Keys) -> None:
+        self.flags, self._keys = flags, keys
+
+    def asks_with(self, others: bytes | bytearray) -> bytearray:
+        """The request hashes of all rows. others: those of the rows that are not known."""
+        return self._with(self._keys.asks, others)
+
+    def fingerprints_with(self, others: bytes | bytearray) -> bytearray:
+        """As `asks_with`, for the fingerprints."""
+        return self._with(self._keys.fingerprints, others)
+
+    def _with(self, known: Any, others: bytes | bytearray) -> bytearray:
+        every: Array = np.empty((len(self.flags), 2), dtype="<u8")
+        every[: len(known)] = known[: len(every)]
+        every[~self.flags] = pairs(others)
+        return bytearray(every.tobytes())
+
+
 def _ambiguous(fingerprints: Array, asks: Array) -> Array:
     order = np.argsort(fingerprints[:, 0])
     ordered = fingerprints[order]

@@ -148,7 +148,7 @@ class JobFolder:
 
     @property
     def blocks(self) -> Path:
-        """Digests of blocks of the source's rows (planning/known_rows.py)."""
+        """Digests of blocks of the source's rows (planning/known_frame.py)."""
         return self.path / "blocks.bin"
 
     @property

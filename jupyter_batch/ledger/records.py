@@ -198,8 +198,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     aligned: the rows' keys are here; without them they are identified by position alone. mapped:
     its batches hold parameters under the names that the model accepts (wire/openai_requests.py);
     not so in older jobs. frame_digest: of all that its requests were made from, or ""
-    (planning/known_frame.py). rows_digest: of its frame's rows, or "" (frames/digest.py). hashing:
-    the kind of its request hashes and row fingerprints (frames/hashing.py).
+    (planning/known_frame.py), asked_digest: of the same without the rows. rows_digest: of its
+    frame's rows, or "" (frames/digest.py). hashing: the kind of its request hashes and row
+    fingerprints (frames/hashing.py).
     price: of its model, at planning. before, used: the cost and the tokens of
     the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
     dollars that it may cost. keep: further content of answers with a column of its own
@@ -258,6 +259,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     frame_digest: str = ""
     rows_digest: str = ""
+    asked_digest: str = ""
     hashing: str = "blake2b"
     schema: Schema | None = None
     lax: bool = False

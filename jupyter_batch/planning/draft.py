@@ -69,15 +69,16 @@ class JobDraft:
         waits: Waits = lambda _: True,
         failures: bool = True,
         others: Mapping[str, list[Array]] | None = None,
-    ) -> None:
+        known: Array | None = None,
+    ) -> bool:
         """Take the answers that other jobs have, and keep requests for the remaining rows only.
 
-        hashes: request hashes, zeros for a row without a request. waits, failures, others: as in
-        `arrange`.
+        hashes: request hashes, zeros for a row without a request. waits, failures, others, known:
+        as in `arrange`. False where a known row has no answer.
         """
         from jupyter_batch.dedup.apply import arrange
 
-        self.record, self.shards, self.hashes, self.others, self.sources = arrange(
+        arranged = arrange(
             self.ledger,
             self.folder,
             self.record,
@@ -87,7 +88,18 @@ class JobDraft:
             waits=waits,
             failures=failures,
             others=others,
+            known=known,
         )
+        if arranged is None:
+            return False
+        self.record, self.shards, self.hashes, self.others, self.sources = arranged
+        return True
+
+    def clear(self) -> None:
+        """Remove the files that were written so far."""
+        for path in self.folder.path.iterdir():
+            path.unlink()
+        self.shards = []
 
     def carry_over(
         self,

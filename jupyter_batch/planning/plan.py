@@ -17,7 +17,7 @@ from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerCorru
 from jupyter_batch.core.status import Step
 from jupyter_batch.file_checks import request_checks
 from jupyter_batch.frames import frame as frames
-from jupyter_batch.frames.digest import rows_digest
+from jupyter_batch.frames.digest import digests_of
 from jupyter_batch.frames.row_keys import Keys, by_content, by_request
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -29,7 +29,7 @@ from jupyter_batch.notebook.interrupts import uninterrupted
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask, scope_of
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
-from jupyter_batch.planning.known_frame import frame_digest, known_job
+from jupyter_batch.planning.known_frame import Blocks, frame_digest, known_job, known_rows
 from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
@@ -38,7 +38,7 @@ from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.hash_kinds import further_kinds, kind_in
 from jupyter_batch.row_files.request_files import write_requests
-from jupyter_batch.row_files.row_columns import RowFiles, places_of
+from jupyter_batch.row_files.row_columns import RowFiles, Unsent, places_of
 from jupyter_batch.telemetry.spans import attributes_of, beyond_calls, here, span
 
 if TYPE_CHECKING:
@@ -109,30 +109,40 @@ def draft_rows(
     reuse: bool,
     attach: bool = False,
     digest: bool = True,
+    grown: bool = True,
 ) -> None:
     """Fill a draft from the rows of a frame; with `reuse` an existing identical job is found.
 
     attach: an existing job may be found without rendering the rows; then the draft has no request.
-    digest: store the frame's digest, by which the job is found later.
+    digest: store the frame's digest, by which the job is found later. grown: rows that an earlier
+    job answered may be left out of the draft, too.
     Raises InputError where no row can be sent, and ColumnError where cells of the user would be
     replaced.
     """
     ledger, folder = draft.ledger, draft.folder
     kind = kind_in(ledger, scope_of(ask))
     lines = RequestLines(ask, frame, draft.id, folder.asked, kind)
-    lines.digest = rows_digest(frame, lines.columns) if digest else ""
+    digests = digests_of(frame, lines.columns) if digest else None
+    lines.digest = "" if digests is None else digests.whole
     known_by = frame_digest(ask, lines.digest)
     if reuse and attach and _attached(draft, ask, frame, lines, known_by):
         return
+    blocks = Blocks.of(ask, lines, digests)
+    if reuse and attach and grown and blocks is not None:
+        lines.known = known_rows(ledger, blocks, frame, lines.columns)
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     draft.shards = write_requests(folder, draft.id, lines, limits)
-    draft.refusal = lines.refusal(draft.shards)
+    if not draft.shards and lines.known is None:
+        draft.refusal = _refusal(lines.unsent(), ask, frames.row_count(frame))
     if draft.refusal is not None and not ask.models_from:  # rows of other models may be sent
         raise draft.refusal
     draft.rendered = rendered = lines.rendered()
     draft.record = record = msgspec.structs.replace(
-        lines.record(now), frame_digest=known_by, rows_digest=rendered.digest
+        lines.record(now),
+        frame_digest=known_by,
+        rows_digest=rendered.digest,
+        asked_digest="" if blocks is None else blocks.asked,
     )
     others = _search(draft, lines, now) if reuse else []
     keys = [rendered.keys, *(one.keys() for one in others)]
@@ -146,12 +156,32 @@ def draft_rows(
     if (sent := lines.sent_hashes()) is not None:
         folder.write(folder.sent, sent)
     draft.hashes = hash_array(lines.hashes)
-    if reuse:
-        draft.deduplicate(draft.hashes, ask.limits, others=_by_kind(others))
-    else:
+    if not reuse:
         draft.record = msgspec.structs.replace(record, alone=True)
-    index = frames.index_to_bytes(frames.row_labels(frame))
-    draft.write_rows(RowFiles(lines.unsent(), rendered.keys.to_bytes(), index, hashes=draft.hashes))
+    elif not draft.deduplicate(
+        draft.hashes,
+        ask.limits,
+        others=_by_kind(others),
+        known=lines.known and lines.known.flags,
+    ):
+        draft.clear()  # answers are gone since: all rows are planned
+        draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest, grown=False)
+        return
+    index, held = frames.index_to_bytes(frames.row_labels(frame)), rendered.keys.to_bytes()
+    draft.write_rows(RowFiles(lines.unsent(), held, index, hashes=draft.hashes))
+    if blocks is not None:
+        blocks.write(folder, len(rendered.keys), held)
+
+
+def _refusal(unsent: list[Unsent], ask: Ask, rows: int) -> InputError:
+    """The reason why there is nothing to send."""
+    if not unsent:
+        return InputError("the frame has no rows: there is nothing to send")
+    most = max(unsent, key=lambda group: len(group.positions))
+    return InputError(
+        f"none of the {rows} rows can be sent ({len(most.positions) // ask.samples}: {most.reason}); "
+        "nothing was sent"
+    )
 
 
 def _search(draft: JobDraft, lines: RequestLines, now: float) -> list[RequestLines]:

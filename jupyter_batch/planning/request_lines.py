@@ -19,12 +19,14 @@ from jupyter_batch.core.request import custom_ids
 from jupyter_batch.core.result import Status
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.frames import frame as frames
+from jupyter_batch.frames.adapter import taken
 from jupyter_batch.frames.canonical import whole_texts
 from jupyter_batch.frames.hashing import BLAKE2B, HASH_BYTES, hashes
+from jupyter_batch.frames.row_keys import KnownRows
 from jupyter_batch.frames.text_blocks import TextBlock, spans, text_blocks
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import report
 from jupyter_batch.planning.ask import Ask, record_of, scope_of
@@ -62,7 +64,7 @@ _ALL = {bytes}  # types of lines that can all be sent
 class RequestLines(Blocks):
     """The request lines of a frame, block by block, and the row data to store with the job.
 
-    digest: of the frame's rows in `columns`, set by the caller; "" where it is not known.
+    Set by the caller: digest, of the frame's rows in `columns`; known, rows without a line.
     hashes: request hashes, 16 bytes a request; zeros where a row has none. hashing: their kind.
     """
 
@@ -106,6 +108,7 @@ class RequestLines(Blocks):
         self.hashing = hashing
         self._fingerprints = bytearray()
         self.digest = ""
+        self.known: KnownRows | None = None
         self._samples = ask.samples
         self.hashes = bytearray(HASH_BYTES * frames.row_count(frame) * ask.samples)
         self._sent = bytearray(0 if self._hashed is None else len(self.hashes))
@@ -113,8 +116,27 @@ class RequestLines(Blocks):
         self._broken: dict[str, list[int]] = {}
         self._texts = self._text_lines()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether each row makes one line, of its cells alone, that is hashed as it is sent."""
+        return self._texts is not None and self._ask.na != "raise" and not self._tools
+
     def __iter__(self) -> Iterator[Lines]:
-        return self._of_rows() if self._texts is None else self._of_blocks()
+        if self.known is None:
+            return self._of_rows() if self._texts is None else self._of_blocks()
+        return self._of_unknown(self.known)
+
+    def _of_unknown(self, known: KnownRows) -> Iterator[Lines]:
+        """The lines of the other rows; the hashes of known rows are those that they had."""
+        rows = np.flatnonzero(~known.flags)
+        left = taken(self._frame, rows)
+        some = RequestLines(self._ask, left, self._job, hashing=self.hashing)
+        for lines in some:
+            yield lines.renumbered(rows, self._job)
+        self.hashes = known.asks_with(some.hashes)
+        self._fingerprints = known.fingerprints_with(some._fingerprints)
+        self._skipped = {why: rows[at].tolist() for why, at in some._skipped.items()}
+        self._broken = {why: rows[at].tolist() for why, at in some._broken.items()}
 
     def _of_blocks(self) -> Iterator[Lines]:
         for rows, block in text_blocks(self._frame, self.columns, self.hashing):
@@ -286,20 +308,6 @@ class RequestLines(Blocks):
             holes = {**holes, "messages": all_in_chat_form(holes["messages"])}
         return holes if self._ask.cache is None else marked_holes(holes, self._ask.cache)
 
-    def refusal(self, shards: list[ShardRecord]) -> InputError | None:
-        """The reason why there is nothing to send; None where there is."""
-        if shards:
-            return None
-        groups = {**self._skipped, **self._broken}
-        if not groups:
-            return InputError("the frame has no rows: there is nothing to send")
-        reason, positions = max(groups.items(), key=lambda item: len(item[1]))
-        return InputError(
-            f"none of the {frames.row_count(self._frame)} rows can be sent "
-            f"({len(positions) // self._samples}: {reason}); "
-            "nothing was sent"
-        )
-
     def record(self, now: float) -> JobRecord:
         """The job record, once all lines were read."""
         ask = self._ask
@@ -340,18 +348,15 @@ class RequestLines(Blocks):
 
     def _read_columns(self) -> tuple[Any, ...]:
         """The columns that identify a row: those used by the prompt."""
-        read = {*self._reads, *self._prompt.read}
-        return tuple(label for label in self.columns if label in read)
+        return tuple(one for one in self.columns if one in {*self._reads, *self._prompt.read})
 
     def keys(self) -> frames.Keys:
         """The rows' keys, with the request hashes; rows left out have the hash of their reason."""
         left_out = [row for _, rows in self._left_out_rows() for row in rows]
         read, fingerprints = self._read_columns(), self._fingerprints
-        if read != self.columns:  # a row function, whose columns are known only after rendering
-            fingerprints = bytearray().join(
-                b"".join(block.fingerprints)
-                for block in frames.blocks(self._frame, read, hashing=self.hashing)
-            )
+        if read != self.columns:  # a row function, whose columns are known only now
+            blocks = frames.blocks(self._frame, read, hashing=self.hashing)
+            fingerprints = bytearray().join(b"".join(block.fingerprints) for block in blocks)
         step = HASH_BYTES * self._samples
         firsts = (self.hashes[at : at + HASH_BYTES] for at in range(0, len(self.hashes), step))
         asks = bytearray(self.hashes) if self._samples == 1 else bytearray().join(firsts)

@@ -72,6 +72,16 @@ class Lines(NamedTuple):
         np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)), out=offsets[1:])
         return cls(rows, b"".join(lines), offsets)
 
+    def renumbered(self, positions: Array, job: str) -> Lines:
+        """The lines of row k of a part of a frame as those of row `positions[k]` of the frame."""
+        at, made = len(f'{{"custom_id":"{job}-'), list[bytes]()
+        numbers = [int(positions[row]) for row in self.rows]
+        spans = zip(self.rows, self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True)
+        for number, (row, start, end) in zip(numbers, spans, strict=True):
+            rest = self.data[start + at + len(str(row)) : end]
+            made.append(b"%b%d%b" % (self.data[start : start + at], number, rest))
+        return Lines.of(numbers, made)
+
 
 class Blocks(ABC):
     """An iterable of blocks of lines, in place of single ones."""
