@@ -37,8 +37,7 @@ _FEW = 16
 def onto(rows: int, there: Array, here: Array) -> array[int]:
     """For each of the `rows` of one job the row of another that needs its answer; -1 for none."""
     wanted = array("q", [-1]) * rows
-    for was, at in zip(there.tolist(), here.tolist(), strict=True):
-        wanted[was] = at
+    np.frombuffer(wanted, dtype=np.int64)[there] = here
     return wanted
 
 
@@ -137,7 +136,7 @@ def _refer(
     left, few = np.frombuffer(wanted, dtype=np.int64), list[AnswerFile]()
     copied = array("q", [-1]) * len(wanted)
     for file in files:
-        rows, finishes, lines = _answered(file, job, left)
+        rows, cut_off, lines = _answered(file, job, left)
         here = left[rows]
         left[rows] = -1
         if len(rows) * _FEW < lines:
@@ -147,60 +146,60 @@ def _refer(
             target = references.add(file, rows, here)
             with contextlib.suppress(OSError):  # not kept, or on a disk without links: made again
                 kept_at(target).hardlink_to(kept_at(file.path))
-            taken.extend(here.tolist())
+            taken.frombytes(here.tobytes())
             if cut is not None:
-                cut.update(
-                    (at, how) for at, how in zip(here.tolist(), finishes, strict=True) if how
-                )
+                cut.update((int(here[at]), how) for at, how in cut_off.items())
     return few, copied
 
 
-def _answered(
-    file: AnswerFile, job: JobRecord, wanted: Array
-) -> tuple[Array, list[str | None], int]:
-    """(the wanted rows that a file answers, why each answer was cut off or None, its lines)."""
-    rows, finishes, lines = [np.empty(0, dtype=np.int64)], list[str | None](), 0
+def _answered(file: AnswerFile, job: JobRecord, wanted: Array) -> tuple[Array, dict[int, str], int]:
+    """(the wanted rows that a file answers, why the k-th one was cut off, the file's lines)."""
+    found, lines = [np.empty(0, dtype=np.int64)], 0
+    cut_off: dict[int, str] = {}
     missing = wanted >= 0
     for columns in columns_in(file, job):
         lines += len(columns)
         here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)))
-        here = here[missing[columns.rows[here]] & _are_answers(columns)[here]]
-        found, first = np.unique(columns.rows[here], return_index=True)
-        missing[found] = False
-        cut = [one if one in CUT else None for one in columns.finishes]
-        finishes += [cut[code] for code in columns.finish[here[first]].tolist()]
-        rows.append(found)
-    return np.concatenate(rows), finishes, lines
+        here = here[missing[columns.rows[here]] & _are_answers(columns)[here]][::-1]
+        first = np.full(len(wanted), -1, dtype=np.int64)
+        first[columns.rows[here]] = here  # of several lines the first one, which comes last here
+        rows = np.flatnonzero(first >= 0)
+        missing[rows] = False
+        codes = [code for code, why in enumerate(columns.finishes) if why in CUT]
+        finish, before = columns.finish[first[rows]], sum(map(len, found))
+        for at in np.flatnonzero(np.isin(finish, codes)).tolist():
+            cut_off[before + at] = str(columns.finishes[finish[at]])
+        found.append(rows)
+    return np.concatenate(found), cut_off, lines
 
 
 def _lines_for(
     wanted: array[int], file: AnswerFile, job: JobRecord, takes: Taken
 ) -> Iterator[tuple[int, bytes, str | None]]:
     """(row, line, finish reason) of each result in a file that is taken for a wanted row."""
-    columns = _in_line_with(file, job)
-    if columns is None:
-        for _, was, line, result in lines_in(file, job):
-            if was is not None and was < len(wanted) and wanted[was] >= 0 and takes.result(result):
-                yield was, line, result.finish
-        return
-    here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)) & takes.lines(columns))
-    here = here[np.frombuffer(wanted, dtype=np.int64)[columns.rows[here]] >= 0]
-    rows, finishes = columns.rows[here].tolist(), columns.finish[here].tolist()
-    for row, finish, line in zip(rows, finishes, _at(file.path, here), strict=True):
-        yield row, line, columns.finishes[finish]
+    if not job.tools and job.endpoint != EMBEDDINGS:  # whose columns come in pieces
+        columns = next(columns_in(file, job), Columns(0))
+        here = (columns.rows >= 0) & (columns.rows < len(wanted)) & takes.lines(columns)
+        at = np.flatnonzero(here)
+        at = at[np.frombuffer(wanted, dtype=np.int64)[columns.rows[at]] >= 0]
+        if not len(at):
+            return
+        if _count(file.path) == len(columns):
+            rows, finishes = columns.rows[at].tolist(), columns.finish[at].tolist()
+            for row, finish, line in zip(rows, finishes, _at(file.path, at), strict=True):
+                yield row, line, columns.finishes[finish]
+            return
+    for _, was, line, result in lines_in(file, job):
+        if was is not None and was < len(wanted) and wanted[was] >= 0 and takes.result(result):
+            yield was, line, result.finish
 
 
-def _in_line_with(file: AnswerFile, job: JobRecord) -> Columns | None:
-    """The columns of a file, each of whose lines is a line of it; None where they come in pieces."""
-    if job.tools or job.endpoint == EMBEDDINGS:
-        return None
-    columns = next(columns_in(file, job), None)
-    if columns is None:
-        return Columns(0)
+def _count(path: Path) -> int:
+    """The number of lines of a file."""
     ends, last = 0, b""
-    for block in _blocks(file.path):
+    for block in _blocks(path):
         ends, last = ends + block.count(b"\n"), block[-1:]
-    return columns if ends + (last not in (b"", b"\n")) == len(columns) else None
+    return ends + (last not in (b"", b"\n"))
 
 
 def _at(path: Path, lines: Array) -> Iterator[bytes]:

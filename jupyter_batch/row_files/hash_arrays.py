@@ -24,11 +24,23 @@ def sum_of(hashes: bytes | bytearray) -> int:
 
 def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
     """The rows whose request hash is among `theirs`, and their positions there."""
-    there = np.flatnonzero(theirs.any(axis=1))
-    if not len(there) or not len(rows):
-        return rows[:0], rows[:0]
-    order = there[np.argsort(theirs[there, 0], kind="stable")]
-    held = theirs[order, 0]
-    at = order[np.minimum(np.searchsorted(held, mine[rows, 0]), len(held) - 1)]
-    same = (theirs[at] == mine[rows]).all(axis=1)
-    return rows[same], at[same]
+    at = np.where(rows < len(theirs), rows, 0)  # of most rows, where a frame has grown
+    found = _equal(mine[rows], theirs, at)
+    rest = np.flatnonzero(~found)
+    there = np.flatnonzero(theirs.any(axis=1)) if len(rest) else rest
+    if 0 < len(rest) < len(there) // 8:  # fewer to sort
+        there = there[np.isin(theirs[there, 0], mine[rows[rest], 0])]
+    if len(there):
+        order = there[np.argsort(theirs[there, 0], kind="stable")]
+        held, wanted = theirs[order, 0], mine[rows[rest]]
+        at[rest] = order[np.minimum(np.searchsorted(held, wanted[:, 0]), len(held) - 1)]
+        found[rest] = _equal(wanted, theirs, at[rest])
+    return rows[found], at[found]
+
+
+def _equal(mine: Array, theirs: Array, at: Array) -> Array:
+    """Whether each hash equals one of `theirs`, and is none of a row without a request."""
+    if not len(theirs):
+        return np.zeros(len(mine), dtype=bool)
+    same: Array = (theirs[at] == mine).all(axis=1) & mine.any(axis=1)
+    return same

@@ -122,8 +122,10 @@ class HashIndex:
         first = np.searchsorted(self._halves, halves, "left")
         last = np.searchsorted(self._halves, halves, "right")
         there = last > first
-        spans = zip(first[there].tolist(), last[there].tolist(), strict=True)
-        return {owner for start, end in spans for owner in self._owners[start:end].tolist()}
+        found = set(np.unique(self._owners[first[there]]).tolist())
+        several = last - first > 1
+        spans = zip(first[several].tolist(), last[several].tolist(), strict=True)
+        return found.union(*(self._owners[start:end].tolist() for start, end in spans))
 
 
 def index_of(ledger: Ledger) -> HashIndex:
