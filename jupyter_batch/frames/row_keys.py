@@ -109,10 +109,13 @@ def pairs(hashes: bytes | bytearray) -> Array:
 
 
 class KnownRows:
-    """The rows of a frame that an earlier job answered. flags: of each row. keys: of that job."""
+    """The rows of a frame that an earlier job answered. flags: of each row; others: the other rows.
+
+    keys: of that job.
+    """
 
     def __init__(self, flags: Array, keys: Keys) -> None:
-        self.flags, self._keys = flags, keys
+        self.flags, self.others, self._keys = flags, np.flatnonzero(~flags), keys
 
     def asks_with(self, others: bytes | bytearray) -> bytearray:
         """The request hashes of all rows. others: those of the rows that are not known."""

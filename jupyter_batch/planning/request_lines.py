@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 _NO_HASH = bytes(HASH_BYTES)
 LEAST_ROWS = 1000
 """Of fewer rows each is made by itself, which costs less than a block of Arrow's."""
-_ALL = {bytes}  # types of lines that can all be sent
 
 
 class RequestLines(Blocks):
@@ -128,7 +127,7 @@ class RequestLines(Blocks):
 
     def _of_unknown(self, known: KnownRows) -> Iterator[Lines]:
         """The lines of the other rows; the hashes of known rows are those that they had."""
-        rows = np.flatnonzero(~known.flags)
+        rows = known.others
         left = taken(self._frame, rows)
         some = RequestLines(self._ask, left, self._job, hashing=self.hashing)
         for lines in some:
@@ -206,7 +205,7 @@ class RequestLines(Blocks):
 
         hashed: the lines to hash, the same for the same request in any job.
         """
-        if hashed is lines and not left_out and set(map(type, lines)) == _ALL:
+        if hashed is lines and not left_out and set(map(type, lines)) == {bytes}:  # all can be sent
             return self._all_kept(start, lines)
         before, samples, first = self._before_body(), self._samples, start * self._samples
         kept = list[tuple[int, bytes]]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from array import array
 
 import pandas as pd
@@ -57,7 +58,9 @@ def test_answers_are_referred_to_and_outlive_their_job(answered, call, home, tmp
     check(third.results(), frame)
     assert third.results()["_status"].value_counts().to_dict() == {"reused": 50, "succeeded": 10}
     assert third.results()["_cost"].value_counts().to_dict() == {0.0: 50}
-    check(third.merge(frame[["text"]].iloc[::-1].copy()), frame.iloc[::-1])
+    moved = frame[["text"]].iloc[::-1].copy()
+    third.merge(moved)
+    check(moved, frame.iloc[::-1])
     for label in ("k3", "k45", "k55"):
         row = third.row(label)
         assert row.answer == frame.loc[label, "text"]
@@ -225,6 +228,8 @@ def test_old_rows_are_not_rendered_again(server, call, home, rendered, tmp_path,
     assert sent(server) == asked + odd(135)["text"].iloc[130:].notna().sum() + 1
     files = home / "jobs" / job.id
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(tmp_path / "other"))
+    (tmp_path / "other").mkdir(mode=0o700)
+    shutil.copy(home / "hash-seed", tmp_path / "other")
     whole = tmp_path / "other" / "jobs" / ask(frame.drop(columns="out"), call).id
     forget(tmp_path / "other")
     assert rendered[4] == 123
