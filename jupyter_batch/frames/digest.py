@@ -5,6 +5,7 @@ It is cryptographic (SHA-256), so that no two frames have the same by chance or 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -17,6 +18,7 @@ from jupyter_batch.frames.adapter import row_count, row_labels
 from jupyter_batch.frames.fingerprints import PLAIN
 from jupyter_batch.frames.frame import cells_of, column
 from jupyter_batch.frames.labels import label_hashes
+from jupyter_batch.frames.watched import FrameMark
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -46,7 +48,26 @@ def rows_digest(frame: pd.DataFrame, columns: Sequence[Any]) -> str:
 
 
 def digests_of(frame: pd.DataFrame, columns: Sequence[Any]) -> Digests | None:
-    """Return the digests of a frame's rows; None where the content of some cell is not known."""
+    """Return the digests of a frame's rows; None where the content of some cell is not known.
+
+    Those of a frame that has not changed since are not computed again.
+    """
+    for mark, made in _recent:
+        if isinstance(frame, pd.DataFrame) and mark.is_same(frame, columns):
+            return made
+    found = _computed(frame, columns)
+    if found is not None and isinstance(frame, pd.DataFrame):
+        mark = FrameMark(frame, columns)
+        if mark.is_known:
+            _recent.appendleft((mark, found))
+    return found
+
+
+_recent: deque[tuple[FrameMark, Digests]] = deque(maxlen=4)
+"""Of the last frames, which are not kept in memory for it."""
+
+
+def _computed(frame: pd.DataFrame, columns: Sequence[Any]) -> Digests | None:
     rows = row_count(frame)
     whole = sha256(str(rows).encode())
     blocks: list[bytes] = []

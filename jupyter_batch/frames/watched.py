@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
+from weakref import ref
 
 import pandas as pd
 
@@ -55,11 +56,57 @@ class WatchedTable(WatchedFrame):
         return is_same(self.frame, frame)
 
 
+class FrameMark:
+    """What tells whether a frame is as it was, without its columns' memory."""
+
+    def __init__(self, frame: pd.DataFrame, columns: Sequence[Any]) -> None:
+        self._index = frame.index
+        self._marks = {label: _weak_mark(column(frame, label)) for label in columns}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any change would be noticed."""
+        return None not in self._marks.values()
+
+    def is_same(self, frame: pd.DataFrame, columns: Sequence[Any]) -> bool:
+        """Whether a frame has the same labels and cells, in the same columns and order."""
+        return (
+            frame.index.is_(self._index)
+            and tuple(columns) == tuple(self._marks)
+            and all(_weak_mark(column(frame, label)) == self._marks[label] for label in columns)
+        )
+
+
+def _weak_mark(cells: pd.Series[Any]) -> object:
+    """As `_mark`, of a column that may be gone by the time it is compared."""
+    held = arrow_of(cells)
+    return _mark(cells) if held is None else _Identity(held)
+
+
+class _Identity:
+    """An object that may be gone: equal to itself alone."""
+
+    def __init__(self, held: Any) -> None:
+        self._held = ref(held)
+
+    def __eq__(self, other: object) -> bool:
+        held = self._held()
+        return held is not None and isinstance(other, _Identity) and other._held() is held
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def arrow_of(cells: pd.Series[Any]) -> Any:
+    """The array of a column of texts in Arrow's memory, which never changes; None for others."""
+    is_arrow = getattr(cells.dtype, "storage", "") == "pyarrow"
+    return cells.array.__arrow_array__() if is_arrow else None  # type: ignore[attr-defined]
+
+
 def _mark(cells: pd.Series[Any]) -> object:
     """A mark that changes with a column's cells; None where cells can change within themselves."""
-    array: Any = cells.array
-    if getattr(cells.dtype, "storage", "") == "pyarrow":
-        return id(array.__arrow_array__())
+    array, held = cells.array, arrow_of(cells)
+    if held is not None:
+        return id(held)
     if cells.dtype.kind not in "biufmM" or not isinstance(array, pd.arrays.NumpyExtensionArray):
         return None
     return str(cells.dtype), blake2b(array.to_numpy().tobytes(), digest_size=16).digest()

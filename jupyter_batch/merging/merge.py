@@ -28,6 +28,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.merging.filled_columns import fill_with
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, kept
+from jupyter_batch.merging.written import is_written, mark
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.row_files.row_columns import read_keys, source_index
@@ -107,7 +108,9 @@ def merge(
             check_aligned(job)
             rendered = kept(job, folder)
         positions = rendered.find(frame)
-    cells = None if foreign is None else foreign(frame, positions)
+    columns = list(all_columns(out, job.schema, keep))
+    is_there = is_written(job, frame, columns, positions)
+    cells = None if foreign is None or is_there else foreign(frame, positions)
     if by_hand and cells is not None and cells.rows:
         raise ColumnError(
             f"{cells.described()}, and nothing was written: job.merge(df, overwrite=True) replaces {cells.them}, "
@@ -117,7 +120,10 @@ def merge(
     others = positions < 0 if job.model_column else np.zeros(0, dtype=bool)
     if others.any():  # rows of other models, which their own jobs fill
         spare = _with_others(spare, np.flatnonzero(others), all_columns(out, job.schema, keep))
-    fill_with(job, found, frame, out, positions, spare, keep)
+    if not is_there:
+        fill_with(job, found, frame, out, positions, spare, keep)
+        if not any(map(len, spare.values())):
+            mark(job, frame, columns, positions)
     answered = np.isin(
         np.frombuffer(found.status, dtype=np.uint8),
         [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],

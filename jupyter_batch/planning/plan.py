@@ -25,6 +25,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.kept_columns import keep_more
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, keys_of
+from jupyter_batch.merging.written import is_written
 from jupyter_batch.notebook.interrupts import uninterrupted
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask, scope_of
@@ -243,7 +244,7 @@ def _check_cells(
     ledger: Ledger, ask: Ask, frame: pd.DataFrame, record: JobRecord, keys: list[Keys]
 ) -> None:
     """Raise ColumnError where cells to fill are the user's own."""
-    if ask.taken:
+    if ask.taken and not is_written(record, frame, ask.taken):
         cells = ForeignCells(frame, ask.taken)
         cells.look(ledger, record, *keys).check(ask.out, record.model)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
+import weakref
 from array import array
 
 import pandas as pd
@@ -12,8 +14,11 @@ import pytest
 
 from jupyter_batch import jobs
 from jupyter_batch.cli import main
+from jupyter_batch.core.errors import ColumnError
 from jupyter_batch.dedup import match
 from jupyter_batch.frames import digest
+from jupyter_batch.merging import merge, own_cells
+from jupyter_batch.merging import target as merging_target
 from jupyter_batch.planning import known_frame, request_lines
 from jupyter_batch.planning.request_lines import RequestLines
 from tests.ledgers import forget
@@ -271,3 +276,78 @@ def test_answers_that_are_gone_since_are_asked_again(server, call, home, rendere
     ask(odd(61), call)
     assert rendered[2] == 61
     assert sent(server) == 2 * asked + 1
+
+
+# --- the same cell in the same kernel ------------------------------------------------------------------
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """From here on no cell of a frame may be read or written."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a column is read or written")
+
+    def begin():
+        monkeypatch.setattr(digest, "_computed", refuse)
+        monkeypatch.setattr(merge, "fill_with", refuse)
+        monkeypatch.setattr(own_cells, "as_written", refuse)
+        monkeypatch.setattr(merging_target, "as_written", refuse)
+
+    return begin
+
+
+@pytest.mark.skipif(
+    getattr(pd.Series([""]).dtype, "storage", "") != "pyarrow",
+    reason="texts of this pandas are objects",
+)
+def test_the_same_cell_reads_no_cell(server, call, home, unread):
+    """A complete job's frame that did not change is not read, and its column stays."""
+    frame = numbered(40).assign(n=range(40))
+    job = ask(frame, call)
+    ask(frame, call)
+    asked = sent(server)
+    unread()
+    assert ask(frame, call).id == job.id
+    assert sent(server) == asked
+
+
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        (lambda frame: frame.loc.__setitem__(("k3", "text"), "edited"), 1),
+        (lambda frame: frame["n"].array.__setitem__(4, 77), 1),
+        (lambda frame: frame.isetitem(1, frame["n"].where(frame["n"] > 9, -1)), 10),
+        (lambda frame: frame.loc.__setitem__(("k5", "out"), None), 0),
+        (lambda frame: frame.isetitem(2, frame["out"].where(frame["n"] > 9)), 0),
+        (lambda frame: setattr(frame, "index", frame.index[::-1]), 0),
+    ],
+)
+def test_any_change_is_noticed(server, call, home, change, more):
+    """After a change in the same frame each answer is on its row; what the prompt does not read costs nothing."""
+    frame = numbered(40).assign(n=range(40))
+    ask(frame, call)
+    asked = sent(server)
+    change(frame)
+    ask(frame, call)
+    assert sent(server) == asked + more
+
+
+def test_a_value_of_the_user_in_the_column_is_noticed(server, call, home):
+    """What a user wrote into the column since the last run is not taken for an answer."""
+    frame = numbered(40).assign(n=range(40))
+    ask(frame, call)
+    frame.loc["k7", "out"] = "mine"
+    with pytest.raises(ColumnError, match="1 cell"):
+        ask(frame, call)
+    assert frame.loc["k7", "out"] == "mine"
+
+
+def test_a_known_frame_is_not_kept_in_memory():
+    """The digests of a frame do not keep its columns."""
+    frame = numbered(40)
+    digest.digests_of(frame, ["text"])
+    held = weakref.ref(frame["text"].array)
+    del frame
+    gc.collect()
+    assert held() is None
