@@ -34,7 +34,7 @@ def mark(job: JobRecord, frame: pd.DataFrame, columns: Iterable[str], positions:
     """Note that columns have all answers of a finished job, and nothing else."""
     state = _state_of(job, positions)
     for column in columns if state is not None else ():
-        held = arrow_of(frames.column(frame, frames.column_label(frame, column)))
+        held = _array(frame, column)
         if held is not None:
             gone = functools.partial(_forget, id(held))
             _written[id(held)] = ref(held, gone), state
@@ -52,11 +52,16 @@ def is_written(
 
 
 def _written_in(frame: pd.DataFrame, column: str) -> _State | None:
-    if not frames.has_column(frame, column):
-        return None
-    held = arrow_of(frames.column(frame, frames.column_label(frame, column)))
+    held = _array(frame, column)
     found = _written.get(id(held))
     return found[1] if found is not None and found[0]() is held else None
+
+
+def _array(frame: pd.DataFrame, column: str) -> Any:
+    """The Arrow array of a column; None for another one, or none."""
+    if not frames.has_column(frame, column):
+        return None
+    return arrow_of(frames.column(frame, frames.column_label(frame, column)))
 
 
 def _state_of(job: JobRecord, positions: Array) -> _State | None:
