@@ -99,7 +99,7 @@ class _Identity:
 def arrow_of(cells: pd.Series[Any]) -> Any:
     """The array of a column of texts in Arrow's memory, which never changes; None for others."""
     is_arrow = getattr(cells.dtype, "storage", "") == "pyarrow"
-    return cells.array.__arrow_array__() if is_arrow else None  # type: ignore[attr-defined]
+    return cells.array.__arrow_array__() if is_arrow else None
 
 
 def _mark(cells: pd.Series[Any]) -> object:

@@ -33,9 +33,9 @@ class _State(NamedTuple):
 def mark(job: JobRecord, frame: pd.DataFrame, columns: Iterable[str], positions: Array) -> None:
     """Note that columns have all answers of a finished job, and nothing else."""
     state = _state_of(job, positions)
-    for column in columns if state is not None else ():
+    for column in columns:
         held = _array(frame, column)
-        if held is not None:
+        if held is not None and state is not None:
             gone = functools.partial(_forget, id(held))
             _written[id(held)] = ref(held, gone), state
 

@@ -163,7 +163,7 @@ def draft_rows(
         draft.hashes,
         ask.limits,
         others=_by_kind(others),
-        known=lines.known and lines.known.flags,
+        known=None if lines.known is None else lines.known.flags,
     ):
         draft.clear()  # answers are gone since: all rows are planned
         draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest, grown=False)

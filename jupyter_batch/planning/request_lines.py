@@ -314,17 +314,15 @@ class RequestLines(Blocks):
             f"{self._space}{frames.row_count(self._frame)}:{sum_of(self.hashes):032x}".encode(),
             digest_size=16,
         )
-        if (
-            not ask.framed
-        ):  # a list's answers are aligned by position only, so the order is part of the fingerprint
+        # A list's answers are aligned by position only, so the order is part of the fingerprint.
+        if not ask.framed:
             digest.update(
                 self._fingerprints + frames.index_to_bytes(frames.row_labels(self._frame))
             )
         if not any(self.hashes):  # no request whose hash would tell this job from another one
             digest.update(msgspec.json.encode([ask.model, ask.mode, ask.samples, str(ask.out)]))
-        if ask.schema is not None and ask.schema != without_names(
-            ask.schema
-        ):  # the same answers into other columns
+        # The same answers into other columns.
+        if ask.schema is not None and ask.schema != without_names(ask.schema):
             digest.update(msgspec.json.encode([field.name for field in ask.schema.fields]))
         return record_of(
             ask,
