@@ -122,8 +122,7 @@ def merge(
         spare = _with_others(spare, np.flatnonzero(others), all_columns(out, job.schema, keep))
     if not is_there:
         fill_with(job, found, frame, out, positions, spare, keep)
-        if not any(map(len, spare.values())):
-            mark(job, frame, columns, positions)
+        mark(job, frame, columns, positions, spare)
     answered = np.isin(
         np.frombuffer(found.status, dtype=np.uint8),
         [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],

@@ -6,7 +6,7 @@ Arrow's arrays do not change: a column that has the array that was written has i
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import ref
 
@@ -30,9 +30,15 @@ class _State(NamedTuple):
     rows: int
 
 
-def mark(job: JobRecord, frame: pd.DataFrame, columns: Iterable[str], positions: Array) -> None:
-    """Note that columns have all answers of a finished job, and nothing else."""
-    state = _state_of(job, positions)
+def mark(
+    job: JobRecord,
+    frame: pd.DataFrame,
+    columns: Iterable[str],
+    positions: Array,
+    spare: Mapping[str, Array],
+) -> None:
+    """Note that columns have the answers of a finished job, unless rows were spared."""
+    state = None if any(map(len, spare.values())) else _state_of(job, positions)
     for column in columns:
         held = _array(frame, column)
         if held is not None and state is not None:

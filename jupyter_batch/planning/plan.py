@@ -110,34 +110,45 @@ def draft_rows(
     reuse: bool,
     attach: bool = False,
     digest: bool = True,
-    grown: bool = True,
 ) -> None:
     """Fill a draft from the rows of a frame; with `reuse` an existing identical job is found.
 
-    attach: an existing job may be found without rendering the rows; then the draft has no request.
-    digest: store the frame's digest, by which the job is found later. grown: rows that an earlier
-    job answered may be left out of the draft, too.
+    attach: an existing job may be found without rendering the rows, and rows that an earlier job
+    answered are not rendered: then the draft has no request of them.
+    digest: store the frame's digest, by which the job is found later.
     Raises InputError where no row can be sent, and ColumnError where cells of the user would be
     replaced.
     """
-    ledger, folder = draft.ledger, draft.folder
+    ledger = draft.ledger
     kind = kind_in(ledger, scope_of(ask))
-    lines = RequestLines(ask, frame, draft.id, folder.asked, kind)
+    lines = RequestLines(ask, frame, draft.id, draft.folder.asked, kind)
     digests = digests_of(frame, lines.columns) if digest else None
     lines.digest = "" if digests is None else digests.whole
     known_by = frame_digest(ask, lines.digest)
     if reuse and attach and _attached(draft, ask, frame, lines, known_by):
         return
     blocks = Blocks.of(ask, lines, digests)
-    if reuse and attach and grown and blocks is not None:
+    if reuse and attach and blocks is not None:
         lines.known = known_rows(ledger, blocks, frame, lines.columns)
-    # With reuse, whether the rest is too small for a batch is known only after deduplication.
-    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
-    draft.shards = write_requests(folder, draft.id, lines, limits)
-    if not draft.shards and lines.known is None:
-        draft.refusal = _refusal(lines.unsent(), ask, frames.row_count(frame))
-    if draft.refusal is not None and not ask.models_from:  # rows of other models may be sent
-        raise draft.refusal
+    if not _drafted(draft, ask, frame, lines, blocks, known_by, now=now, reuse=reuse):
+        draft.clear()  # known answers are gone since: all rows are rendered
+        draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest)
+
+
+def _drafted(
+    draft: JobDraft,
+    ask: Ask,
+    frame: pd.DataFrame,
+    lines: RequestLines,
+    blocks: Blocks | None,
+    known_by: str,
+    *,
+    now: float,
+    reuse: bool,
+) -> bool:
+    """Write the draft, or find the job with the same requests; False where a known row has no answer."""
+    ledger, folder = draft.ledger, draft.folder
+    _write_requests(draft, ask, frame, lines, reuse=reuse)
     draft.rendered = rendered = lines.rendered()
     draft.record = record = msgspec.structs.replace(
         lines.record(now),
@@ -153,25 +164,33 @@ def draft_rows(
         drawn = [folder.requests(shard.number) for shard in draft.shards]
         was = ledger.shards(draft.existing.id)
         request_checks.restore(ledger, draft.existing, was, drawn, draft.id)
-        return
+        return True
     if (sent := lines.sent_hashes()) is not None:
         folder.write(folder.sent, sent)
     draft.hashes = hash_array(lines.hashes)
+    flags = None if lines.known is None else lines.known.flags
     if not reuse:
         draft.record = msgspec.structs.replace(record, alone=True)
-    elif not draft.deduplicate(
-        draft.hashes,
-        ask.limits,
-        others=_by_kind(others),
-        known=None if lines.known is None else lines.known.flags,
-    ):
-        draft.clear()  # answers are gone since: all rows are planned
-        draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest, grown=False)
-        return
+    elif not draft.deduplicate(draft.hashes, ask.limits, others=_by_kind(others), known=flags):
+        return False
     index, held = frames.index_to_bytes(frames.row_labels(frame)), rendered.keys.to_bytes()
     draft.write_rows(RowFiles(lines.unsent(), held, index, hashes=draft.hashes))
     if blocks is not None:
         blocks.write(folder, len(rendered.keys), held)
+    return True
+
+
+def _write_requests(
+    draft: JobDraft, ask: Ask, frame: pd.DataFrame, lines: RequestLines, *, reuse: bool
+) -> None:
+    """Write the request files of the rows to send, as far as they are known before deduplication."""
+    # With reuse, whether the rest is too small for a batch is known only after deduplication.
+    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
+    draft.shards = write_requests(draft.folder, draft.id, lines, limits)
+    if not draft.shards and lines.known is None:
+        draft.refusal = _refusal(lines.unsent(), ask, frames.row_count(frame))
+    if draft.refusal is not None and not ask.models_from:  # rows of other models may be sent
+        raise draft.refusal
 
 
 def _refusal(unsent: list[Unsent], ask: Ask, rows: int) -> InputError:

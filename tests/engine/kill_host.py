@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from jupyter_batch import col
+from jupyter_batch import col, jobs
 from jupyter_batch.core.status import Step
 from jupyter_batch.dedup import apply, match
 from jupyter_batch.frames import frame as frames
@@ -19,6 +19,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging import target
 from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.row_files import request_files
+from jupyter_batch.row_files.answer_files import References
 from jupyter_batch.runner import collect
 from jupyter_batch.runner import wait_for_job as joining
 from jupyter_batch.templates import template
@@ -84,6 +85,8 @@ POINTS = {
 
 GROWN = {
     "what is there was carried over, in the draft": lambda: after(match, "carry"),
+    "a file of the other job was linked": lambda: after(References, "add"),
+    "the references were written": lambda: after(References, "write"),
     "the rest was packed anew": lambda: after(apply, "_packed"),
     "the other job's answers were taken": lambda: after(joining, "carry"),
     "they were dropped from what is asked": lambda: after(joining, "_drop"),
@@ -117,8 +120,35 @@ def grown(order):
     Path(order["answers"]).write_text(json.dumps(document))
 
 
+FORGOTTEN = {
+    "its folder was renamed": lambda: after(Folders, "forget"),
+    "before its folder is removed": lambda: before(Folders, "sweep"),
+    "it was removed": lambda: after(Ledger, "forget"),
+}
+"""Of a job that is removed, and whose answers another one refers to."""
+
+
+def forgets(order):
+    """A cell, the same with more rows, and the removal of the first job; then the removal again."""
+    call = {"model": "openai/echo", "api_base": order["base_url"], "api_key": order["token"]}
+    texts = [f"row number {n}" for n in range(60)]
+    if not (Path(order["home"]) / "jobs").is_dir():
+        for rows in (50, 60):
+            pd.DataFrame({"text": texts[:rows]}).llm.batch("{text}", out="out", **call).wait(60)
+    if order.get("kill"):
+        FORGOTTEN[order["kill"]]()
+    by_rows = {job.counts.total: job for job in jobs.list_jobs()}
+    if 50 in by_rows:
+        jobs.forget(by_rows[50].id)
+    told = {"out": by_rows[60].results()["out"].tolist(), "left": len(jobs.list_jobs())}
+    Path(order["answers"]).write_text(json.dumps(told))
+
+
 def cell(order):
     """The user's call, the first time and again."""
+    if order.get("forgets"):
+        forgets(order)
+        return
     if order.get("grown"):
         grown(order)
         return

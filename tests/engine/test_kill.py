@@ -8,7 +8,7 @@ from jupyter_batch.server.embedded import Embedded
 from tests import forking
 from tests.forking import killed_and_gone_on
 
-from .kill_host import GROWN, POINTS, ROWS
+from .kill_host import FORGOTTEN, GROWN, POINTS, ROWS
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,21 @@ def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
         path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
     ]
     assert drafts == [], "what the dead process had drafted is gone"
+
+
+@pytest.mark.parametrize("point", list(FORGOTTEN))
+def test_a_job_killed_while_it_is_forgotten(point, host, server, tmp_path):
+    """Killed while a job is removed, and removed again: the job that refers to its answers has all of them."""
+    order = {
+        "home": str(tmp_path / "home"),
+        "base_url": server.base_url,
+        "token": server.token,
+        "answers": str(tmp_path / "answers.json"),
+        "forgets": True,
+    }
+    told = killed_and_gone_on(host, point, order)
+    assert told == {"out": [f"row number {n}" for n in range(60)], "left": 1}
+    assert sum(batch["request_counts"]["total"] for batch in server.batches()) == 60
 
 
 @pytest.mark.parametrize(
