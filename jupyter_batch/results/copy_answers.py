@@ -21,7 +21,7 @@ from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.results.columns import ANSWERED, CODE, Columns
-from jupyter_batch.results.result_files import columns_in, kept_at, results_in
+from jupyter_batch.results.result_files import columns_of, kept_at, kept_columns, results_in
 from jupyter_batch.row_files.answer_files import AnswerFile, References, reused_files
 from jupyter_batch.wire.dialects import decode_lines
 from jupyter_batch.wire.openai import BLOCK_BYTES, EMBEDDINGS, whole_lines
@@ -247,6 +247,20 @@ def answer_files(
             yield AnswerFile(dialect, path, job.id)
         yield AnswerFile(job.dialect, folder.output(shard.number), job.id)
     yield from reused_files(folder, job.id)
+
+
+def columns_in(file: AnswerFile, job: JobRecord) -> Iterator[Columns]:
+    """The lines of a file with answers of a job, as `columns_of` has them, by the rows of the job."""
+    for columns in columns_of(file.path, file.as_sent(job), file.dialect):
+        yield columns if file.at is None else columns.moved(file.rows(columns.rows))
+
+
+def kept_in(file: AnswerFile, job: JobRecord) -> Columns | None:
+    """As `columns_in`, of a file whose columns are kept; None of another one."""
+    columns = kept_columns(file.path, file.as_sent(job), file.dialect)
+    if columns is None or file.at is None:
+        return columns
+    return columns.moved(file.rows(columns.rows))
 
 
 def lines_in(file: AnswerFile, job: JobRecord) -> Iterator[tuple[int, int | None, bytes, Result]]:

@@ -27,7 +27,6 @@ from jupyter_batch.ledger.reading import line_views, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.results.builder import Builder
 from jupyter_batch.results.columns import MOST_TOKENS, Columns, Texts
-from jupyter_batch.row_files.answer_files import AnswerFile
 from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.models import mark_of, model_of
@@ -109,7 +108,7 @@ def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterat
         if file is None:
             return
     dialect = dialect or job.dialect
-    found = _kept(path, job, dialect)
+    found = kept_columns(path, job, dialect)
     if found is None:
         found = _decode(path, job, dialect)
         if path.stat().st_size >= LEAST_BYTES and isinstance(found.values, Texts):
@@ -120,26 +119,10 @@ def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterat
     yield found
 
 
-def columns_in(file: AnswerFile, job: JobRecord) -> Iterator[Columns]:
-    """The lines of a file with answers of a job, as `columns_of` has them, by the rows of the job."""
-    for columns in columns_of(file.path, _as_sent(file, job), file.dialect):
-        yield columns if file.at is None else columns.moved(file.rows(columns.rows))
-
-
-def kept_columns(file: AnswerFile, job: JobRecord) -> Columns | None:
+def kept_columns(path: Path, job: JobRecord, dialect: str) -> Columns | None:
     """The columns that are kept of a file, without `parse`; None without them."""
-    if job.tools or job.endpoint == EMBEDDINGS or not file.path.exists():
+    if job.tools or job.endpoint == EMBEDDINGS or not path.exists():
         return None
-    found = _kept(file.path, _as_sent(file, job), file.dialect)
-    return found if found is None or file.at is None else found.moved(file.rows(found.rows))
-
-
-def _as_sent(file: AnswerFile, job: JobRecord) -> JobRecord:
-    """The job with the id by which the lines of a file name their rows."""
-    return job if file.at is None else msgspec.structs.replace(job, id=file.of)
-
-
-def _kept(path: Path, job: JobRecord, dialect: str) -> Columns | None:
     if path.stat().st_size < LEAST_BYTES:
         return None
     return Columns.read(kept_at(path), _mark(path, job, dialect))

@@ -22,6 +22,7 @@ import numpy as np
 from jupyter_batch.core.request import custom_id, position_of
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened
+from jupyter_batch.ledger.records import JobRecord
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -51,6 +52,10 @@ class AnswerFile:
         known = np.flatnonzero(self.at >= 0)
         rows[self.at[known]] = known
         return rows
+
+    def as_sent(self, job: JobRecord) -> JobRecord:
+        """The job with the id by which the lines name their rows."""
+        return job if self.at is None else msgspec.structs.replace(job, id=self.of)
 
     @property
     def answered(self) -> Array:

@@ -18,8 +18,9 @@ from jupyter_batch.core.result import Status
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES, Columns
+from jupyter_batch.results.copy_answers import kept_in
 from jupyter_batch.results.outcomes import Outcomes, of_job
-from jupyter_batch.results.result_files import kept_columns, results_in
+from jupyter_batch.results.result_files import results_in
 from jupyter_batch.results.result_preview import SAMPLE, beginning, first_block, shown_text
 from jupyter_batch.results.row import Row, result_files, row_of
 from jupyter_batch.results.rows.lines import Array, Line, ResultLines, near
@@ -87,7 +88,7 @@ class Contents:
             self.ready.set()
 
     def _known_rows(self, file: AnswerFile) -> Array | None:
-        columns = kept_columns(file, self.job)
+        columns = kept_in(file, self.job)
         return None if columns is None else columns.rows
 
     def _index_elsewhere(self) -> Held | None:
@@ -305,7 +306,7 @@ class Contents:
                     )
 
         def columns() -> Columns | None:
-            found = kept_columns(file, self.job)
+            found = kept_in(file, self.job)
             return found if self.job.schema is None else None
 
         return File(file.path, read, columns=columns)
