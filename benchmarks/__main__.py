@@ -1,11 +1,12 @@
 """`python -m benchmarks`: measure the public paths, and write the table of benchmarks/README.md.
 
     python -m benchmarks [--rows 100000] [--runs 3] [--only out in again first jobs realtime]
-                         [--million] [--profile] [--write]
+                         [--peers NAME ...] [--million] [--profile] [--write]
 
 Each figure is the median of interleaved runs, each in a process of its own; those of jobs, which take a minute each,
-are of one run. --million adds a single run with ten times the rows. --profile adds where the time of the hot paths
-goes. --write replaces the table in README.md; else it is printed. By default all takes about ten minutes.
+are of one run. Peers are measured where they are installed, with a tenth of the rows; --peers names those to measure
+(without a name: none). --million adds a single run with ten times the rows. --profile adds where the time of the hot
+paths goes. --write replaces the table in README.md; else it is printed. By default all takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import jobs, public, report, stages
+from benchmarks import jobs, peers, public, report, stages
 from benchmarks.public import Figures
 
 HERE = Path(__file__).parent
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, and print or write the table."""
     if sys.argv[1:2] == ["run"]:  # one case, in this process
         _, _, group, name, rows, home = sys.argv
-        print(json.dumps(CASES[group][name](int(rows), Path(home))))
+        cases = peers.CASES if name.endswith(peers.LABEL) else CASES
+        print(json.dumps(cases[group][name](int(rows), Path(home))))
         return
     if sys.argv[1:2] == ["profile"]:
         rows = int(sys.argv[3])
@@ -44,12 +46,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--requests", type=int, default=5_000, help="in real time")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--peers", nargs="*", choices=peers.PEERS)
     parser.add_argument("--million", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args(arguments)
     load = os.getloadavg()[0]
-    groups = {name: each for name, each in CASES.items() if _is_asked(name, given.only)}
+    others = peers.chosen(given.peers)
+    groups = {
+        name: each | others.get(name, {})
+        for name, each in CASES.items()
+        if _is_asked(name, given.only)
+    }
     found = {
         name: measured(name, each, given.rows, 1 if name == report.JOBS else given.runs)
         for name, each in groups.items()

@@ -30,6 +30,8 @@ PACKAGES = (
     "litellm",
     "aiohttp",
     "lm-deluge",
+    "inspect-ai",
+    "instructor",
 )
 JOBS = "jobs while they run"
 BY_ROWS = ("out", "in", "again")
