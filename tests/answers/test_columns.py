@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+import pandas as pd
 import pytest
 
 from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
@@ -20,8 +21,10 @@ from jupyter_batch.results.columns import CODES, Columns, Texts
 from jupyter_batch.results.copy_answers import ANSWERS, BILLED, BILLED_FAILURES, carry
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
+from jupyter_batch.results.rows import Query, Rows
 from jupyter_batch.row_files.positions import positions_of
 from tests.example_snapshots import job as made_up
+from tests.ledgers import forget
 
 ROWS = 43
 RATES = Rates(input=1e-6, output=3e-6, cached=2e-7, reasoning=5e-6, cache_write=2e-6)
@@ -155,6 +158,23 @@ def test_costs_of_many_rows_are_those_of_each(there):
     assert actual(PRICE.standard, Usage(9, 20, 4)) is None
 
 
+def test_a_result_line_is_decoded_once(call, home, monkeypatch):
+    """The worker decodes a file; merge, results() and a new kernel do not, nor does a page, but for its rows."""
+    monkeypatch.setattr(result_files, "LEAST_BYTES", 0)
+    files, former = [], result_files._decode
+    monkeypatch.setattr(result_files, "_decode", lambda *of: files.append(of[0]) or former(*of))
+    df = pd.DataFrame({"text": ["a", "b", "c"]})
+    job = df.llm.batch("{text}", out="said", **call).wait(60)
+    assert len(files) == 1
+    monkeypatch.setattr(result_files, "_decode", None)
+    assert len(Rows(job._here.ledger, job.id).page(Query()).rows) == 3
+    assert job.results()["said"].tolist() == df["said"].tolist() == ["a", "b", "c"]
+    forget(home)
+    again = pd.DataFrame({"text": ["a", "b", "c"]})
+    assert again.llm.batch("{text}", out="said", **call).wait(60).id == job.id
+    assert again["said"].tolist() == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("odd", [False, True])
 def test_tokens_of_the_cache_and_of_reasoning_are_those_of_each_line(tmp_path, odd):
     """A block of answers has the tokens that its lines have one by one, alone and beside a failure."""
@@ -265,7 +285,7 @@ def test_columns_in_use_take_no_file_descriptor(tmp_path, monkeypatch):
     before = len(list(Path("/proc/self/fd").iterdir()))
     held = [Columns.read(path, b"mark") for _ in range(20)]
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert [one.values[0] for one in held] == ["an answer"] * 20
+    assert [one.values[0] for one in held] == ["an answer"] * 20  # noqa: PD011 - of Columns
 
 
 @pytest.mark.parametrize("takes", [ANSWERS, BILLED_FAILURES, BILLED])
