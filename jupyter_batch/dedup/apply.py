@@ -29,7 +29,14 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.row_files.hash_kinds import further_kinds, rehashed
-from jupyter_batch.row_files.request_files import PART_BYTES, Blocks, Lines, filled, write_requests
+from jupyter_batch.row_files.request_files import (
+    PART_BYTES,
+    Blocks,
+    Lines,
+    filled,
+    sync,
+    write_requests,
+)
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 from jupyter_batch.wire.openai import whole_lines
 
@@ -84,6 +91,7 @@ def arrange(
             return None
         drafted &= ~known
     if reuse.plain:
+        sync(draft.requests(shard.number) for shard in shards)
         made = filled(draft, record.id, shards, limits)
         further = {kind: arrays[0] for kind, arrays in others.items()}
         return Arranged(record, made, hashes, further, None)
@@ -135,8 +143,11 @@ def _packed(
             shard_of[there] = shard.number
             joins = "" if kind == OWN else reuse.joins[kind - JOINS].job
             made.append(msgspec.structs.replace(shard, joins=joins))
-    for path in drafted if not keep else ():
-        path.unlink()
+    if keep:
+        sync(drafted)
+    else:
+        for path in drafted:
+            path.unlink()
     places = places_array(reuse, shard_of)
     followed = places[
         -2 - places[places < NOWHERE]

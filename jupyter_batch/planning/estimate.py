@@ -277,7 +277,7 @@ def _counted(seen: _Sampled, count: Count) -> Tokens:
 
 
 def _limit(body: Mapping[str, Any]) -> int | None:
-    for path in _LIMITS:
+    for path in (one for one in _LIMITS if one[0] in body):
         held: Any = body
         for key in path:
             held = held.get(key) if isinstance(held, dict) else None
@@ -353,8 +353,9 @@ def at_most(body: Mapping[str, Any]) -> int:
     data = orjson.dumps(body)
     if len(data) > _LONG:
         data = orjson.dumps(light(body))
-    cut = sum(map(int, re.findall(rb'"%b(\d+)"' % _CUT.encode(), data)))
-    return len(data) + cut + _PICTURE * data.count(b'"type":"image')
+    pictures = _PICTURE * data.count(b'"type":"image')
+    cut = re.findall(rb'"%b(\d+)"' % _CUT.encode(), data) if _CUT.encode() in data else ()
+    return len(data) + sum(map(int, cut)) + pictures
 
 
 def pattern_of(shards: list[ShardRecord]) -> Pattern | None:

@@ -186,7 +186,8 @@ def _write_requests(
     """Write the request files of the rows to send, as far as they are known before deduplication."""
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
-    draft.shards = write_requests(draft.folder, draft.id, lines, limits)
+    # Files that are written again without the rows that are not sent, or dropped, are not synced.
+    draft.shards = write_requests(draft.folder, draft.id, lines, limits, synced=not reuse)
     if not draft.shards and lines.known is None:
         draft.refusal = _refusal(lines.unsent(), ask, frames.row_count(frame))
     if draft.refusal is not None and not ask.models_from:  # rows of other models may be sent

@@ -162,9 +162,12 @@ def write_requests(
     lines: Iterable[tuple[int, bytes]] | Blocks,
     limits: Limits,
     start: int = 0,
+    *,
+    synced: bool = True,
 ) -> list[ShardRecord]:
     """Write lines, as `pack` takes them, to request files; return their shards from `start` on.
 
+    synced: without it, the files are not on the disk until `sync`.
     Raises InputError for a line that fits no file, and for fewer requests than a batch needs.
     """
     shards: list[ShardRecord] = []
@@ -177,7 +180,7 @@ def write_requests(
             number = start + part.shard
             if file is None or number != shards[-1].number:
                 stack.close()
-                file = stack.enter_context(_new_file(draft.requests(number)))
+                file = stack.enter_context(_new_file(draft.requests(number), synced=synced))
                 shards.append(
                     ShardRecord(
                         job=job,
@@ -247,9 +250,17 @@ def _positioned(paths: list[Path], job: str) -> Iterator[tuple[int, bytes]]:
 
 
 @contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
+def _new_file(path: Path, *, synced: bool) -> Iterator[BinaryIO]:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         yield file
         file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            os.fsync(file.fileno())
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Force files to the disk. Raises LedgerError."""
+    for path in paths:
+        with disk_errors(path), path.open("rb") as file:
+            os.fsync(file.fileno())

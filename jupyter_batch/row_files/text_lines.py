@@ -91,9 +91,12 @@ class TextLines:
 
         data, offsets = self._spans(texts)
         codes = np.frombuffer(data, dtype=np.uint8)
-        at = np.flatnonzero((codes <= _LAST_CONTROL) | (codes == ord('"')) | (codes == ord("\\")))
-        if not len(at):
+        found = [codes == char for char in b'"\\' if char in data]
+        if int(codes.min(initial=255)) <= _LAST_CONTROL:
+            found.append(codes <= _LAST_CONTROL)
+        if not found:
             return texts
+        at = np.flatnonzero(np.logical_or.reduce(found) if len(found) > 1 else found[0])
         if not np.isin(codes[at], _CODES).all():
             return None
         for plain, escaped in _SHORT.items():
