@@ -68,9 +68,9 @@ def test_importing_us_does_not_import_pandas_and_pandas_later_has_the_accessor()
             "import sys, jupyter_batch; assert 'pandas' not in sys.modules\n"
             "from pandas import DataFrame\n"
             "ours = [f for f in sys.meta_path if type(f).__module__.startswith('jupyter_batch')]\n"
-            "print(type(DataFrame().llm).__name__, type(DataFrame().llm_batch).__name__, *[f.library for f in ours])"
+            "print(type(DataFrame().llm).__name__, type(DataFrame().llm_batch).__name__, *sorted((f.library for f in ours), reverse=True))"
         )
-        == "LLMAccessor LLMAccessor polars"
+        == "LLMAccessor LLMAccessor polars dask.dataframe"
     )
 
 
