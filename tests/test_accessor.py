@@ -68,9 +68,10 @@ def test_importing_us_does_not_import_pandas_and_pandas_later_has_the_accessor()
             "import sys, jupyter_batch; assert 'pandas' not in sys.modules\n"
             "from pandas import DataFrame\n"
             "ours = [f for f in sys.meta_path if type(f).__module__.startswith('jupyter_batch')]\n"
-            "print(type(DataFrame().llm).__name__, type(DataFrame().llm_batch).__name__, *sorted((f.library for f in ours), reverse=True))"
+            "print(type(DataFrame().llm).__name__, type(DataFrame().llm_batch).__name__)\n"
+            "print(sorted(finder.library for finder in ours))"
         )
-        == "LLMAccessor LLMAccessor polars dask.dataframe"
+        == "LLMAccessor LLMAccessor\n['dask.dataframe', 'polars']"
     )
 
 
