@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,33 @@ def test_a_retry_that_is_not_sent_says_so(home, tmp_path, capsys):
     assert "waiting, 0 of 1 row" in printed.out
     assert "Not all batches could be sent yet" in printed.err
     assert "fetches the answers" not in printed.err
+
+
+def test_the_doctor_names_what_is_missing(home, tmp_path, capsys, monkeypatch):
+    """`doctor` lists a provider's batches with the key of the environment, and sends nothing that costs."""
+    with Embedded(tmp_path / "server") as server:
+        monkeypatch.setenv("OPENAI_API_KEY", server.token)
+        monkeypatch.setenv("JUPYTER_BATCH_MODEL", "gpt-4o-mini")
+        base = server.base_url
+        asked = ["doctor", "--api-base", base]
+        assert cli.main(asked) == 0
+        right = capsys.readouterr().out
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong")
+        assert cli.main(asked) == 1
+        wrong = capsys.readouterr().out
+        assert server.batches() == []
+    assert cli.main(asked) == 1
+    gone = capsys.readouterr().out
+    assert re.search(r"openai +ok +it answered in \d", right)
+    assert re.search(r"ledger +ok +.*: 0 jobs; .* GiB of disk are free", right)
+    assert "model: openai/gpt-4o-mini" in right
+    assert re.search(r"openai +FAILED .*sk-wrong", wrong) is None, "no key is shown"
+    assert re.search(r"openai +FAILED ", wrong)
+    assert re.search(rf"openai +FAILED +no connection to {base}", gone)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(tmp_path / "file" / "home"))
+    assert cli.main(asked) == 1
+    assert re.search(r"ledger +FAILED ", capsys.readouterr().out)
 
 
 def test_watch_gives_up_at_its_limit(here):

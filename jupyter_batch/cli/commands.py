@@ -98,6 +98,11 @@ def run_file(asked: argparse.Namespace) -> int:
     return int(import_module("jupyter_batch.cli.run").run(asked))
 
 
+def run_doctor(asked: argparse.Namespace) -> int:
+    """Check the environment; the module is imported only for this."""
+    return int(import_module("jupyter_batch.cli.doctor").run(asked))
+
+
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
     _id(sub)
     sub.add_argument(
@@ -153,6 +158,11 @@ COMMANDS = {
     ),
     "providers": Command(
         actions.run_providers, "each provider's limits, storage and costs, with their sources"
+    ),
+    "doctor": Command(
+        run_doctor,
+        "check versions, the ledger's folder, keys and the way to the provider; costs nothing",
+        _of_module("cli.doctor"),
     ),
     "export": Command(
         actions.run_export,
