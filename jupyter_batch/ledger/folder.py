@@ -277,6 +277,11 @@ class Folders:
             if _ID.fullmatch(path.name) and _is_filled(path)
         }
 
+    @property
+    def hash_seed(self) -> Path:
+        """The seed of the ledger's hashes (row_files/hash_kinds.py)."""
+        return self.root.parent / "hash-seed"
+
     @contextlib.contextmanager
     def drafted(self, job: str) -> Iterator[JobFolder]:
         """A folder to plan into. `keep` makes it the job's; otherwise it is removed at the end.
@@ -298,8 +303,10 @@ class Folders:
             yield JobFolder(draft)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-            for path in fresh:  # refused input leaves nothing behind, not even an empty folder
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                for path in fresh:  # refused input leaves nothing behind, not even an empty folder
+                    if path != self.root:
+                        self.hash_seed.unlink(missing_ok=True)
                     path.rmdir()
 
     def keep(self, draft: JobFolder, job: str) -> None:

@@ -64,7 +64,7 @@ def rehashed(record: JobRecord, paths: Iterable[Path], hashes: Array, kind: str)
 
 def _own_kind(ledger: Ledger) -> str:
     """The kind of a ledger without jobs; its seed is made when it is first needed."""
-    path = ledger.home / "hash-seed"
+    path = ledger.folders.hash_seed
     try:
         seed = path.read_bytes()
     except OSError:
