@@ -66,9 +66,11 @@ def main(arguments: list[str] | None = None) -> None:
         found |= many(found, given.rows)
     calls = None
     if _is_asked("realtime", given.only):
-        said = _script("benchmarks/realtime.py", str(given.requests)).splitlines()
-        first = next(at for at, line in enumerate(said) if " at once, " in line)  # jobs print, too
-        calls = "\n".join(said[first:])
+        printed = _script("benchmarks/realtime.py", str(given.requests)).splitlines()
+        first = next(
+            at for at, line in enumerate(printed) if " at once, " in line
+        )  # jobs print, too
+        calls = "\n".join(printed[first:])
     profiles = {
         name: _script("-m", "benchmarks", "profile", name, str(given.rows))
         for name in ((*stages.PATHS, "poll") if given.profile else ())
@@ -102,8 +104,8 @@ def measured(group: str, cases: dict[str, Any], rows: int, runs: int) -> dict[st
         for name in list(cases)[:: 1 if turn % 2 else -1]:
             print(f"{group}: {name}, run {turn + 1} of {runs}", file=sys.stderr)
             with tempfile.TemporaryDirectory() as home:
-                said = _script("-m", "benchmarks", "run", group, name, str(rows), home)
-            found[name].append(json.loads(said.splitlines()[-1]))
+                printed = _script("-m", "benchmarks", "run", group, name, str(rows), home)
+            found[name].append(json.loads(printed.splitlines()[-1]))
     return {
         name: {key: statistics.median(run[key] for run in each) for key in each[0]}
         for name, each in found.items()

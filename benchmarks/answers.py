@@ -1,4 +1,4 @@
-"""The way in, on its public path: the provider's files -> the column, beside a `json.loads` loop.
+"""The way in, on its public path: the provider's files -> the column, next to a `json.loads` loop.
 
 `python -m benchmarks in [ROWS]`, CPU microseconds a row, medians of interleaved runs in processes of
 their own. The worker fetches (from memory: the network is left out), counts, decodes and stores; the

@@ -1,4 +1,4 @@
-"""What a row costs on its way out and in, in microseconds, beside the loop that one would write.
+"""What a row costs on its way out and in, in microseconds, next to the loop that one would write.
 
 `python benchmarks/rows.py [ROWS]`, in CPU time, so that a busy machine tells nearly the same as an idle one.
 Out: frame -> request bytes, with fingerprints. In: result lines -> the column. Read the ratios: machines differ.

@@ -19,7 +19,7 @@ from benchmarks import public
 
 STAGES = {
     "out": {
-        "planning.plan:rows_digest": "digest of the frame (SHA-256)",
+        "planning.plan:digests_of": "digest of the frame (SHA-256)",
         "frames.text_blocks:_text_block": "cells in Arrow's memory",
         "frames.text_blocks:hashes": "fingerprints (XXH3)",
         "planning.request_lines:hashes": "request hashes (XXH3)",

@@ -99,7 +99,7 @@ def orders_of(
                 door=door,
                 notebook=kernel.notebook_path(),
                 versions=_versions(),
-                beside=filled,
+                others=filled,
             ),
             source,
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 import radon.complexity
 
+from benchmarks.stages import STAGES
 from jupyter_batch.core.status import MOVES
 
 ROOT = Path(__file__).parents[1]
@@ -83,3 +86,9 @@ def test_the_readme_links_the_pages_for_contributors(page):
     """Each page is there, and the README links to it."""
     assert (ROOT / page).is_file()
     assert f"({page})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_profiles_stages_exist():
+    """Each function that `python -m benchmarks profile` clocks is there."""
+    for path in itertools.chain.from_iterable(STAGES.values()):
+        assert callable(resolve_name(f"jupyter_batch.{path}")), path

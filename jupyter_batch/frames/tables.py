@@ -276,7 +276,7 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def series(column: Any) -> pd.Series[Any]:
-    """The cells of an Arrow column, in its memory where pandas can: integers stay integers beside missing cells."""
+    """The cells of an Arrow column, in its memory where pandas can: integers stay integers next to missing cells."""
     import pandas as pd
     import pyarrow as pa
 
@@ -342,7 +342,7 @@ class Tables:
         return cells
 
     def fill(self, frame: Any, place: int | None, label: Any, cells: Any) -> None:
-        """Keep the column beside the source."""
+        """Keep the column with the source."""
         frame.filled[label if place is None else frame.columns[place]] = cells
 
     def copy(self, frame: Any) -> Any:

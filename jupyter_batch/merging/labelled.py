@@ -18,7 +18,7 @@ HUMAN = "_human"
 
 
 def labelled(job: JobRecord, folder: JobFolder, results: pd.DataFrame) -> pd.DataFrame:
-    """The labelled rows on the source's index: each answer beside its corrected label."""
+    """The labelled rows on the source's index: each answer next to its corrected label."""
     from jupyter_batch.results.rows.labels import Labels
 
     found = {name: held for name, held in Labels(job, folder).read().items() if held}

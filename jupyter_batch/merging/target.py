@@ -124,7 +124,7 @@ class MergeTarget:
         strange = self._there(self.frame) - self._may_fill
         if strange and not job.model_column:  # else the job of another model may have made it
             raise ColumnError(
-                f"the frame got a column {listed(map(repr, sorted(strange)))} of its own meanwhile, "
+                f"the frame got a column {listed(map(repr, sorted(strange)))} of its own in the meantime, "
                 "which was left alone: job.merge(df, overwrite=True) fills it"
             )
         watched, positions = self._found or (None, None)

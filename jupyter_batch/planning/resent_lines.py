@@ -300,8 +300,8 @@ class ChangedLines:
         """The request hash; derived from the previous one without a line in OpenAI's dialect."""
         if self._job.endpoint != RESPONSES:
             return line_hash(plain, self._job.hashing, row % self._job.samples)
-        told = self._hashes[row].tobytes() + orjson.dumps(self._params)
-        return blake2b(told, digest_size=HASH_BYTES).digest()
+        identity = self._hashes[row].tobytes() + orjson.dumps(self._params)
+        return blake2b(identity, digest_size=HASH_BYTES).digest()
 
 
 def line_hash(line: bytes, kind: str, sample: int) -> bytes:
@@ -317,15 +317,15 @@ def _request(
     params: Mapping[str, Any],
     route: Route | None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    said = params_of(params)
+    sent = params_of(params)
     messages = [{"role": "user", "content": "x"}]
     made = encoder(
         dialect,
         endpoint,
-        {"model": job.body_model, "messages": messages, **said.body},
+        {"model": job.body_model, "messages": messages, **sent.body},
         load_litellm,
         route=route,
-        extra=said.extra,
+        extra=sent.extra,
     )
     (line,) = made.encode(["j-0"], {})
     if isinstance(line, RowError):

@@ -69,18 +69,18 @@ def order(
     door: str,
     notebook: str | None,
     versions: dict[str, str],
-    beside: tuple[str, ...] = (),
+    others: tuple[str, ...] = (),
 ) -> Order:
     """Check everything that can be checked before the rows are rendered. Writes nothing.
 
-    beside: the columns that the other models of the call fill. Raises an InputError
+    others: the columns that the other models of the call fill. Raises an InputError
     (core/errors.py) for any invalid input.
     """
     schema = None if opts.schema is None else read_schema(opts.schema)
     fills = fills_of(opts, schema)
     target = target_of(opts, prompt)
     _check_samples(opts, prompt)
-    frame, form, framed = _source(source, prompt, opts, (*fills, *beside))
+    frame, form, framed = _source(source, prompt, opts, (*fills, *others))
     form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
     held = [column for column in fills if framed and has_column(frame, column)]
     taken = () if opts.overwrite else tuple(held)
@@ -91,7 +91,7 @@ def order(
             raise _reads_own(column)
     params = _params(opts, prompt, schema, target)
     if framed:
-        _check_reads(form, params, (*fills, *beside))
+        _check_reads(form, params, (*fills, *others))
     ask = Ask(
         prompt=form,
         params=params,
@@ -140,14 +140,14 @@ def _check_samples(opts: Options, prompt: Any) -> None:
 
 def fills_of(opts: Options, schema: Schema | None) -> tuple[str, ...]:
     """The columns to fill. Raises OptionError for one that job.results() has itself."""
-    beside = kept_columns(opts.out, opts.keep or {})
+    kept = kept_columns(opts.out, opts.keep or {})
     fields = columns(opts.out, schema)
-    if both := sorted(beside.keys() & fields.keys()):
+    if both := sorted(kept.keys() & fields.keys()):
         raise OptionError(
             f"`keep` and the schema would both fill the column {both[0]!r}: give another out=, or leave "
-            f"{beside[both[0]].key!r} out of keep="
+            f"{kept[both[0]].key!r} out of keep="
         )
-    fills = (*fields, *beside)
+    fills = (*fields, *kept)
     reserved = RESERVED.intersection(fills)
     if reserved and schema is None:
         raise OptionError(

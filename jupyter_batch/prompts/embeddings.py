@@ -67,7 +67,7 @@ def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
     wrong = next((name for name in given if name in _OF_TEXT and given[name] is not None), None)
     if wrong is not None:
         raise OptionError(
-            f"`{wrong}` has no meaning for vectors; beside a job's own options there are "
+            f"`{wrong}` has no meaning for vectors; in addition to a job's own options there are "
             f"{', '.join(f'`{name}`' for name in PARAMS)}"
         )
     params = {

@@ -206,7 +206,7 @@ def in_short(model: str) -> str:
 
 
 def per_million(tariff: Tariff | None) -> str:
-    """`$0.20 in, $0.80 out per million`; an unknown price is said so."""
+    """`$0.20 in, $0.80 out per million`; an unknown price is named as such."""
     if tariff is None or tariff.rates.input is None or tariff.rates.output is None:
         return "an unknown price"
     into, out = (f"${rate * 1e6:,.2f}" for rate in (tariff.rates.input, tariff.rates.output))

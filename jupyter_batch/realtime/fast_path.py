@@ -210,8 +210,8 @@ class StraightCall(LitellmCall):
         assert session is not None  # noqa: S101 - `ready` opened it
         if form.turns is not None:
             value = [
-                {**turn, "content": said["content"]}
-                for turn, said in zip(form.turns, value, strict=True)
+                {**turn, "content": filled["content"]}
+                for turn, filled in zip(form.turns, value, strict=True)
             ]
         data = orjson.dumps({**form.body, varying: value})
         proxy = http_only(self._proxy)

@@ -51,14 +51,16 @@ def answer_line(number: int, custom_id: Any, body: dict[str, Any]) -> bytes:
     )
 
 
-def failure_line(number: int, custom_id: Any, status: int | None, told: dict[str, Any]) -> bytes:
+def failure_line(
+    number: int, custom_id: Any, status: int | None, error_object: dict[str, Any]
+) -> bytes:
     """Format a failure as an errors line: a response if it has a status, else an error."""
     response = (
         None
         if status is None
-        else {"status_code": status, "request_id": "", "body": {"error": told}}
+        else {"status_code": status, "request_id": "", "body": {"error": error_object}}
     )
-    error = {"code": "no_answer", "message": told["message"]} if response is None else None
+    error = {"code": "no_answer", "message": error_object["message"]} if response is None else None
     return orjson.dumps(
         {"id": f"row-{number}", "custom_id": custom_id, "response": response, "error": error},
         default=str,
@@ -123,7 +125,7 @@ class Book:
             draft.replace(self._record)
         except OSError as e:
             draft.unlink(missing_ok=True)
-            raise _told(self.folder, e) from e
+            raise _ledger_error(self.folder, e) from e
         return record
 
     def record(self) -> Record | None:
@@ -145,7 +147,7 @@ class Book:
         try:
             _write(self._cancel, b"")
         except OSError as e:
-            raise _told(self.folder, e) from e
+            raise _ledger_error(self.folder, e) from e
 
     # -- the lock --------------------------------------------------------------------------------
 
@@ -165,7 +167,7 @@ class Book:
             self._files = (_Lines(self.output), _Lines(self.errors))
         except OSError as e:
             self.leave()
-            raise _told(self.folder, e) from e
+            raise _ledger_error(self.folder, e) from e
         except BaseException:
             self.leave()
             raise
@@ -203,7 +205,7 @@ class Book:
                     if not self._answered[number]:
                         yield number, line
         except OSError as e:
-            raise _told(path, e) from e
+            raise _ledger_error(path, e) from e
 
     def add(self, number: int, line: bytes, *, failed: bool) -> None:
         """Append an outcome: the full line or nothing."""
@@ -212,7 +214,7 @@ class Book:
         try:
             self._files[failed].add(masked_bytes(line))
         except OSError as e:
-            raise _told(self.folder, e) from e
+            raise _ledger_error(self.folder, e) from e
         self._answered[number] = 1
         if failed:
             self.failed += 1
@@ -232,7 +234,7 @@ class Book:
         try:
             return self._lock.take()
         except OSError as e:
-            raise _told(self.folder, e) from e
+            raise _ledger_error(self.folder, e) from e
 
 
 class _Lines:
@@ -290,7 +292,7 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _told(place: Path, error: OSError) -> LedgerError:
+def _ledger_error(place: Path, error: OSError) -> LedgerError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return LedgerFullError(
             f"the disk is full at {place}: free some space; no further request is sent until then"

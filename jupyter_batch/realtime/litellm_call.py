@@ -51,26 +51,26 @@ install (responses_call.py has our own)."""
 class CallFailedError(Exception):
     """A request without an answer.
 
-    error: a ProviderError. told: the provider's own error, as an OpenAI error object. unreachable:
+    error: a ProviderError. error_object: the provider's own error, as an OpenAI error object. unreachable:
     there was no connection, which is not the request's fault.
     """
 
     def __init__(
         self,
         error: ProviderError,
-        told: Mapping[str, Any] | None = None,
+        error_object: Mapping[str, Any] | None = None,
         *,
         unreachable: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.unreachable = unreachable
-        self.told: dict[str, Any] = {
+        self.error_object: dict[str, Any] = {
             "message": str(error),
             "type": None,
             "param": None,
             "code": None,
-            **(told or {}),
+            **(error_object or {}),
         }
 
 

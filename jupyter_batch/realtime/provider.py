@@ -195,8 +195,8 @@ class Realtime:
 
 
 def _name(tag: Mapping[str, str]) -> str:
-    told = tag.get(TAG) or "-".join(tag.values())
-    return _PREFIX + re.sub(r"[^A-Za-z0-9_.-]", "-", told)[:120]
+    text = tag.get(TAG) or "-".join(tag.values())
+    return _PREFIX + re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:120]
 
 
 def _view(run: Run, ending: State | None) -> BatchView:

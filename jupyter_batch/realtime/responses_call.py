@@ -67,10 +67,10 @@ class ResponsesCall(LitellmCall):
             with quiet(), with_key(self._key):
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await self._client.post("/responses", body=asked, cast_to=response)
-            said: dict[str, Any] = orjson.loads(answer.content)
+            answered: dict[str, Any] = orjson.loads(answer.content)
         except Exception as e:  # the SDK's exceptions, and an unreadable answer
             raise self._failure(e) from None  # the cause holds headers, and in them the key
-        return said
+        return answered
 
     async def aclose(self) -> None:
         """Close the connections; litellm's are not used."""

@@ -172,8 +172,8 @@ class Run:
         for number, line in self.book.unanswered(self.record):
             custom_id, body = request_of(line)
             if body is None:
-                told = {"message": "the request can't be read as JSON"}
-                self._write(number, failure_line(number, custom_id, 400, told), failed=True)
+                error_object = {"message": "the request can't be read as JSON"}
+                self._write(number, failure_line(number, custom_id, 400, error_object), failed=True)
                 continue
             if self._tier.sent:
                 body["service_tier"] = self._tier.name
@@ -242,8 +242,8 @@ class Run:
                 self.stop(why)
                 return None
             if not error.transient or self._over(failures, limited):
-                told = failure_line(row.number, row.custom_id, error.status, failure.told)
-                return told, True
+                line = failure_line(row.number, row.custom_id, error.status, failure.error_object)
+                return line, True
             await self._pause(
                 retry_wait(
                     self._tries.first,

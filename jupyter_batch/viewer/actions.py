@@ -124,8 +124,8 @@ class JobActions:
         places = places_of(record, shards, self._ledger.folders.of(record.id)).array[sent]
         prices = self._prices.setdefault(record.id, ActionPrices())
         spend = prices.retry_of(self._ledger, record, shards, places, max_tokens if cut else None)
-        said = price(spend) if max_tokens or not cut else ""
-        return Chosen(rows=len(sent), price=said, cut=cut)
+        shown = price(spend) if max_tokens or not cut else ""
+        return Chosen(rows=len(sent), price=shown, cut=cut)
 
     def retry(self, rows: Sequence[int], max_tokens: int | None) -> str:
         """Send the unanswered rows at some positions again, with another limit those that were cut off, too."""

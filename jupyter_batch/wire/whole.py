@@ -268,7 +268,7 @@ def combination_refused(params: Mapping[str, Any], *, own: bool) -> str | None:
     if not own:
         return None
     if params.get("top_logprobs") and not params.get("logprobs"):
-        return "top_logprobs wants logprobs=True beside it"
+        return "top_logprobs wants logprobs=True, too"
     if params.get("parallel_tool_calls") is not None and not params.get("tools"):
         return "parallel_tool_calls has no meaning without tools: give tools=, or leave it out"
     stops = params.get("stop")

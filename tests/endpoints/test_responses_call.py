@@ -47,7 +47,7 @@ def test_failures_are_reported_in_our_tree(server):
     with pytest.raises(CallFailedError) as e:
         ask(RESPONSES, server.base_url, "sk-very-secret-key-indeed")
     assert isinstance(e.value.error, AuthenticationError)
-    assert "very-secret-key" not in f"{e.value} {e.value.told}"
+    assert "very-secret-key" not in f"{e.value} {e.value.error_object}"
     server.set_faults("429=1,retry_after=7")
     with pytest.raises(CallFailedError) as e:
         ask(RESPONSES, server.base_url, server.token)

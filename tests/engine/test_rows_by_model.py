@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 import jupyter_batch
@@ -169,11 +168,6 @@ def test_what_can_not_be_taken_from_a_column(by_row):
     """No frame, no such column, the column to fill."""
     with pytest.raises(InputError, match="pandas DataFrame, not of a list"):
         jupyter_batch.batch(["a"], **by_row)
-    table_of_arrow = pa.table({"text": ["a"], "m": ["openai/echo"]})
-    with pytest.raises(InputError, match="not of a pyarrow Table"):
-        jupyter_batch.batch(table_of_arrow, "{text}", **by_row)
-    with pytest.raises(InputError, match="pyarrow Table is no pandas DataFrame"):
-        jupyter_batch.batch(table_of_arrow, "{text}", **{**by_row, "model": "openai/echo"})
     with pytest.raises(ColumnError, match="did you mean 'mm'"):
         frame().rename(columns={"m": "mm"}).llm.batch("{text}", **{**by_row, "model": col("m")})
     with pytest.raises(ColumnError, match="'m'"):

@@ -273,7 +273,7 @@ def test_a_column_that_came_is_left_alone(server, call, home):
     df["score"] = "mine"
     job.wait(60)
     assert list(df.columns) == ["text", "score"]
-    assert "'score' of its own meanwhile" in job.snapshot().merged
+    assert "'score' of its own in the meantime" in job.snapshot().merged
     job.merge(df, overwrite=True)
     assert list(df.columns) == ["text", "score", "label"]
 

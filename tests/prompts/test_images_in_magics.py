@@ -165,7 +165,7 @@ print(json.dumps({"grown": peak[0] - start, "written": size}), file=sys.stderr)
 def test_memory_does_not_grow_with_the_pictures(tmp_path):
     """400 MB of pictures, 533 MB in the request files, are rendered in less than half as much memory, some at a time.
 
-    How many are under way depends on the load: 110 to 170 MB.
+    How many are under way depends on the load: 167 MB were seen.
     """
     pictures, home = tmp_path / "pictures", tmp_path / "home"
     pictures.mkdir()

@@ -158,4 +158,4 @@ def test_in_real_time_the_row_has_the_reason():
     with pytest.raises(CallFailedError) as failed:
         asyncio.run(call(CHAT, {"messages": []}))
     assert not failed.value.error.transient
-    assert "warning" in failed.value.told["message"]
+    assert "warning" in failed.value.error_object["message"]

@@ -111,7 +111,7 @@ export class Jobs {
 /** What it cost, in words; nothing where nobody knows: the monitor says why. */
 export const cost = job => (job.cost.startsWith("cost unknown") ? "" : job.cost);
 
-/** What is said of jobs that ended, in at most 140 characters: of the first, with its counts, and how many more. */
+/** The notification of jobs that ended, in at most 140 characters: of the first, with its counts, and how many more. */
 export function ending([job, ...more]) {
   const title = job.title.length > 40 ? `${job.title.slice(0, 39)}…` : job.title;
   const rest = [job.counts, job.times[0], cost(job)].filter(Boolean).join(", ");

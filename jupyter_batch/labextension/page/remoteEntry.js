@@ -66,7 +66,7 @@
 
         async speak(editor, on) {
           const markdown = on ? await languages.getLanguage("text/x-ipythongfm") : await null;
-          if (this.gone || this.on !== on) return; // changed again meanwhile
+          if (this.gone || this.on !== on) return; // changed again since
           editor.dispatch({ effects: language.reconfigure(markdown ? Prec.highest(markdown.support) : []) });
         }
       }, { decorations: self => self.marks });
