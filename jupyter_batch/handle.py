@@ -14,7 +14,6 @@ from jupyter_batch.core.errors import JobBlockedError, JobFailedError, JupyterBa
 from jupyter_batch.core.status import Block, Counts, Snapshot, State
 from jupyter_batch.frames.tables import Table
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.merging.filled_columns import with_answers
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
@@ -260,8 +259,6 @@ class Handle(Holder):
         self._follow()
         return self
 
-    # -- as a frame -----------------------------------------------------------------------------------------
-
     def frame(self) -> Any:
         """The source's rows with the columns of the answers; those columns alone where this process lacks the source.
 
@@ -271,6 +268,8 @@ class Handle(Holder):
         if isinstance(source, Table):
             self.merge(source)
             return source.native()
+        from jupyter_batch.merging.filled_columns import with_answers
+
         return with_answers(source, self.results())
 
     @abstractmethod

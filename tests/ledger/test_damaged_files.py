@@ -71,14 +71,17 @@ def test_a_damaged_file_of_a_job_hides_no_answer(ran, call, requests_sent, name,
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_keys_refuse_a_merge_and_say_what_does_it(ran, call, requests_sent, damage):
-    """Without its rows' keys a job is not merged by hand; the cell finds the rows, and sends nothing."""
+    """Without its rows' keys a job is merged by hand only into unmoved rows; the cell finds the rows, and sends nothing."""
     job, folder = ran
     damage(folder / "keys.bin")
     before = requests_sent()
     opened = jobs.open_job(job)
     assert opened.results()["_status"].tolist() == STATUSES
     with pytest.raises(LedgerCorruptError, match=r"keys\.bin.*Run the job's cell again"):
-        opened.merge(frame())
+        opened.merge(frame().iloc[::-1])
+    unmoved = frame()  # the digest of its rows, which the ledger keeps, is that of the job's
+    opened.merge(unmoved)
+    assert unmoved["answer"].notna().sum() == 5
     again = frame().llm.batch("{text}", out="answer", **call).wait(60)
     assert again.results()["answer"].notna().sum() == 5
     assert requests_sent() == before
