@@ -71,7 +71,7 @@ def test_a_damaged_file_of_a_job_hides_no_answer(ran, call, requests_sent, name,
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_keys_refuse_a_merge_and_say_what_does_it(ran, call, requests_sent, damage):
-    """Without its rows' keys a job is merged by hand only into unmoved rows; the cell finds the rows, sending nothing."""
+    """Without its rows' keys a job is merged by hand only into unmoved rows; the cell finds them."""
     job, folder = ran
     damage(folder / "keys.bin")
     before = requests_sent()
