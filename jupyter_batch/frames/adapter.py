@@ -44,6 +44,10 @@ class FrameAdapter(Protocol):
         """Return a new frame of these rows, in this order."""
 
 
+TAKEN_ROWS = 65_536
+"""Rows of a block from which rows are taken."""
+
+
 class PandasFrames:
     """Frames of pandas."""
 
@@ -85,8 +89,19 @@ class PandasFrames:
         return frame.copy()
 
     def take(self, frame: Any, rows: Sequence[int]) -> Any:
-        """Return a copy of these rows."""
-        return frame.iloc[rows].copy()
+        """Return a copy of these rows; rows in order by blocks, since Arrow's `take` joins all that it reads."""
+        import numpy as np
+        import pandas as pd
+
+        at = np.asarray(rows, dtype=np.int64)
+        if len(frame) <= TAKEN_ROWS or not len(at) or (np.diff(at) <= 0).any():
+            return frame.iloc[rows].copy()
+        starts = np.unique(at - at % TAKEN_ROWS)
+        first = np.searchsorted(at, starts)
+        parts = zip(starts.tolist(), np.split(at, first[1:]), strict=True)
+        return pd.concat(
+            [frame.iloc[start : start + TAKEN_ROWS].iloc[some - start] for start, some in parts]
+        )
 
 
 _ADAPTERS: list[FrameAdapter] = [PandasFrames(), Tables()]
