@@ -130,6 +130,12 @@ def draft_rows(
     blocks = Blocks.of(ask, lines, digests)
     if reuse and attach and blocks is not None:
         lines.known = known_rows(ledger, blocks, frame, lines.columns)
+    # With reuse, whether the rest is too small for a batch is known only after deduplication.
+    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
+    # Files that are written again without the rows that are not sent, or dropped, are not synced.
+    draft.shards = write_requests(draft.folder, draft.id, lines, limits, synced=not reuse)
+    if not draft.shards and lines.known is None:
+        _refuse(draft, ask, lines, frames.row_count(frame))
     if not _drafted(draft, ask, frame, lines, blocks, known_by, now=now, reuse=reuse):
         draft.clear()  # known answers are gone since: all rows are rendered
         draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest)
@@ -146,9 +152,8 @@ def _drafted(
     now: float,
     reuse: bool,
 ) -> bool:
-    """Write the draft, or find the job with the same requests; False where a known row has no answer."""
+    """Complete the draft, or find the job with the same requests; False where a known row has no answer."""
     ledger, folder = draft.ledger, draft.folder
-    _write_requests(draft, ask, frame, lines, reuse=reuse)
     draft.rendered = rendered = lines.rendered()
     draft.record = record = msgspec.structs.replace(
         lines.record(now),
@@ -180,17 +185,10 @@ def _drafted(
     return True
 
 
-def _write_requests(
-    draft: JobDraft, ask: Ask, frame: pd.DataFrame, lines: RequestLines, *, reuse: bool
-) -> None:
-    """Write the request files of the rows to send, as far as they are known before deduplication."""
-    # With reuse, whether the rest is too small for a batch is known only after deduplication.
-    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
-    # Files that are written again without the rows that are not sent, or dropped, are not synced.
-    draft.shards = write_requests(draft.folder, draft.id, lines, limits, synced=not reuse)
-    if not draft.shards and lines.known is None:
-        draft.refusal = _refusal(lines.unsent(), ask, frames.row_count(frame))
-    if draft.refusal is not None and not ask.models_from:  # rows of other models may be sent
+def _refuse(draft: JobDraft, ask: Ask, lines: RequestLines, rows: int) -> None:
+    """Keep the reason why there is nothing to send; raise it, unless rows of other models may be sent."""
+    draft.refusal = _refusal(lines.unsent(), ask, rows)
+    if not ask.models_from:
         raise draft.refusal
 
 
