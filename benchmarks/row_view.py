@@ -54,7 +54,7 @@ def complete(address: str, **query: Any) -> tuple[float, dict[str, Any]]:
         _, page = asked(address, **query)
         if page["ready"] and page["complete"]:
             return time.perf_counter() - start, page
-        time.sleep(0.05)
+        time.sleep(0.4)
 
 
 def memory(server: psutil.Process) -> float:

@@ -50,7 +50,7 @@ class Search:
     """The rows that contain a text, collected in a thread. hits: by position.
 
     done: the share of the files that was read, from 0 to 1. some: set at `SOME` hits, and at the end.
-    Upper and lower case are the same.
+    is_shown: whether a page of it was returned. Upper and lower case are the same.
     """
 
     def __init__(self, text: str, rows: int) -> None:
@@ -59,7 +59,7 @@ class Search:
         self.done = 0.0
         self.over, self.some = threading.Event(), threading.Event()
         self._count = 0
-        self.stopped = False
+        self.stopped = self.is_shown = False
         self.error: Exception | None = None
         self._wanted = text.casefold()
         self._patterns = forms(text)
