@@ -283,11 +283,11 @@ class Folders:
         return self.root.parent / "hash-seed"
 
     @contextlib.contextmanager
-    def drafted(self, job: str) -> Iterator[JobFolder]:
+    def drafted(self, job: str, *, built: bool = False) -> Iterator[JobFolder]:
         """A folder to plan into. `keep` makes it the job's; otherwise it is removed at the end.
 
-        Where the ledger is not writable the draft is elsewhere, for an estimate only, and can't be
-        kept.
+        built: its files are used elsewhere, so that the seed of their hashes stays. Where the ledger
+        is not writable the draft is elsewhere, for an estimate only, and can't be kept.
         """
         fresh = [path for path in (self.root, self.root.parent) if not is_there(path)]
         try:
@@ -301,6 +301,7 @@ class Folders:
             return
         try:
             yield JobFolder(draft)
+            fresh = [] if built else fresh
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             with contextlib.suppress(OSError):

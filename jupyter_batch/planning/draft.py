@@ -207,11 +207,14 @@ class JobDraft:
 
 
 @contextlib.contextmanager
-def job_draft(ledger: Ledger, job: str | None = None) -> Iterator[JobDraft]:
-    """A draft on disk, with a new id without `job`; on exit it is deleted unless it was stored."""
+def job_draft(ledger: Ledger, job: str | None = None, *, built: bool = False) -> Iterator[JobDraft]:
+    """A draft on disk, with a new id without `job`; on exit it is deleted unless it was stored.
+
+    built: its files are moved elsewhere, to be submitted later.
+    """
     job = job or "jb" + "".join(secrets.choice(ID_CHARS) for _ in range(10))
     ledger.folders.sweep()
-    with ledger.folders.drafted(job) as folder:
+    with ledger.folders.drafted(job, built=built) as folder:
         yield JobDraft(ledger, job, folder)
 
 

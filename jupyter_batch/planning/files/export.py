@@ -56,7 +56,10 @@ def build(
     there is no folder.
     """
     ask = asked.ask
-    with progress(f"Planning {frames.row_count(asked.rows):,} rows"), job_draft(ledger) as draft:
+    with (
+        progress(f"Planning {frames.row_count(asked.rows):,} rows"),
+        job_draft(ledger, built=True) as draft,
+    ):
         draft_rows(draft, ask, asked.rows, now=now, reuse=False)
         folder = place if place is not None else ledger.home / "builds" / draft.id
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
