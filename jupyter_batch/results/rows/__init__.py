@@ -233,9 +233,7 @@ class Rows:
         search = self._search(contents, query.text) if query.text else None
         if search is not None:
             early = first is not None and first <= SOME and query == Query(text=query.text)
-            # Once: a page that is asked for again waits for the rest, which it would slow down.
-            (search.some if early and not search.is_shown else search.over).wait(patience)
-            search.is_shown = True
+            search.wait(patience, early=early)
             if search.error is not None:
                 raise search.error
         if contents.found is None:

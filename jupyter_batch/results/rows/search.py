@@ -50,7 +50,7 @@ class Search:
     """The rows that contain a text, collected in a thread. hits: by position.
 
     done: the share of the files that was read, from 0 to 1. some: set at `SOME` hits, and at the end.
-    is_shown: whether a page of it was returned. Upper and lower case are the same.
+    Upper and lower case are the same.
     """
 
     def __init__(self, text: str, rows: int) -> None:
@@ -59,7 +59,7 @@ class Search:
         self.done = 0.0
         self.over, self.some = threading.Event(), threading.Event()
         self._count = 0
-        self.stopped = self.is_shown = False
+        self.stopped = self._is_shown = False
         self.error: Exception | None = None
         self._wanted = text.casefold()
         self._patterns = forms(text)
@@ -85,6 +85,11 @@ class Search:
         finally:
             self.over.set()
             self.some.set()
+
+    def wait(self, seconds: float, *, early: bool) -> None:
+        """Wait for its end; early: for its first hits, once, since further looks would slow it down."""
+        (self.some if early and not self._is_shown else self.over).wait(seconds)
+        self._is_shown = True
 
     def matches(self, text: str) -> bool:
         """Whether a text contains the one that is searched for."""
