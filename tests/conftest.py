@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from jupyter_batch.core import secrets
 from tests.key_search import found, logged, shown, since
 from tests.ledgers import forget
 from tests.loopback_only import no_certificates
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 no_certificates()
 

@@ -28,7 +28,7 @@ _INSTEAD = {
     "pyspark": "is no pandas DataFrame: give df.toPandas()",
     "ibis": "is no pandas DataFrame: give table.to_pyarrow()",
 }
-"""What to give in place of values that are not read, by library or kind."""
+"""Replacements for values that are not read, by library or kind."""
 _STREAM = "__arrow_c_stream__"
 
 

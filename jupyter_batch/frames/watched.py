@@ -57,7 +57,7 @@ class WatchedTable(WatchedFrame):
 
 
 class FrameMark:
-    """What tells whether a frame is as it was, without its columns' memory."""
+    """The state of a frame, by which a change is noticed, without its columns' memory."""
 
     def __init__(self, frame: pd.DataFrame, columns: Sequence[Any]) -> None:
         self._index = frame.index

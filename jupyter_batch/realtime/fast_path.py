@@ -150,7 +150,7 @@ class StraightCall(LitellmCall):
     async def _learnt_of(
         self, kind: tuple[Any, ...], endpoint: str, body: dict[str, Any], varying: str
     ) -> _Learnt | None:
-        """How a kind is sent, learnt by its first row; None where that failed or takes too long."""
+        """The form of a kind of requests, learnt by its first row; None where that failed or takes too long."""
         task = self._learnt.get(kind)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = asyncio.create_task(
