@@ -110,13 +110,13 @@ def test_another_packages_llm_stays_and_is_reported_once():
         "@pd.api.extensions.register_dataframe_accessor('llm')\n"
         "class Theirs:\n"
         "    def __init__(self, frame): pass\n"
-        "with warnings.catch_warnings(record=True) as told:\n"
+        "with warnings.catch_warnings(record=True) as shown:\n"
         "    warnings.simplefilter('always')\n"
         "    import jupyter_batch\n"
         "    from jupyter_batch import registration\n"
         "    registration.register()\n"
         "df = pd.DataFrame()\n"
-        "print(type(df.llm).__name__, type(df.llm_batch).__name__, *[t.message for t in told], sep='|')"
+        "print(type(df.llm).__name__, type(df.llm_batch).__name__, *[t.message for t in shown], sep='|')"
     )
     assert (
         output

@@ -93,14 +93,9 @@ def _forget_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("id", nargs="+", metavar="ID", help="a job's id, as in `list`")
 
 
-def run_file(asked: argparse.Namespace) -> int:
-    """Ask about the rows of a file; the module is imported only for this."""
-    return int(import_module("jupyter_batch.cli.run").run(asked))
-
-
-def run_doctor(asked: argparse.Namespace) -> int:
-    """Check the environment; the module is imported only for this."""
-    return int(import_module("jupyter_batch.cli.doctor").run(asked))
+def _run_of(name: str) -> Callable[[argparse.Namespace], int]:
+    """The action of a module; imported only where it is run."""
+    return lambda asked: int(import_module(f"jupyter_batch.{name}").run(asked))
 
 
 def _export_arguments(sub: argparse.ArgumentParser) -> None:
@@ -120,7 +115,7 @@ COMMANDS = {
         actions.run_view, "a job's rows in the browser: filter, search, export", _view_arguments
     ),
     "run": Command(
-        run_file,
+        _run_of("cli.run"),
         "ask about each row of a file (CSV, TSV, JSON lines, Parquet, Excel) and write it with the answers; run again, "
         "it continues, and nothing is paid twice",
         _of_module("cli.run"),
@@ -160,7 +155,7 @@ COMMANDS = {
         actions.run_providers, "each provider's limits, storage and costs, with their sources"
     ),
     "doctor": Command(
-        run_doctor,
+        _run_of("cli.doctor"),
         "check versions, the ledger's folder, keys and the way to the provider; costs nothing",
         _of_module("cli.doctor"),
     ),

@@ -140,8 +140,8 @@ def forgets(order):
     by_rows = {job.counts.total: job for job in jobs.list_jobs()}
     if 50 in by_rows:
         jobs.forget(by_rows[50].id)
-    told = {"out": by_rows[60].results()["out"].tolist(), "left": len(jobs.list_jobs())}
-    Path(order["answers"]).write_text(json.dumps(told))
+    report = {"out": by_rows[60].results()["out"].tolist(), "left": len(jobs.list_jobs())}
+    Path(order["answers"]).write_text(json.dumps(report))
 
 
 def cell(order):

@@ -72,8 +72,8 @@ def test_a_job_killed_while_it_is_forgotten(point, host, server, tmp_path):
         "answers": str(tmp_path / "answers.json"),
         "forgets": True,
     }
-    told = killed_and_gone_on(host, point, order)
-    assert told == {"out": [f"row number {n}" for n in range(60)], "left": 1}
+    ending = killed_and_gone_on(host, point, order)
+    assert ending == {"out": [f"row number {n}" for n in range(60)], "left": 1}
     assert sum(batch["request_counts"]["total"] for batch in server.batches()) == 60
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import signal
 import threading
 
@@ -11,23 +10,9 @@ import pytest
 from jupyter_batch.http import litellm as loading
 from jupyter_batch.merging.target import MergeTarget
 from tests.engine.conftest import numbered
+from tests.terminal_stream import Terminal
 
 SECONDS = 60
-
-
-class Terminal(io.StringIO):
-    """Standard error of a terminal; `written` is set at each write."""
-
-    def __init__(self):
-        super().__init__()
-        self.written = threading.Event()
-
-    def isatty(self):
-        return True
-
-    def write(self, text):
-        super().write(text)
-        self.written.set()
 
 
 def test_a_first_preview_names_the_import_and_can_be_interrupted(monkeypatch, call, home):

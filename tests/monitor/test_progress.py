@@ -1,6 +1,5 @@
 """The line about slow work: in a real kernel, in a terminal, at an interrupt."""
 
-import io
 import signal
 import threading
 
@@ -10,21 +9,7 @@ from real_kernel import PATIENCE, Notebook
 from jupyter_batch.http import litellm as loading
 from jupyter_batch.notebook import progress as lines
 from jupyter_batch.notebook.interrupts import uninterrupted
-
-
-class Terminal(io.StringIO):
-    """A stream of a terminal; `written` is set at each write."""
-
-    def __init__(self):
-        super().__init__()
-        self.written = threading.Event()
-
-    def isatty(self):
-        return True
-
-    def write(self, text):
-        super().write(text)
-        self.written.set()
+from tests.terminal_stream import Terminal
 
 
 def standard_error(monkeypatch):

@@ -1,4 +1,4 @@
-"""The client for small calls: on the wire it can't be told from httpx, whose part it leaves out."""
+"""The client for small calls: on the wire it equals httpx, whose part it leaves out."""
 
 from __future__ import annotations
 

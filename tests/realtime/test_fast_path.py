@@ -313,7 +313,9 @@ def test_an_answer_that_is_none(endpoint, answer, kind, words):
     failure = refused(call_to("openai/m", api_base=endpoint.base, api_key=KEY), BODIES["plain"][1])
     assert isinstance(failure.error, kind)
     assert words in str(failure.error)
-    assert words in failure.error_object["message"] or failure.told["message"] == str(failure.error)
+    assert words in failure.error_object["message"] or failure.error_object["message"] == str(
+        failure.error
+    )
     assert KEY not in str(failure.error) + str(failure.error_object)
     if kind is RateLimitError and "slow" in words:
         assert failure.error.retry_after == 7
