@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.monitor.view import clock, view
+from jupyter_batch.monitor.view import view
+from jupyter_batch.monitor.words import clock
 from jupyter_batch.notebook import kernel
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ class Block(StrEnum):
 
 
 class Blocked(msgspec.Struct, frozen=True, kw_only=True):
-    """A block as data; monitor/blocked.py renders its sentence.
+    """A block as data; monitor/words.py renders its sentence.
 
     why: the cause in the provider's or our own words. key: the key's environment variable, if it is
     missing or was refused. until: when it gives up, in seconds since the epoch; 0 for never. of:

@@ -24,7 +24,8 @@ from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
 from jupyter_batch.ledger.snapshots import History, snapshot_of
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.monitor.view import clean, view
+from jupyter_batch.monitor.view import view
+from jupyter_batch.monitor.words import clean
 
 FINISHED = 100
 """How many finished jobs are shown, those that ended last; open ones all are."""

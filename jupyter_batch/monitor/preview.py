@@ -11,8 +11,7 @@ from jupyter_batch.core.cost import Range, money
 from jupyter_batch.core.history import Wait
 from jupyter_batch.monitor import style
 from jupyter_batch.monitor.html import esc
-from jupyter_batch.monitor.view import clean
-from jupyter_batch.monitor.words import usually
+from jupyter_batch.monitor.words import clean, usually
 
 STYLE = f"<style>\n{style.CARD}{style.FACTS}</style>"
 CHARS = 600

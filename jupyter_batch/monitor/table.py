@@ -15,7 +15,8 @@ from jupyter_batch.core.status import Snapshot
 from jupyter_batch.monitor import style
 from jupyter_batch.monitor.html import esc
 from jupyter_batch.monitor.text import WIDE
-from jupyter_batch.monitor.view import clean, span, view
+from jupyter_batch.monitor.view import view
+from jupyter_batch.monitor.words import clean, span
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,8 @@ import threading
 from typing import Any, Self, TextIO
 
 from jupyter_batch.core.status import Snapshot
-from jupyter_batch.monitor.view import View, clean, view
+from jupyter_batch.monitor.view import View, view
+from jupyter_batch.monitor.words import clean
 
 TITLE, SHORT_TITLE = 24, 12
 """Characters of a job's name before its bar; the second below WIDE columns."""

@@ -12,12 +12,8 @@ from datetime import tzinfo
 import msgspec
 
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
-from jupyter_batch.monitor import phrases
-from jupyter_batch.monitor.blocked import WAYS, blocks, limits, note_of
-from jupyter_batch.monitor.progress_curve import curve
-from jupyter_batch.monitor.words import MINUTE, clean, clock, roughly, span, usually
-
-__all__ = ["Part", "Segment", "Sight", "View", "clean", "clock", "roughly", "span", "view"]
+from jupyter_batch.monitor import words
+from jupyter_batch.monitor.words import MINUTE, clean, clock, span, usually
 
 REASONS_SHOWN = 5
 LINE = 1200
@@ -178,14 +174,14 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         model=_model(shot),
         batches=tuple(filter(None, map(_batch, shot.shards))),
         tokens=_tokens(shot),
-        cost=phrases.cost(shot),
+        cost=words.cost(shot),
         lines=_lines(shot, tz),
-        blocked=tuple(clean(line, LINE) for line in blocks(shot, tz)),
+        blocked=tuple(clean(line, LINE) for line in words.blocks(shot, tz)),
         reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
         more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
         attach=clean(shot.attach, 200),
-        estimate=phrases.estimate(shot),
-        prices=tuple((one.action, phrases.price(one)) for one in shot.prices),
+        estimate=words.estimate(shot),
+        prices=tuple((one.action, words.price(one)) for one in shot.prices),
         answers=tuple(map(_sight, shot.answers)),
         examples=_examples(shot),
         parts=_parts(shot),
@@ -193,7 +189,7 @@ def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
         more_parts=max(0, len(shot.shards) - SHARDS_SHOWN),
         unit="row" if shot.samples == 1 else "answer",
         cut_off=f"{shot.cut_off:,} cut off" if shot.cut_off else "",
-        **curve(shot),
+        **words.curve(shot),
     )
 
 
@@ -242,7 +238,7 @@ def _eta(shot: Snapshot) -> str:
         return ""
     if answered < min(ETA_ROWS, max(2, own / 50)):
         return ""
-    left = f"{roughly(shot.eta)} left{_spread(shot.eta, shot.pace[1])}"
+    left = f"{words.roughly(shot.eta)} left{_spread(shot.eta, shot.pace[1])}"
     if shot.expires_at is not None and shot.now < shot.expires_at < shot.now + shot.eta:
         return f"{left} at this pace, which is after it expires"
     return left
@@ -251,7 +247,7 @@ def _eta(shot: Snapshot) -> str:
 def _spread(eta: float, answered: int) -> str:
     """` (5 to 8 min)`: two standard errors of a pace estimated from so many rows; "" where both ends read alike."""
     left = max(0.25, 1 - max(ETA_SPREAD, 2 / answered**0.5))
-    low, high = roughly(eta * left), roughly(eta / left)
+    low, high = words.roughly(eta * left), words.roughly(eta / left)
     if low == high or eta < MINUTE:
         return ""
     low, high = low.removeprefix("about "), high.removeprefix("about ")
@@ -281,7 +277,7 @@ def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
     spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
     parts = [f"{spent}since {at(shot.created_at)}", eta or _usual(shot)]
     if shot.deadline is not None:
-        parts.append(f"the rest {WAYS[shot.deadline_mode]} from {at(shot.deadline)} on")
+        parts.append(f"the rest {words.WAYS[shot.deadline_mode]} from {at(shot.deadline)} on")
     if shot.expires_at is not None and not shot.state.is_ending:
         parts.append(
             f"{'expires' if shot.now < shot.expires_at else 'was to expire'} {at(shot.expires_at)}"
@@ -297,7 +293,7 @@ def _model(shot: Snapshot) -> str:
     name = clean(shot.called, 100) or name
     sent = [shard for shard in shot.shards if shard.batch_id]
     live = bool(sent) and all(shard.realtime for shard in sent)
-    way = WAYS["flex" if shot.mode == "flex" else "realtime"]
+    way = words.WAYS["flex" if shot.mode == "flex" else "realtime"]
     return f"{name}, {way}" if live else name
 
 
@@ -343,7 +339,7 @@ def _part(shard: ShardView) -> Part:
         colour,
         f"{counts.done:,} of {counts.total:,}",
         lost,
-        clean(note_of(shard), 160),
+        clean(words.note_of(shard), 160),
         _batch(shard),
     )
 
@@ -361,11 +357,11 @@ def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
     free = [shard.note for shard in shot.shards if not (shard.held or shard.blocked)]
     notes = [
-        *blocks(shot, tz),
+        *words.blocks(shot, tz),
         shot.message,
-        *limits(shot, tz),
+        *words.limits(shot, tz),
         *free,
-        *phrases.cuts(shot),
+        *words.cuts(shot),
         shot.merged,
         *map(to_attach, shot.unbound),
         sent_again(shot.again),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.monitor import html, style
-from jupyter_batch.monitor.view import clean
+from jupyter_batch.monitor.words import clean
 from jupyter_batch.notebook.pulse import PULSE, Pulse
 
 if TYPE_CHECKING:

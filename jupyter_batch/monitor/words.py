@@ -1,10 +1,17 @@
-"""Texts, durations and moments as people read them on every screen. Pure; it knows no job."""
+"""Words that every screen shows: texts, durations and moments, costs, blocks, the progress curve. Pure."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from datetime import UTC, datetime, tzinfo
+from itertools import pairwise
+from typing import TypedDict
+
+from jupyter_batch.core.cost import Spend, money
+from jupyter_batch.core.finish import Finish
+from jupyter_batch.core.history import Points, done_at
+from jupyter_batch.core.status import Block, Blocked, ShardView, Snapshot
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 MOST = 8
@@ -78,3 +85,218 @@ def usually(low: float, high: float) -> str:
     first, last = (one.removeprefix("about ") for one in ends)
     number, _, unit = first.partition(" ")
     return f"usually {number if last.endswith(f' {unit}') else first} to {last}"
+
+
+_CUT = {
+    Finish.LENGTH: "allow more (max_tokens)",
+    Finish.CONTENT_FILTER: "the provider's filter held back the rest; reword the prompt, or ask another model",
+    Finish.CONTEXT_WINDOW: "the model's context was full; send less, or ask a model with a larger one",
+    Finish.PAUSE: "the provider paused a long turn; ask for less, or allow fewer tool uses",
+    Finish.REFUSAL: "the model refused to go on; reword the prompt, or ask another model",
+    Finish.ERROR: "the provider broke them off; send them again with job.retry(...) and a changed parameter",
+}
+_FINISHES = frozenset(map(str, Finish))
+
+
+def cuts(shot: Snapshot) -> list[str]:
+    """`3 answers were cut off: allow more (max_tokens); ...`, for each finish reason."""
+    phrases = []
+    for word, answers in shot.cuts:
+        finish = Finish(word) if word in _FINISHES else Finish.ERROR
+        were = "answer was" if answers == 1 else "answers were"
+        them = "it" if answers == 1 else "them"
+        again = f"; job.retry(max_tokens=...) sends {them} again" if finish is Finish.LENGTH else ""
+        phrases.append(
+            f"{answers:,} {were} cut off: {_CUT[finish]}{again if shot.is_complete else ''}"
+        )
+    return phrases
+
+
+def cost(shot: Snapshot) -> str:
+    """`cost $0.0123, saved $0.0123`: of the results so far, and against realtime."""
+    bill = shot.bill
+    if bill is None:
+        return ""
+    so_far = "" if shot.is_complete else " so far"
+    if bill.cost is not None:
+        saved = f", saved {money(bill.saved)}" if bill.saved and bill.saved > 0 else ""
+        return f"cost {money(bill.cost)}{so_far}{saved}"
+    if not bill.known:
+        return f"cost unknown{so_far}"
+    rows = "row" if bill.unknown == 1 else "rows"
+    return f"cost at least {money(bill.known)}{so_far}, unknown for {bill.unknown:,} {rows}"
+
+
+def estimate(shot: Snapshot) -> str:
+    """`about $0.12, at most $0.40 in all`; "" where neither is known, or the job is complete."""
+    if shot.is_complete:
+        return ""
+    about = f"about {money(shot.expected)}" if shot.expected else ""
+    most = f"at most {money(shot.most)}" if shot.most else ""
+    both = ", ".join(filter(None, (about, most)))
+    without = "" if shot.limited or not shot.most else " without max_tokens"
+    return f"{both} in all{without}" if both else ""
+
+
+def price(spend: Spend) -> str:
+    """`36 rows, about $0.02 (at most $0.05)`."""
+    rows = f"{spend.rows:,} {'row' if spend.rows == 1 else 'rows'}"
+    about, most = spend.about, spend.most
+    if most == 0 or (about == 0 and most is None):
+        return f"{rows}, free of charge"
+    bound = "" if most is None else f"at most {money(most)}"
+    if bound and not spend.limited:
+        bound += " without max_tokens"
+    if about is None:
+        return f"{rows}, {bound or 'price unknown'}"
+    return f"{rows}, about {money(about)}" + (f" ({bound})" if bound else "")
+
+
+QUOTA = "waiting for quota"
+WAYS = {"batch": "in a batch", "flex": "on the flex tier", "realtime": "in real time"}
+"""How requests are asked, by mode."""
+_NO_BATCH_API = (
+    "the server has no batch API at this address{why}. If api_base lacks its /v1, or names a path such as "
+    '/v1/chat/completions, correct it; else mode="realtime" asks request by request, and `jupyter batch serve '
+    "--upstream MODEL --api-base URL` gives that server a batch API. Correct the call and run the cell again, or "
+    "job.resume()"
+)
+_UNKNOWN_CREATE = (
+    "it is not known whether the provider created the batch{why}. Look for it in the provider's own list; "
+    "job.resume() searches again, job.resume(send_again=True) sends it again, which may be paid twice, and "
+    "job.cancel() gives it up"
+)
+_UNSEEN = (
+    "the provider does not find the batch under this key{why}. It may belong to another key's organization or "
+    "project: give the key that it was sent with, job.resume(api_key=...) or {key}. It is looked for again from time "
+    "to time; job.cancel() gives it up, and job.finish() asks its rows in real time, which pays for them again"
+)
+_SENTENCES = {
+    Block.KEY: "the key was refused{why}. Set {key} and run the cell again, or job.resume() (either takes "
+    "api_key=); nothing was lost",
+    Block.QUOTA: "the account's quota is used up{why}. Add credit or have the limit raised, then job.resume(); "
+    "it is tried again from time to time",
+    Block.NO_BATCH_API: _NO_BATCH_API,
+    Block.BUDGET: "held back until other batches have ended: {why}",
+    Block.UNKNOWN_CREATE: _UNKNOWN_CREATE,
+}
+
+
+def sentence(block: Blocked, gives_up: str = "") -> str:
+    """Cause, remedy, and when it gives up (a moment in words, if there is any)."""
+    if block.unseen:
+        key = f"set {block.key}" if block.key else "the environment's"
+        text = _UNSEEN.format(why=f" ({block.why})" if block.why else "", key=key)
+    elif (
+        block.by is Block.KEY and not block.key
+    ):  # of a process that has none: the cause names the remedy
+        text = f"{block.why}; then run the cell again, or job.resume(api_key=...). Nothing was lost"
+    else:
+        text = _SENTENCES[block.by].format(
+            why=f" ({block.why})" if block.why else "", key=block.key
+        )
+    name = f"{block.of}: " if block.of else ""
+    return f"{name}blocked: {text}{_until(gives_up)}"
+
+
+def waits(why: str, *, alone: bool = False, gives_up: str = "", batches: int = 1) -> str:
+    """A wait for a limit that passes. alone: no other batch of this ledger is under way."""
+    many = f" ({batches:,} batches)" if batches > 1 else ""
+    text = f"{QUOTA}{many}{f': {why}' if why else ''}"
+    if alone:
+        text += ". No batch of this ledger is in its way: if it never fits, cancel it and give a smaller shard_size"
+    return f"{text}{_until(gives_up)}"
+
+
+def _until(moment: str) -> str:
+    return f". It gives up {moment}" if moment else ""
+
+
+def blocks(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+    """A sentence for each cause of a block."""
+    return [sentence(block, _moment(block.until, shot, tz)) for block in shot.blocks]
+
+
+def limits(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+    """A sentence about the shards that wait for a limit, and one about those that may never fit."""
+    lines = []
+    for alone in (False, True):
+        held = [shard for shard in shot.shards if shard.held and shard.alone is alone]
+        if held:
+            first = held[0]
+            many = len(held) if len({shard.note for shard in held}) > 1 else 1
+            gives_up = _moment(first.until, shot, tz)
+            lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
+    if shed := sum(shard.shed for shard in shot.shards):
+        lines.append(_waits_for_tier(shed))
+    return lines
+
+
+def _waits_for_tier(requests: int) -> str:
+    rows = "1 request waits" if requests == 1 else f"{requests:,} requests wait"
+    return (
+        f"{rows} for the flex tier, which has no room now: nothing is billed for that, and it is asked again until it "
+        "has; job.finish() asks the rest in real time, at the full price"
+    )
+
+
+def note_of(shard: ShardView) -> str:
+    """A shard's message."""
+    if shard.shed:
+        return f"waiting for the flex tier ({shard.shed:,})"
+    if shard.blocked is not None:
+        return f"blocked ({shard.blocked}): {shard.note}"
+    return waits(shard.note) if shard.held else shard.note
+
+
+def _moment(when: float, shot: Snapshot, tz: tzinfo | None) -> str:
+    return clock(when, shot.now, tz) if when else ""
+
+
+COLUMNS = 40
+"""Moments at which the curve is drawn."""
+CHANGES = 2
+"""So often, at least, rows were done: before that there is no course to be seen."""
+MARKS = (25, 50, 75)
+"""Percentages of all rows whose times are named in words."""
+
+
+class CurveFields(TypedDict, total=False):
+    """The View's fields of these names."""
+
+    curve: tuple[int, ...]
+    curve_words: str
+
+
+def curve(shot: Snapshot) -> CurveFields:
+    """Rows done in percent of all, from the submission to now or the end; nothing where no course is to be seen yet."""
+    points, total = shot.history, shot.counts.total
+    end = shot.finished_at or shot.now
+    if not points or not total or end <= shot.created_at:
+        return {}
+    if points[-1][1] != shot.counts.done:
+        points = (*points, (max(end, points[-1][0]), shot.counts.done))
+    if sum(one[1] < other[1] for one, other in pairwise(points)) < CHANGES:
+        return {}
+    step = (end - shot.created_at) / (COLUMNS - 1)
+    heights = [done_at(points, shot.created_at + number * step) for number in range(COLUMNS - 1)]
+    heights.append(shot.counts.done)
+    counted = "rows" if shot.samples == 1 else "answers"
+    captions = [
+        *_marks(points, total, shot.created_at),
+        f"{shot.counts.done:,} of {total:,} {counted} after {span(end - shot.created_at)}",
+    ]
+    return {
+        "curve": tuple(round(100 * rows / total) for rows in heights),
+        "curve_words": ", ".join(captions),
+    }
+
+
+def _marks(points: Points, total: int, began: float) -> list[str]:
+    """`25% after 12 min`: when which part was there, unless it was from the beginning on."""
+    found: dict[str, int] = {}
+    for percent in MARKS:
+        when = next((at for at, rows in points if rows * 100 >= percent * total), None)
+        if when is not None and when > began:
+            found[span(when - began)] = percent  # of several at one moment, the most
+    return [f"{percent}% after {after}" for after, percent in found.items()]

@@ -30,7 +30,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import wait_like
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor import preview as screens
-from jupyter_batch.monitor.blocked import WAYS
+from jupyter_batch.monitor.words import WAYS
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.planning.estimate import (

@@ -30,7 +30,8 @@ from jupyter_batch.monitor.graph import (
     Spent,
     Stage,
 )
-from jupyter_batch.monitor.view import COLOURS, View, clean, span, view
+from jupyter_batch.monitor.view import COLOURS, View, view
+from jupyter_batch.monitor.words import clean, span
 from jupyter_batch.providers.table import REALTIME
 
 POINTS = 200

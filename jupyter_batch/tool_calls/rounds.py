@@ -13,7 +13,7 @@ from jupyter_batch.ledger.folder import disk_errors
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog
-from jupyter_batch.monitor.phrases import price
+from jupyter_batch.monitor.words import price
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.planning.retry import limits_of

@@ -20,7 +20,7 @@ from jupyter_batch.ledger.linked_jobs import Lines, whole
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.monitor.phrases import estimate, price
+from jupyter_batch.monitor.words import estimate, price
 from jupyter_batch.planning.action_prices import ActionPrices, with_prices
 from jupyter_batch.planning.files.left_rows import rows_to_send
 from jupyter_batch.planning.resent_lines import changes_of

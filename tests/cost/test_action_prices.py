@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.cost import Spend, added_spends
-from jupyter_batch.monitor.phrases import price
 from jupyter_batch.monitor.view import view
+from jupyter_batch.monitor.words import price
 from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.server.embedded import Embedded
 from jupyter_batch.viewer.actions import JobActions

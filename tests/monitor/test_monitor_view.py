@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import Answer, Counts, ShardView, State, Step
-from jupyter_batch.monitor.view import clean, clock, roughly, span, view
+from jupyter_batch.monitor.view import view
+from jupyter_batch.monitor.words import clean, clock, roughly, span
 
 START = 1_700_000_000.0  # 2023-11-14 22:13:20 UTC
 

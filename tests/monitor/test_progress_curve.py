@@ -7,8 +7,8 @@ import pytest
 
 from jupyter_batch.core.status import Counts, State
 from jupyter_batch.monitor import html
-from jupyter_batch.monitor.progress_curve import COLUMNS
 from jupyter_batch.monitor.view import view
+from jupyter_batch.monitor.words import COLUMNS
 
 START = 1_700_000_000.0  # the fixture's
 HISTORY = (
