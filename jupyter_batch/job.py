@@ -11,7 +11,7 @@ from jupyter_batch.config.options import EVERY, FINISH, AtOnce, RetryParams
 from jupyter_batch.config.resolved import checked
 from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Result, Usage
+from jupyter_batch.core.request import Result, Usage
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.frames.adapter import as_frame
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState

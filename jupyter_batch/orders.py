@@ -18,8 +18,7 @@ from jupyter_batch.config.option import Col, declared
 from jupyter_batch.config.options import EVERY, FileOptions
 from jupyter_batch.config.resolved import Options, checked, resolve, unknown
 from jupyter_batch.core.errors import ColumnError, KeyMissingError, ModelError, OptionError
-from jupyter_batch.core.kept import all_columns
-from jupyter_batch.core.schema import suffixed
+from jupyter_batch.core.schema import all_columns, suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.target import check_one_place
 from jupyter_batch.providers.keys import NO_KEY

@@ -8,7 +8,7 @@ import msgspec
 
 from jupyter_batch.core.cost import Bill
 from jupyter_batch.core.group_snapshot import group_snapshot
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import tolerant

@@ -18,7 +18,7 @@ from jupyter_batch.adoption.recover_rows import Part, Searched, learn
 from jupyter_batch.adoption.salvage import salvage
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import InputError, JobNotFoundError
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.hashing import HASH_BYTES

@@ -15,7 +15,7 @@ from jupyter_batch.config import types as t
 from jupyter_batch.config.chat_params import ChatParams, RequestFields, Vectors
 from jupyter_batch.config.option import Col, Option, declared
 from jupyter_batch.core.cost import KINDS
-from jupyter_batch.core.kept import KINDS as KEPT
+from jupyter_batch.core.schema import PARTS
 
 Models = list[str] | tuple[str, ...] | Col
 """Several models: the call gives a Group, with a job for each."""
@@ -77,7 +77,7 @@ class _TextOptions(TypedDict, total=False):
         t.KEEP,
         Option(
             "further parts of an answer that get a column, named after `out`, _ and the part: "
-            f"{', '.join(KEPT)}; adding one to a complete job costs nothing, except logprobs, which must be "
+            f"{', '.join(PARTS)}; adding one to a complete job costs nothing, except logprobs, which must be "
             "requested"
         ),
     ]

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from jupyter_batch.core.cost import KINDS
-from jupyter_batch.core.kept import KINDS as KEPT
+from jupyter_batch.core.schema import PARTS
 from jupyter_batch.core.secrets import clean, remember
 
 MOST_TAGS = 12
@@ -169,7 +169,7 @@ def _keep(value: Any) -> dict[str, str]:
         texts = [value] if isinstance(value, str) else list(value)
         names = [name.strip() for text in texts for name in text.split(",")]
         made = {name: name for name in names if name}
-    if not set(made.values()) <= set(KEPT):
+    if not set(made.values()) <= set(PARTS):
         raise ValueError
     return made
 
@@ -264,10 +264,10 @@ STOPS = Kind(
     many=True,
 )
 KEEP = Kind(
-    f"a name, or a list of names, out of {', '.join(KEPT)}",
+    f"a name, or a list of names, out of {', '.join(PARTS)}",
     _keep,
     str,
-    f"{{{','.join(KEPT)}}}",
+    f"{{{','.join(PARTS)}}}",
     many=True,
 )
 TAGS = Kind(

@@ -6,7 +6,7 @@ import msgspec
 
 from jupyter_batch.core.refusals.input_file import InputFile
 from jupyter_batch.core.refusals.stated_limit import StatedLimit
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.core.status import State
 

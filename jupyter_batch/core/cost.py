@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 
 UNKNOWN = math.nan
 """An unknown cost, where costs are floats in an array."""

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.cost import Spend, added_spends
-from jupyter_batch.core.finish import added as cuts_of_all
 from jupyter_batch.core.history import added
+from jupyter_batch.core.request import all_cuts
 from jupyter_batch.core.status import (
     Answer,
     Block,
@@ -60,7 +60,7 @@ def group_snapshot(group: str, seen: Sequence[Snapshot]) -> Snapshot:
         "unbound": _unbound(group, seen),
         "again": every("again"),
         "reasons": _reasons(every("reasons")),
-        "cuts": cuts_of_all(each("cuts")),
+        "cuts": all_cuts(each("cuts")),
         "deadline": _first(each("deadline")),
         "equal": sum(each("equal")),
         "expected": None if None in expected else sum(expected),

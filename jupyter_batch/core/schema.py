@@ -1,8 +1,8 @@
-"""Schema: the fields of a structured answer, as plain data that is stored with its job."""
+"""Columns of an answer, as plain data that is stored with its job: the fields of a schema, and `keep=`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -65,3 +65,35 @@ def columns(out: str, schema: Schema | None) -> dict[str, Field | None]:
     if schema is None:
         return {out: None}
     return {f"{out}_{field.name}" if out else field.name: field for field in schema.fields}
+
+
+PARTS: Mapping[str, str] = {
+    "reasoning": "text",
+    "logprobs": "object",
+    "citations": "object",
+    "annotations": "object",
+    "transcript": "text",
+}
+"""The parts that can be stored, and the kind of their cells.
+
+reasoning: the thinking text. logprobs: tokens with log probabilities, in the provider's format.
+citations: a list of sources. annotations: the same, only where the provider uses that name.
+transcript: the text of a spoken answer.
+"""
+
+Keep = Mapping[str, str]
+"""Column suffix -> part, a key of KINDS."""
+
+DEFAULT_OUT = "response"
+
+
+def kept_columns(out: str, keep: Keep) -> dict[str, Field]:
+    """Return the columns for `keep`: `out`_name, or `response`_name for a schema without `out`."""
+    return {
+        f"{out or DEFAULT_OUT}_{end}": Field(name, name, PARTS[name]) for end, name in keep.items()
+    }
+
+
+def all_columns(out: str, schema: Schema | None, keep: Keep) -> dict[str, Field | None]:
+    """Return the columns of the answers and of `keep`."""
+    return {**columns(out, schema), **kept_columns(out, keep)}

@@ -8,8 +8,8 @@ from enum import StrEnum
 import msgspec
 
 from jupyter_batch.core.cost import Bill, Spend
-from jupyter_batch.core.finish import Cuts
 from jupyter_batch.core.history import Points, Wait, pace_of
+from jupyter_batch.core.request import Cuts
 
 
 class State(StrEnum):

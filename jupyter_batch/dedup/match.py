@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from jupyter_batch.core.finish import Cuts
-from jupyter_batch.core.finish import counted as cuts_of
+from jupyter_batch.core.request import Cuts, cuts_of
 from jupyter_batch.core.status import Step
 from jupyter_batch.dedup.withheld import withheld, write_failures
 from jupyter_batch.ledger.folder import JobFolder

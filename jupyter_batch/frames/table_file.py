@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.request import ToolCalls
 
 if TYPE_CHECKING:
     import pandas as pd

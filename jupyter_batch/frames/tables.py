@@ -298,7 +298,7 @@ def arrow_of(cells: Any) -> Any:
     """The Arrow array of a filled column; cells that have no type in common are JSON texts."""
     import pyarrow as pa
 
-    from jupyter_batch.core.result import ToolCalls
+    from jupyter_batch.core.request import ToolCalls
     from jupyter_batch.frames.table_file import whole
 
     mixed = cells.dtype == object and any(isinstance(cell, ToolCalls) for cell in cells)

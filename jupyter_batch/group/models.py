@@ -16,7 +16,7 @@ from jupyter_batch import buttons
 from jupyter_batch.config.options import AtOnce, RetryParams
 from jupyter_batch.core.errors import InputError, JupyterBatchError, NothingToRetryError
 from jupyter_batch.core.group_snapshot import group_snapshot
-from jupyter_batch.core.result import Result, Usage
+from jupyter_batch.core.request import Result, Usage
 from jupyter_batch.core.status import Block, Snapshot
 from jupyter_batch.handle import Handle
 from jupyter_batch.job import MAX_ROUNDS, Job

@@ -7,11 +7,9 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.cost import FLEX, Bill, Price, Tariff
-from jupyter_batch.core.finish import Cuts
-from jupyter_batch.core.kept import all_columns
 from jupyter_batch.core.refusals.stated_limit import StatedLimit
-from jupyter_batch.core.result import Usage
-from jupyter_batch.core.schema import Schema, columns
+from jupyter_batch.core.request import Cuts, Usage
+from jupyter_batch.core.schema import Schema, all_columns, columns
 from jupyter_batch.core.status import Block, Blocked, Counts, ShardView, State, Step
 
 QUOTA_TRIES = 6
@@ -204,7 +202,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     price: of its model, at planning. before, used: the cost and the tokens of
     the batch job that this one finishes in realtime: the user sees both as one. max_cost: US
     dollars that it may cost. keep: further content of answers with a column of its own
-    (core/kept.py). lax: the schema is a Pydantic class's (schema/models.py). most: the highest cost of
+    (core/schema.py). lax: the schema is a Pydantic class's (schema/models.py). most: the highest cost of
     its requests in US dollars, as estimated at planning.
     changes: the chat parameters of a retry that differ from its parent's. tools: the names of those
     that its model may call; own_tools: each row has some of them, which its request names.

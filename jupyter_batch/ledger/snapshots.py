@@ -9,9 +9,9 @@ from itertools import islice
 
 import msgspec
 
-from jupyter_batch.core.finish import added
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.history import Curve, Points, Wait, usual_wait
+from jupyter_batch.core.request import all_cuts
 from jupyter_batch.core.schema import listed
 from jupyter_batch.core.status import Block, Counts, Snapshot, State, Step, job_state
 from jupyter_batch.ledger.linked_jobs import Lines
@@ -55,7 +55,7 @@ def snapshot_of(
         "blocked": blocked,
         "message": _message(job, counts),
         "reasons": _reasons(shards),
-        "cuts": added([job.cuts, *(shard.cuts for shard in shards)]),
+        "cuts": all_cuts([job.cuts, *(shard.cuts for shard in shards)]),
         "mode": job.mode,
         "deadline_mode": job.rush_to,
         "deadline": None if job.cancel_at or job.finished_at else job.deadline or None,

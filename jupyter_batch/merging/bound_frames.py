@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.core.errors import InputError, JupyterBatchError
-from jupyter_batch.core.kept import Keep
+from jupyter_batch.core.schema import Keep
 from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jupyter_batch.core.kept import Keep, all_columns, kept_columns
-from jupyter_batch.core.result import ToolCalls
-from jupyter_batch.core.schema import Field
+from jupyter_batch.core.request import ToolCalls
+from jupyter_batch.core.schema import Field, Keep, all_columns, kept_columns
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.results.outcomes import Outcomes

@@ -17,10 +17,9 @@ from jupyter_batch.core.errors import (
     InputError,
     LedgerCorruptError,
 )
-from jupyter_batch.core.kept import Keep, all_columns, kept_columns
-from jupyter_batch.core.result import Status, ToolCalls
+from jupyter_batch.core.request import Status, ToolCalls
+from jupyter_batch.core.schema import Keep, all_columns, kept_columns, listed
 from jupyter_batch.core.schema import columns as columns_of
-from jupyter_batch.core.schema import listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
@@ -272,7 +271,7 @@ def table(
     columns' names, as in the frame, and the further content of answers that has one.
     _input_tokens: all that were sent, with those written to and read from the provider's cache,
     whatever the provider calls them. _cached_tokens: those read from the cache. _finish: why the
-    model stopped (core/finish.py). _cost: US dollars, NaN where it is not known, or not yet.
+    model stopped (core/request.py). _cost: US dollars, NaN where it is not known, or not yet.
     With a schema _raw too: the text of an answer that violates the schema. With tools _tool_calls:
     the open calls, a list for each unfinished row.
     """

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from jupyter_batch.core.errors import ColumnError, JupyterBatchError
-from jupyter_batch.core.kept import Keep, all_columns
-from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.core.schema import Keep, Schema, all_columns, listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.cells import same
 from jupyter_batch.frames.row_keys import Keys, find, match, repeated

@@ -9,8 +9,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.errors import ColumnError, LedgerCorruptError
-from jupyter_batch.core.kept import Keep, all_columns
-from jupyter_batch.core.schema import Schema, listed
+from jupyter_batch.core.schema import Keep, Schema, all_columns, listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.adapter import as_frame
 from jupyter_batch.frames.labels import label_hashes

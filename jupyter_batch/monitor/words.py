@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import TypedDict
 
 from jupyter_batch.core.cost import Spend, money
-from jupyter_batch.core.finish import Finish
 from jupyter_batch.core.history import Points, done_at
+from jupyter_batch.core.request import Finish
 from jupyter_batch.core.status import Block, Blocked, ShardView, Snapshot
 
 MINUTE, HOUR, DAY = 60, 3600, 86400

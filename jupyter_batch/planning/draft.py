@@ -15,8 +15,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.errors import InputError, LedgerError
-from jupyter_batch.core.finish import added, counted
-from jupyter_batch.core.request import Limits
+from jupyter_batch.core.request import Limits, all_cuts, cuts_of
 from jupyter_batch.ledger.folder import JobFolder, check_kept
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_manifest
@@ -148,7 +147,7 @@ class JobDraft:
         self.record = msgspec.structs.replace(
             self.record,
             reused=int(answered.sum() + answered[leaders].sum()),
-            cuts=added([self.record.cuts, counted(cut, settled)]),
+            cuts=all_cuts([self.record.cuts, cuts_of(cut, settled)]),
             finished_at=0.0 if self.shards else self.record.created_at,
         )
         return carried

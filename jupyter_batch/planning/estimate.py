@@ -18,7 +18,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.cost import FREE, Pattern, Price, Range, estimate
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

@@ -22,7 +22,7 @@ from jupyter_batch.core.cost import (
     pricer,
 )
 from jupyter_batch.core.history import Wait
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.frames.frame import row_count
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder

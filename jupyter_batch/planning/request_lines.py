@@ -15,8 +15,7 @@ import msgspec
 
 from jupyter_batch.config.tool_definitions import names_of
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.request import custom_ids
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status, custom_ids
 from jupyter_batch.core.schema import without_names
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.adapter import taken

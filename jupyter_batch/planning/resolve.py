@@ -10,8 +10,7 @@ from jupyter_batch.config.resolved import Options
 from jupyter_batch.config.tool_definitions import Function
 from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
-from jupyter_batch.core.kept import kept_columns
-from jupyter_batch.core.schema import Schema, columns, listed
+from jupyter_batch.core.schema import Schema, columns, kept_columns, listed
 from jupyter_batch.frames.frame import column_labels, has_column, is_frame
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.own_cells import ForeignCells

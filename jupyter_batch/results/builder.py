@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.results.columns import ANSWERED, CODE, MOST_TOKENS, TOKENS, Columns, Texts
 from jupyter_batch.row_files.positions import positions_of
 

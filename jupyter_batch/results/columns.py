@@ -16,7 +16,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.result import Status, Usage
+from jupyter_batch.core.request import Status, Usage
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.row_files.checksums import sum_from
 

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jupyter_batch.core.finish import CUT
-from jupyter_batch.core.request import custom_id
-from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.request import CUT, Result, Status, custom_id
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import ShardRecord
 

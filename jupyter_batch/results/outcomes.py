@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jupyter_batch.core.finish import CUT, Cuts, added
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import CUT, Cuts, Result, Status, Usage, all_cuts
 from jupyter_batch.core.status import Counts, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -205,7 +204,7 @@ class Outcomes:
         counted = Counter(
             self.finish[at] for at in rows if self.finish[at] in cut and self.status[at] in GOOD
         )
-        return added([((str(self.finishes[code]), count),) for code, count in counted.items()])
+        return all_cuts([((str(self.finishes[code]), count),) for code, count in counted.items()])
 
     def hush(self, shard: ShardRecord, asked: bytearray) -> None:
         """Set the reason for each request of a finished shard that has no result line."""

@@ -17,8 +17,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.finish import finish_of, is_whole
-from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.request import Result, Status, finish_of, is_whole
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.secrets import known
 from jupyter_batch.core.version import VERSION

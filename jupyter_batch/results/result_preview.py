@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.request import position_of
-from jupyter_batch.core.result import Result, Status, ToolCalls
+from jupyter_batch.core.request import Result, Status, ToolCalls, position_of
 from jupyter_batch.core.status import Answer, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

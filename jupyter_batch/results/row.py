@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jupyter_batch.core.request import custom_id
-from jupyter_batch.core.result import Result, Usage
+from jupyter_batch.core.request import Result, Usage, custom_id
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import opened_if_there
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

@@ -5,8 +5,7 @@ Position = row x n + sample.
 
 from __future__ import annotations
 
-from jupyter_batch.core.finish import CUT
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import CUT, Status
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import Outcomes

@@ -13,7 +13,7 @@ import msgspec
 
 from jupyter_batch.core.cost import FLEX, Bill
 from jupyter_batch.core.history import Curve, Points, done_at, thinned
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import Snapshot, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
 from jupyter_batch.ledger.snapshots import OUTSIDE

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
-from jupyter_batch.core.request import custom_id, position_of
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status, custom_id, position_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import RESTORE, opened_if_there, read, reading
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

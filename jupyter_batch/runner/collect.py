@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import msgspec
 
 from jupyter_batch.core.errors import ConnectionFailedError, NotFoundError, ProviderError
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import Step
 from jupyter_batch.file_checks import contents, json_documents, stored
 from jupyter_batch.file_checks.contents import Contents, Missing

@@ -11,8 +11,7 @@ from zlib import crc32
 import numpy as np
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError
-from jupyter_batch.core.request import position_of
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status, position_of
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.dedup.withheld import withheld, write_failures
 from jupyter_batch.file_checks import request_checks

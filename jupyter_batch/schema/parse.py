@@ -17,8 +17,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.finish import Finish
-from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.request import Finish, Result, Status
 from jupyter_batch.core.schema import Field, Schema
 from jupyter_batch.schema.adapters import reader_of
 from jupyter_batch.schema.check import Misfit, compiled

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.telemetry import meters, spans

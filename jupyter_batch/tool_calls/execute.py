@@ -14,7 +14,7 @@ import numpy as np
 
 from jupyter_batch.config.tool_definitions import BadArgumentsError, callable_with, result_text
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.request import ToolCalls
 from jupyter_batch.core.secrets import masked
 from jupyter_batch.ledger.tool_log import CallLog, Entry, entries
 from jupyter_batch.telemetry.calls import tool_call

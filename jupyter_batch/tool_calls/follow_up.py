@@ -16,8 +16,7 @@ import numpy as np
 import orjson
 
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.request import Limits, custom_id
-from jupyter_batch.core.result import Status, ToolCalls
+from jupyter_batch.core.request import Limits, Status, ToolCalls, custom_id
 from jupyter_batch.frames.hashing import HASH_BYTES
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import opened

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from jupyter_batch.core.errors import LedgerNewerError
-from jupyter_batch.core.result import Result, ToolCalls
+from jupyter_batch.core.request import Result, ToolCalls
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import openai, openai_requests, openai_vectors, responses, tolerant, turns
 from jupyter_batch.wire.anthropic import plain

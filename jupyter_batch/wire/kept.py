@@ -20,7 +20,7 @@ _JSON = json.JSONDecoder(strict=False)
 
 
 def kept(line: bytes) -> dict[str, Any]:
-    """Return the KINDS (core/kept.py) in a result line's answer; None for missing ones."""
+    """Return the KINDS (core/schema.py) in a result line's answer; None for missing ones."""
     try:
         data = tolerant.loads(line)
         return _of(data) if isinstance(data, dict) else {}

@@ -16,8 +16,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.finish import finish_of, is_whole
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage, finish_of, is_whole
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire import tolerant
 

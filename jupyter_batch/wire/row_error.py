@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.refusals.sentence import decoded, read_refusal
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 
 REASON_CHARS = 500
 """The most characters of a reason, which is shown in a table cell; some servers send pages."""

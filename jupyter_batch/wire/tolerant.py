@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from jupyter_batch.core.finish import Finish, finish_of, is_whole
 from jupyter_batch.core.media import text_in
 from jupyter_batch.core.refusals.sentence import is_error, read_refusal, sentence_of
-from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
+from jupyter_batch.core.request import Finish, Result, Status, ToolCalls, Usage, finish_of, is_whole
 from jupyter_batch.wire.row_error import cut, failure_of
 
 _ERRORS = 400

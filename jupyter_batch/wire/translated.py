@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from jupyter_batch.core.finish import answer_finish, finish_of
-from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
+from jupyter_batch.core.request import Result, Status, ToolCalls, Usage, answer_finish, finish_of
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.part_keys import parts_in
 from jupyter_batch.wire.row_error import cut

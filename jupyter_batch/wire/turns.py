@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.request import ToolCalls
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.translated import JSON_TOOL
 

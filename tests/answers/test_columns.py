@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.cost import Price, Rates, Tariff, Tier, actual
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.results import copy_answers, result_files

@@ -8,7 +8,7 @@ import pandas as pd
 
 import jupyter_batch
 from jupyter_batch.cli import main
-from jupyter_batch.core.finish import added
+from jupyter_batch.core.request import all_cuts
 from jupyter_batch.core.status import Counts, Snapshot, State
 from jupyter_batch.lab.listing import Listing
 from jupyter_batch.ledger.store import Ledger
@@ -96,7 +96,7 @@ def test_every_screen_says_how_many_and_what_helps():
 
 def test_counts_of_several_shards_are_one():
     """By finish reason, the most frequent first."""
-    assert added([(("length", 1),), (("content_filter", 5), ("length", 1))]) == (
+    assert all_cuts([(("length", 1),), (("content_filter", 5), ("length", 1))]) == (
         ("content_filter", 5),
         ("length", 2),
     )

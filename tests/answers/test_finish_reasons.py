@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from jupyter_batch.core.finish import CUT, Finish, finish_of
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import CUT, Finish, Status, finish_of
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import results
 from jupyter_batch.wire.clouds import bedrock

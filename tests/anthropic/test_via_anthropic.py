@@ -19,8 +19,7 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
     RateLimitError,
 )
-from jupyter_batch.core.request import custom_id
-from jupyter_batch.core.result import Status, Usage
+from jupyter_batch.core.request import Status, Usage, custom_id
 from jupyter_batch.core.status import State
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.anthropic import batches as via_anthropic

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_batch.core.result import Status, Usage
+from jupyter_batch.core.request import Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire.anthropic import results as anthropic
 from jupyter_batch.wire.anthropic.results import decode, decode_lines, read_batch

@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from jupyter_batch.core.errors import NotFoundError
-from jupyter_batch.core.request import Limits
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Limits, Usage
 from jupyter_batch.core.status import Block, State, Step
 from tests.clouds.bedrock import BUCKET, ROLE, Bedrock
 from tests.clouds.conftest import at_bedrock

@@ -8,8 +8,7 @@ import json
 import pytest
 
 from jupyter_batch.core.errors import NotFoundError
-from jupyter_batch.core.request import Limits
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Limits, Usage
 from jupyter_batch.core.status import State, Step
 from tests.clouds.conftest import at_vertex
 from tests.clouds.vertex import BUCKET, Vertex, response

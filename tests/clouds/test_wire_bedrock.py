@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.request import Result, Status
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.clouds import bedrock

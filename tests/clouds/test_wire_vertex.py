@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.result import Status, Usage
+from jupyter_batch.core.request import Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.vertex.batches import labels_of, tag_of

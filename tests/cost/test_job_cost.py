@@ -17,7 +17,7 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.cost import actual, money
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder

@@ -21,7 +21,7 @@ from jupyter_batch.core.cost import (
     money,
     pricer,
 )
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers import prices
 from jupyter_batch.providers.prices import price_of

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from jupyter_batch.core.cost import actual
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.results.outcomes import Outcomes

@@ -9,7 +9,7 @@ import pytest
 from jupyter_batch import cli
 from jupyter_batch.core.cost import actual
 from jupyter_batch.core.errors import ModelError, OptionError
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.magics import _job_command
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.request import ToolCalls
 from jupyter_batch.jobs import open_job
 from jupyter_batch.results import result_preview
 

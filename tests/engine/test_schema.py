@@ -18,7 +18,7 @@ import jupyter_batch
 from jupyter_batch import magics
 from jupyter_batch.cli import main
 from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError, OptionError
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from tests.anthropic.fake import KEY as ANTHROPIC_KEY
 from tests.ledgers import forget
 from tests.providers.fakes.mistral import Mistral

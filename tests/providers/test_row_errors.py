@@ -6,7 +6,7 @@ import pytest
 
 from jupyter_batch.core.errors import NoBatchApiError, ProviderDownError
 from jupyter_batch.core.refusals.sentence import read_refusal
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.providers.failures import by_status, object_in
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import results

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from jupyter_batch.core.errors import ConnectionFailedError
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.core.status import State
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.xai.batches import CANCEL_SECONDS, line_of

@@ -12,8 +12,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.request import Limits
-from jupyter_batch.core.result import Result
+from jupyter_batch.core.request import Limits, Result
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.realtime.fast_path import call_to
 from jupyter_batch.realtime.provider import Realtime, realtime_facts

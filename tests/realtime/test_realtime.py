@@ -13,7 +13,7 @@ from jupyter_batch.core.errors import (
     BadRequestError,
     OptionError,
 )
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.realtime.litellm_call import LitellmCall

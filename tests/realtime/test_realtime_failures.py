@@ -15,7 +15,7 @@ from jupyter_batch.core.errors import (
     ProviderDownError,
     RateLimitError,
 )
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.core.status import State
 from jupyter_batch.realtime.litellm_call import CallFailedError, LitellmCall
 from jupyter_batch.realtime.provider import Realtime

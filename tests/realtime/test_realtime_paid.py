@@ -8,7 +8,7 @@ from aiohttp import web
 from realtime_endpoint import Endpoint
 from realtime_harness import provider, requests, run, texts
 
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 

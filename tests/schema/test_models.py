@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 
-from jupyter_batch.core.result import Result, Status
+from jupyter_batch.core.request import Result, Status
 from jupyter_batch.schema import Parser, read
 from jupyter_batch.schema.check import Misfit
 from jupyter_batch.schema.models import ModelSchema, mark_of, model_of

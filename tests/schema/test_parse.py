@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.schema import Parser, read
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import results

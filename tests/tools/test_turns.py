@@ -7,7 +7,7 @@ import json
 import pytest
 
 from jupyter_batch.core.errors import LedgerNewerError
-from jupyter_batch.core.result import ToolCalls
+from jupyter_batch.core.request import ToolCalls
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.wire.dialects import decode_lines, encoder, next_turn
 from jupyter_batch.wire.openai import CHAT, RESPONSES

@@ -7,7 +7,7 @@ import json
 import orjson
 
 from jupyter_batch.core.cost import Bill, Price, Rates, Tariff
-from jupyter_batch.core.result import Usage
+from jupyter_batch.core.request import Usage
 from jupyter_batch.core.status import Counts, State, Step
 from jupyter_batch.frames.labels import index_to_bytes
 from jupyter_batch.ledger.records import JobRecord, ShardRecord

@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.errors import NothingToRetryError
-from jupyter_batch.core.finish import CUT
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import CUT, Status
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import Status
 from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from jupyter_batch.core.finish import CUT
-from jupyter_batch.core.request import position_of
-from jupyter_batch.core.result import Status
+from jupyter_batch.core.request import CUT, Status, position_of
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.columns import CODES, Columns

@@ -13,8 +13,15 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.finish import answer_finish, finish_of, is_whole
-from jupyter_batch.core.result import Result, Status, ToolCalls, Usage
+from jupyter_batch.core.request import (
+    Result,
+    Status,
+    ToolCalls,
+    Usage,
+    answer_finish,
+    finish_of,
+    is_whole,
+)
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic.requests import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder

@@ -22,7 +22,7 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.refusals.sentence import short
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import requests as anthropic_requests

@@ -14,8 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.core.finish import Finish
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Finish, Result, Status, Usage
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic.requests import Translation
 from jupyter_batch.wire.row_error import code_of, reason_of

@@ -18,7 +18,7 @@ import msgspec
 
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.refusals.sentence import decoded, short
-from jupyter_batch.core.result import Result, Status, Usage
+from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import openai_vectors, tolerant
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
