@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from jupyter_batch.config.options import EVERY, FINISH, AtOnce, RetryParams
-from jupyter_batch.config.resolved import checked
+from jupyter_batch.config.settings import checked
 from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import Result, Usage

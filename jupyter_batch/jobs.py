@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from jupyter_batch.adoption.find import RemoteBatches
     from jupyter_batch.artifacts import Artifacts
-    from jupyter_batch.config.resolved import Options
+    from jupyter_batch.config.settings import Options
     from jupyter_batch.planning.preview import Preview, Previews
 
 

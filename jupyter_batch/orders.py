@@ -16,7 +16,7 @@ import msgspec
 from jupyter_batch.config import settings
 from jupyter_batch.config.option import Col, declared
 from jupyter_batch.config.options import EVERY, FileOptions
-from jupyter_batch.config.resolved import Options, checked, resolve, unknown
+from jupyter_batch.config.settings import Options, checked, resolve, unknown
 from jupyter_batch.core.errors import ColumnError, KeyMissingError, ModelError, OptionError
 from jupyter_batch.core.schema import all_columns, suffixed
 from jupyter_batch.notebook import kernel

@@ -13,7 +13,7 @@ from traitlets.config import Config
 import jupyter_batch
 from jupyter_batch import magics
 from jupyter_batch.config import magic_line as line
-from jupyter_batch.config import options, resolved
+from jupyter_batch.config import options, settings
 from jupyter_batch.core.errors import InputError, JobNotFoundError, LedgerCorruptError, OptionError
 
 
@@ -199,7 +199,7 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
         for flag in (option.flag, "--" + option.name):
             _, given = line.read_line(f"df {flag} {value}", shell.user_ns)
             assert list(given) == [option.name]
-            resolved.checked(option, given[option.name])
+            settings.checked(option, given[option.name])
 
 
 def test_options_that_may_come_several_times(shell):

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jupyter_batch.config import resolved, settings
+from jupyter_batch.config import settings
 from jupyter_batch.config.help import option_table
 from jupyter_batch.config.option import col
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
-from jupyter_batch.config.resolved import resolve
-from jupyter_batch.config.settings import Settings
+from jupyter_batch.config.settings import Settings, resolve
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
 
 HERE = Settings("openai/gpt-4.1-mini", Path("home"))
@@ -21,7 +20,7 @@ NOTHING = Settings(None, Path("home"))
 
 def test_every_option_has_its_place_in_the_record():
     """An option that is listed is an attribute of Options with the same default, and the other way round."""
-    assert {f.name for f in fields(resolved.Options)} == {o.name for o in OPTIONS} | {"params"}
+    assert {f.name for f in fields(settings.Options)} == {o.name for o in OPTIONS} | {"params"}
     made = resolve({}, HERE)
     assert {o.name: getattr(made, o.name) for o in OPTIONS if o.name != "model"} == {
         o.name: o.default for o in OPTIONS if o.name != "model"

@@ -120,7 +120,7 @@ from jupyter_batch import cli
 from jupyter_batch.accessor import LLMAccessor
 from jupyter_batch.completion import complete
 from jupyter_batch.config.magic_line import parser, read_line
-from jupyter_batch.config.resolved import resolve
+from jupyter_batch.config.settings import resolve
 from jupyter_batch.config.settings import read
 for call in (jupyter_batch.batch, LLMAccessor.batch, LLMAccessor.build, LLMAccessor.preview, LLMAccessor.sample):
     shown = inspect.signature(call).parameters

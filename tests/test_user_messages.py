@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch.config import resolved
+from jupyter_batch.config import settings
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.config.settings import read
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
@@ -98,7 +98,7 @@ def test_the_list_of_jobs_takes_a_limit(home):
 def test_too_many_metadata_are_counted(home):
     """16 given, 12 at most."""
     with pytest.raises(OptionError, match=r"at most 12.*not 16 of them"):
-        resolved.resolve(
+        settings.resolve(
             {"model": "local/echo", "metadata": {str(n): "x" for n in range(16)}}, read()
         )
 

@@ -15,7 +15,7 @@ from jupyter_batch.adoption.find import Orphans, RemoteBatches, jobs_of, orphans
 from jupyter_batch.adoption.recover_rows import Searched
 from jupyter_batch.config.magic_line import add, add_all
 from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.resolved import checked
+from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import (
     BadRequestError,
     InputError,

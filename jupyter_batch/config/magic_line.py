@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from jupyter_batch.config.option import Col, Option
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, FINISH, OPTIONS
-from jupyter_batch.config.resolved import unknown
+from jupyter_batch.config.settings import unknown
 from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.frames.adapter import is_readable

@@ -1,17 +1,20 @@
-"""Defaults from arguments, %config, the environment and our own, in that order, in a frozen record.
-
-A call's own arguments are applied in options.py.
-"""
+"""The checked options of a call, and their defaults: %config, the environment, our own."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, make_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_batch.core.errors import OptionError
+from jupyter_batch.config import types
+from jupyter_batch.config.not_taken import NOT_TAKEN
+from jupyter_batch.config.option import Col, Option
+from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
+from jupyter_batch.core.errors import ModelError, OptionError
 
 CONFIGURABLE = "LLMBatch"
 """Our name in `%config`: that of the magics' class."""
@@ -59,3 +62,109 @@ def configured() -> dict[str, Any]:
         if type(one).__name__ == CONFIGURABLE:
             return {"model": one.model, "prices": one.prices}
     return {}
+
+
+_PARAMS = frozenset(option.name for option in CHAT_PARAMS)
+
+if TYPE_CHECKING:
+
+    class Options:
+        """The checked options of a call: an attribute for each of OPTIONS.
+
+        `params`: the chat parameters, including `Col`.
+        """
+
+        model: str
+        params: dict[str, Any]
+
+        def __init__(self, **values: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    Options = make_dataclass(
+        "Options",
+        [
+            *(
+                (option.name, Any, field(default=option.default, repr=not option.by_name))
+                for option in OPTIONS
+            ),
+            ("params", dict[str, Any], field(default_factory=dict)),
+        ],
+        frozen=True,
+        kw_only=True,
+        slots=True,
+    )
+
+
+def resolve(given: Mapping[str, Any], settings: Settings) -> Options:
+    """Combine the user's options with the configured ones and the defaults; None means not given.
+
+    Raises OptionError for an unknown name (with the nearest) or a bad value, ModelError without a
+    model.
+    """
+    known: dict[str, Any] = {}
+    params: dict[str, Any] = {}
+    for name, value in given.items():
+        option = EVERY.get(name)
+        if option is None:
+            raise OptionError(unknown(name))
+        if value is None:
+            continue
+        if name == "schema" and isinstance(value, Col):
+            raise OptionError(
+                "`schema` names the columns to fill, so that all rows have the same: response_format=col(...) takes "
+                "each row's own, and its answer is JSON as a text"
+            )
+        if name in _PARAMS:
+            params[name] = value if isinstance(value, Col) else checked(option, value)
+        else:
+            known[name] = checked(option, value)
+    if "schema" in known:
+        known.setdefault("out", "")  # the columns are named as the fields
+    model = known.setdefault("model", settings.model)
+    if model is None:
+        raise ModelError(
+            'no model is named: give model="openai/gpt-4.1-mini" (or --model), or set it once with '
+            '%config LLMBatch.model = "..." or $JUPYTER_BATCH_MODEL; "local/echo" runs here without a key'
+        )
+    if settings.prices:  # a price given with the call takes precedence, per model
+        known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
+    return Options(**known, params=params)
+
+
+def checked(option: Option, value: Any) -> Any:
+    """Return the converted value. Raises OptionError, without repeating a secret's value."""
+    try:
+        return option.kind.check(value)
+    except (TypeError, ValueError):
+        secret = (
+            option.by_name
+            or option.kind is types.BODY
+            or (option.kind is types.URL and set(str(value)) & set("?#@"))
+        )
+        shown = "what was given" if secret else _shown(value)
+        if (
+            option.kind is types.TAGS
+            and isinstance(value, Mapping)
+            and len(value) > types.MOST_TAGS
+        ):
+            shown = f"{len(value)} of them"
+        raise OptionError(f"`{option.name}` takes {option.kind.says}, not {shown}") from None
+
+
+def unknown(
+    name: str, names: Iterable[str] = EVERY, mark: Callable[[str], str] = "`{}`".format
+) -> str:
+    """Return the sentence for an unknown option: with the nearest ones, else with all."""
+    reason = NOT_TAKEN.get(name.lstrip("-").replace("-", "_"))
+    if reason is not None:
+        return f"unknown option {mark(name)}: {reason}"
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
+    if near:
+        return f"unknown option {mark(name)}: did you mean {' or '.join(map(mark, near))}?"
+    return f"unknown option {mark(name)}; the options are {', '.join(map(mark, names))}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.cost import Price
 from jupyter_batch.core.request import Limits
 from jupyter_batch.core.schema import Schema, without_names

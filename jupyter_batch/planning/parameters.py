@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.config import tool_definitions
 from jupyter_batch.config.option import Col
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.http.litellm import load_litellm

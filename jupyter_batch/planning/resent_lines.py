@@ -20,7 +20,7 @@ import orjson
 
 from jupyter_batch.config.option import Col
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY
-from jupyter_batch.config.resolved import checked, unknown
+from jupyter_batch.config.settings import checked, unknown
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.file_checks.request_checks import lines_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_batch.config.option import Col
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.config.tool_definitions import Function
 from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.core.request import Limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.prompts.column_names import label_of

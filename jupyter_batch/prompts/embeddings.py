@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from jupyter_batch.config.options import CHAT_PARAMS, EMBED_PARAMS, TEXT_OPTIONS, VECTOR_OUT
-from jupyter_batch.config.resolved import checked
+from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts.prompt import Columns
 from jupyter_batch.providers.endpoints import for_responses, makes_vectors

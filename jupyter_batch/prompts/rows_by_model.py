@@ -10,7 +10,7 @@ import pandas as pd
 
 from jupyter_batch.config.option import Col
 from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.resolved import checked
+from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.prompts.column_names import label_of

@@ -10,7 +10,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.resolved import checked
+from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import ColumnError, OptionError
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.merging.kept_columns import outcomes_of

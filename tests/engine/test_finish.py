@@ -11,7 +11,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.config.options import EVERY
-from jupyter_batch.config.resolved import checked
+from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.planning.retry import live

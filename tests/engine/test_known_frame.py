@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch import col
-from jupyter_batch.config import resolved, settings
+from jupyter_batch.config import settings
 from jupyter_batch.core.errors import AlignmentError
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.digest import rows_digest
@@ -29,7 +29,7 @@ def frame(**columns):
 
 def ordered(home, df, prompt="{text} {n}", **given):
     """The order of a cell; no key is read, and nothing is sent."""
-    opts = resolved.resolve(
+    opts = settings.resolve(
         {"model": "openai/gpt-4.1-mini", "api_key": "sk-none", "out": "out", **given},
         settings.read(),
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import jupyter_batch
 from jupyter_batch.cli import main
-from jupyter_batch.config import option, resolved
+from jupyter_batch.config import option
 from jupyter_batch.config import settings as app
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.core.errors import ColumnError
@@ -208,7 +208,7 @@ def test_what_is_under_way_is_joined(server, call, home):
 def test_two_kernels_that_run_the_same_cell_at_once_get_one_job(server, call, home):
     """The other one plans its job in the moment after this one saw that there was none: one job, which both hold."""
     here, df = session(home), numbered(50)
-    opts = resolved.resolve({**call, "out": "out"}, app.read())
+    opts = app.resolve({**call, "out": "out"}, app.read())
     asked = order(here.ledger, df, "{text}", opts, door="test", notebook=None, versions={})
     others = []
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jupyter_batch.config import resolved, settings
+from jupyter_batch.config import settings
 from jupyter_batch.frames import text_blocks as blocks
 from jupyter_batch.planning import request_lines
 from jupyter_batch.planning.plan import plan_all
@@ -40,7 +40,7 @@ ODD = [
 
 def order_of(home, df, prompt, **given):
     """The order of a cell."""
-    opts = resolved.resolve(
+    opts = settings.resolve(
         {"model": "openai/gpt-4.1-mini", "api_key": "sk-none", "out": "out", **given},
         settings.read(),
     )

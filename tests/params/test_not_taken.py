@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
-from jupyter_batch.config.resolved import unknown
+from jupyter_batch.config.settings import unknown
 from jupyter_batch.core.errors import OptionError
 
 

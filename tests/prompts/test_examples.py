@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 import jupyter_batch
 from jupyter_batch import col
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts import few_shot as module
 from jupyter_batch.prompts.compose import with_extras

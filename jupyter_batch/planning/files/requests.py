@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 import orjson
 
-from jupyter_batch.config.resolved import Options
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.request import custom_id
 from jupyter_batch.file_checks.request_checks import restore
