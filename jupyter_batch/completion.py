@@ -31,8 +31,8 @@ from jupyter_batch.config.types import COLUMNS, EXAMPLES, FLAG, SCHEMA, TOOLS
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.frames.adapter import column_names
 from jupyter_batch.monitor.words import HIDDEN, JOINERS
-from jupyter_batch.providers.model_names import common_models, listed_models
 from jupyter_batch.providers.prices import in_short
+from jupyter_batch.providers.table import common_models, listed_models
 
 if TYPE_CHECKING:
     from jupyter_batch.ledger.store import Ledger

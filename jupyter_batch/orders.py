@@ -22,10 +22,9 @@ from jupyter_batch.core.schema import all_columns, suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.target import check_one_place
 from jupyter_batch.providers.keys import NO_KEY
-from jupyter_batch.providers.model_names import full_name
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.registry import RECORDS
-from jupyter_batch.providers.table import BATCH
+from jupyter_batch.providers.record import RECORDS
+from jupyter_batch.providers.table import BATCH, full_name
 from jupyter_batch.row_files.row_sources import space_of
 from jupyter_batch.runner.process import Session, session
 from jupyter_batch.schema import read as read_schema

@@ -18,7 +18,7 @@ from jupyter_batch.adoption.commands import add_arguments
 from jupyter_batch.completion import Sources, complete, job_ids, offers
 from jupyter_batch.config import magic_line
 from jupyter_batch.core.errors import TemplateError
-from jupyter_batch.providers.model_names import common_models
+from jupyter_batch.providers.table import common_models
 from jupyter_batch.templates import template
 
 ODD = [

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.server import launch
 
 ROOT = Path(__file__).parent.parent

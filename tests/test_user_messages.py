@@ -12,7 +12,7 @@ from jupyter_batch.config.settings import read
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
 from jupyter_batch.group import Group
 from jupyter_batch.job import Job
-from jupyter_batch.providers.model_names import full_name
+from jupyter_batch.providers.table import full_name
 
 NAMED = [
     ("gpt-4o-mini", "openai/gpt-4o-mini"),

@@ -31,7 +31,7 @@ from jupyter_batch.ledger.recovery import write_manifest
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import ID_CHARS, job_draft
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.registry import RECORDS, is_cloud
+from jupyter_batch.providers.record import RECORDS, is_cloud
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.hash_kinds import adopted_kind
 from jupyter_batch.row_files.own_ids import Repeats, index_of

@@ -28,14 +28,14 @@ from jupyter_batch.http.address import check_base
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.clouds import base_of, check_cloud, settings_of
-from jupyter_batch.providers.model_names import is_set_up
-from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
+from jupyter_batch.providers.record import RECORDS, is_cloud, is_embedded
 from jupyter_batch.providers.table import (
     access_for,
     address_of,
     chat_path,
     facts_of,
     is_keyless,
+    is_set_up,
     split_model,
     version_for,
 )

@@ -125,9 +125,8 @@ def _providers(model: str | None, api_base: str | None) -> tuple[list[str], Chec
     """The providers to call, and the keys that are here; values are not shown."""
     from jupyter_batch.config import settings
     from jupyter_batch.core.errors import JupyterBatchError
-    from jupyter_batch.providers.model_names import full_name, is_set_up
-    from jupyter_batch.providers.registry import RECORDS
-    from jupyter_batch.providers.table import split_model
+    from jupyter_batch.providers.record import RECORDS
+    from jupyter_batch.providers.table import full_name, is_set_up, split_model
 
     usable = {name: record for name, record in RECORDS.items() if record.batch and " " not in name}
     keys = [name for name, record in usable.items() if is_set_up(record, os.environ)]
@@ -149,7 +148,7 @@ def _reached(provider: str, api_base: str | None) -> Check:
     from jupyter_batch.core.errors import JupyterBatchError
     from jupyter_batch.http.network import bundle, through
     from jupyter_batch.job_list import others
-    from jupyter_batch.providers.registry import RECORDS, is_embedded
+    from jupyter_batch.providers.record import RECORDS, is_embedded
     from jupyter_batch.providers.table import address_of
 
     if is_embedded(provider):

@@ -19,7 +19,7 @@ from jupyter_batch.providers.endpoints import (
     for_text,
     for_vectors,
 )
-from jupyter_batch.providers.registry import RECORDS, is_embedded, load
+from jupyter_batch.providers.record import RECORDS, is_embedded, load
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.schema import response_format
 from jupyter_batch.wire.openai_requests import Route

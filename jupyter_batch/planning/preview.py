@@ -46,7 +46,7 @@ from jupyter_batch.planning.estimate import (
 )
 from jupyter_batch.planning.plan import draft_rows
 from jupyter_batch.planning.resolve import Order
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.results.copy_answers import answer_files
 from jupyter_batch.results.result_files import decoded

@@ -25,9 +25,7 @@ from jupyter_batch.prompts.frame_reads import frame_reads
 from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
 from jupyter_batch.prompts.row_params import functions_of
 from jupyter_batch.providers.endpoints import packs
-from jupyter_batch.providers.table import (
-    BATCH,
-)
+from jupyter_batch.providers.table import BATCH
 from jupyter_batch.schema import read as read_schema
 from jupyter_batch.schema.models import ModelSchema
 

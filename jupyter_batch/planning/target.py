@@ -24,7 +24,7 @@ from jupyter_batch.providers.clouds import (
 )
 from jupyter_batch.providers.prices import per_million, price_of
 from jupyter_batch.providers.protocol import Facts
-from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded
+from jupyter_batch.providers.record import RECORDS, is_cloud, is_embedded
 from jupyter_batch.providers.table import (
     BATCH,
     REALTIME,

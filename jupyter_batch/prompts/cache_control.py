@@ -10,7 +10,7 @@ from typing import Any
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.prompts.row_params import OWN_TOOLS
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
 WITH_TOOLS = "system_and_tools"

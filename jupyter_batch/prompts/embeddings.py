@@ -13,8 +13,7 @@ from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts.prompt import Columns
 from jupyter_batch.providers.endpoints import for_responses, makes_vectors
-from jupyter_batch.providers.record import Record
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS, Record
 from jupyter_batch.templates.template import Template, parse
 from jupyter_batch.templates.values import RowError, UnstableError, raised, stable
 from jupyter_batch.wire.openai import Hole

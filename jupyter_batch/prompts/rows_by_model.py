@@ -15,7 +15,7 @@ from jupyter_batch.core.errors import InputError, ModelError, OptionError
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.prompts.column_names import label_of
 from jupyter_batch.providers.endpoints import makes_vectors
-from jupyter_batch.providers.model_names import full_name
+from jupyter_batch.providers.table import full_name
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.providers.record import Record, Setting
-from jupyter_batch.providers.registry import RECORDS, load
+from jupyter_batch.providers.record import RECORDS, Record, Setting, load
 
 SECRETS = ("vertex_credentials", "aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 """Options that are never stored."""

@@ -22,7 +22,7 @@ from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.http.litellm import price_list
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.table import BATCH, chat_path, split_model
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 

@@ -16,8 +16,7 @@ from typing import NamedTuple
 from jupyter_batch.core.errors import KeyMissingError, OptionError
 from jupyter_batch.core.secrets import clean, remember
 from jupyter_batch.http.address import address, host_of, is_https_at, is_near
-from jupyter_batch.providers.record import Record
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS, Record
 
 NO_KEY = "no-key"
 """The key for a server that was named without one: the SDKs require a value."""

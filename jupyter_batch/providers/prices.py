@@ -29,8 +29,7 @@ from jupyter_batch.core.cost import (
     Tier,
 )
 from jupyter_batch.http.litellm import price_list
-from jupyter_batch.providers.record import Record
-from jupyter_batch.providers.registry import RECORDS, is_embedded
+from jupyter_batch.providers.record import RECORDS, Record, is_embedded
 from jupyter_batch.providers.table import BATCH, REALTIME, runs_here
 
 OWN = "your own prices"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from jupyter_batch.providers.record import Record
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS, Record
 
 _HEAD = (
     "provider",

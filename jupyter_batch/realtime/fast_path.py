@@ -20,7 +20,7 @@ from jupyter_batch.core.refusals.sentence import is_error, is_no_route, read_ref
 from jupyter_batch.http.bodies import ACCEPTED, read_bounded
 from jupyter_batch.http.network import http_only, proxy_for, trusted, without_strays
 from jupyter_batch.http.place_fields import sendable
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall
 from jupyter_batch.realtime.shared_timeout import SharedTimeout
 from jupyter_batch.wire import tolerant

@@ -31,7 +31,7 @@ from jupyter_batch.providers.failures import (
     sentence_in,
     without_prefix,
 )
-from jupyter_batch.providers.registry import RECORDS, load
+from jupyter_batch.providers.record import RECORDS, load
 from jupyter_batch.realtime.nested_extra import NestedExtra
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 

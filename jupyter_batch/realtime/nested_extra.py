@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from jupyter_batch.providers.registry import RECORDS, load
+from jupyter_batch.providers.record import RECORDS, load
 from jupyter_batch.wire.whole import ParamCheck, merged, parted
 
 _EXTRA = "extra_body"

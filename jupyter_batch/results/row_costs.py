@@ -14,7 +14,7 @@ from jupyter_batch.core.request import Status
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.prices import OWN
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.results.columns import CODE
 
 if TYPE_CHECKING:

@@ -28,8 +28,7 @@ from jupyter_batch.providers.clouds import (
 from jupyter_batch.providers.keys import NO_KEY, Key, Source, decide
 from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access, Facts, Provider
-from jupyter_batch.providers.record import Connection
-from jupyter_batch.providers.registry import RECORDS, is_cloud, is_embedded, load
+from jupyter_batch.providers.record import RECORDS, Connection, is_cloud, is_embedded, load
 from jupyter_batch.providers.table import BATCH, access_for, facts_of, realtime_key
 from jupyter_batch.realtime.fast_path import call_to
 from jupyter_batch.realtime.litellm_call import FLEX_SECONDS, SECONDS, Call

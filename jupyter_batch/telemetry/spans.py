@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.providers.registry import record_of
+from jupyter_batch.providers.record import record_of
 
 NAME = "jupyter_batch"
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

@@ -43,7 +43,7 @@ def wait_for(test, job):
 
 def cycle(frame, name):
     """A job whose last row fails, its retry, and one that is cancelled, at a provider's fake."""
-    from jupyter_batch.providers.registry import RECORDS
+    from jupyter_batch.providers.record import RECORDS
     from tests.endings.remote import remote_provider
     from tests.endings.table import Cell
 

@@ -15,7 +15,7 @@ from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.planning.retry import live
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.table import chat_path
 from jupyter_batch.realtime.litellm_call import VERBS
 from jupyter_batch.server.embedded import Embedded

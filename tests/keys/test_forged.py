@@ -11,7 +11,7 @@ import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.http.address import host_of
 from jupyter_batch.providers.keys import is_own_host, owner_of
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.runner.process import place_of, session
 from jupyter_batch.server import launch
 from tests.keys.recorder import recording

@@ -16,7 +16,7 @@ from jupyter_batch.providers.keys import (
     key_names,
     keys_of,
 )
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.table import access_for, realtime_key, split_model
 
 FOREIGN = "https://other.example/v1"

@@ -6,8 +6,7 @@ import pytest
 
 from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.protocol import Access, Facts
-from jupyter_batch.providers.record import Connection
-from jupyter_batch.providers.registry import RECORDS, load
+from jupyter_batch.providers.record import RECORDS, Connection, load
 from jupyter_batch.providers.xai.batches import ViaXai
 from tests.harness import NOW as MIDNIGHT
 from tests.harness import Harness

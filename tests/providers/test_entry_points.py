@@ -12,7 +12,7 @@ from jupyter_batch import completion
 from jupyter_batch.cli import main
 from jupyter_batch.core.errors import ModelError, OptionError
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.registry import RECORDS, Registry
+from jupyter_batch.providers.record import RECORDS, Registry
 from tests.providers import toy
 
 

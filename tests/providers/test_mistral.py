@@ -9,7 +9,7 @@ from jupyter_batch.core.errors import BadRequestError
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.cloud_file import bare
 from jupyter_batch.providers.mistral.batches import PAGE, read_job
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.windows import hours_of
 from tests.providers.conftest import make
 from tests.providers.fakes.host import Batch

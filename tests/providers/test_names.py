@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import jupyter_batch
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 
 PACKAGE = Path(jupyter_batch.__file__).parent
 NAMES = {name for name in RECORDS if " " not in name}

@@ -9,7 +9,7 @@ import sys
 import msgspec
 import pytest
 
-from jupyter_batch.providers.registry import RECORDS, load
+from jupyter_batch.providers.record import RECORDS, load
 from jupyter_batch.providers.shown import Providers, table
 
 

@@ -31,7 +31,7 @@ from jupyter_batch.planning.target import target_of
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.providers.endpoints import Spoken
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.providers.registry import RECORDS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.table import BATCH, split_model
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.hash_kinds import kind_in
