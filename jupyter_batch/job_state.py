@@ -250,10 +250,9 @@ class JobState(Handle):
         if watcher is not None:
             self._following = True
             kernel.between()  # made on the main thread, within a cell
-            if self.blocked in (
-                Block.KEY,
-                Block.QUOTA,
-            ):  # in another process; this one may have a key
+            record, shards, _ = self._read()
+            blocked = snapshot_of(record, shards, time.time()).blocked
+            if blocked in (Block.KEY, Block.QUOTA):  # in another process; this one may have a key
                 self._here.ledger.resume(self.id)
         self._here.move(self.id, watcher, api_key)
         for other in self._here.ledger.joined_by(self.id):  # jobs that it waits for

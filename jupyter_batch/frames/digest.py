@@ -73,8 +73,9 @@ def _computed(frame: pd.DataFrame, columns: Sequence[Any]) -> Digests | None:
     blocks: list[bytes] = []
     try:
         whole.update(label_hashes(row_labels(frame)).tobytes())
+        named = [(_name(label, cells := column(frame, label)), cells) for label in columns]
         for start in range(0, rows, BLOCK_ROWS):
-            block = block_digest(frame, columns, start, start + BLOCK_ROWS)
+            block = _digest(named, start, start + BLOCK_ROWS)
             if block is None:
                 return None
             blocks.append(block)
@@ -92,10 +93,18 @@ def block_digest(
     frame: pd.DataFrame, columns: Sequence[Any], start: int, stop: int
 ) -> bytes | None:
     """Return the digest of the cells of some rows; None where the content of one is not known."""
+    named = [(_name(label, cells := column(frame, label)), cells) for label in columns]
+    return _digest(named, start, stop)
+
+
+def _name(label: Any, cells: Series) -> bytes:
+    return repr((type(label).__name__, label, str(cells.dtype))).encode()
+
+
+def _digest(named: Sequence[tuple[bytes, Series]], start: int, stop: int) -> bytes | None:
     digest = sha256()
-    for label in columns:
-        cells = column(frame, label)
-        digest.update(repr((type(label).__name__, label, str(cells.dtype))).encode())
+    for name, cells in named:
+        digest.update(name)
         parts = _content_bytes(cells.iloc[start:stop])
         if parts is None:
             return None
@@ -113,6 +122,8 @@ def _content_bytes(block: Series) -> Sequence[Any] | None:
     texts = isinstance(block.dtype, pd.StringDtype) and block.dtype.storage == "pyarrow"
     if texts and getattr(block.array, "__arrow_array__", None) is not None:
         return _arrow_bytes(block)
+    if isinstance(block.dtype, np.dtype) and block.dtype.kind in "iub":
+        return (np.ascontiguousarray(block.to_numpy()).data,)
     cells = cells_of(block)[0]
     known = _PLAIN.issuperset(map(type, cells)) or all(map(_is_json, cells))
     return (msgspec.msgpack.encode(cells),) if known else None

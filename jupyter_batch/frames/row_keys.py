@@ -133,10 +133,13 @@ class KnownRows:
 
 
 def _ambiguous(fingerprints: Array, asks: Array) -> Array:
+    flags: Array = np.zeros(len(fingerprints), dtype=bool)
+    halves = np.sort(fingerprints[:, 0])  # a third of the cost of their order
+    if not (halves[1:] == halves[:-1]).any():
+        return flags
     order = np.argsort(fingerprints[:, 0])
     ordered = fingerprints[order]
     same = (ordered[1:] == ordered[:-1]).all(axis=1)
-    flags: Array = np.zeros(len(fingerprints), dtype=bool)
     if not same.any():
         return flags
     asked = asks[order]

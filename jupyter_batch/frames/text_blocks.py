@@ -5,7 +5,7 @@ Fingerprints equal those of frames/fingerprints.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -48,12 +48,12 @@ def text_blocks(
     `frames.used`. A block has about a megabyte, or one row.
     """
     used(frame, columns)
-    series = [column(frame, label) for label in columns]
     start, count, size = 0, row_count(frame), _FIRST_ROWS
     is_known = bool(columns) and _has_arrow()
+    each = [_texts(column(frame, label)) for label in columns] if is_known else []
     while start < count:
         rows = range(start, min(start + size, count))
-        block = _text_block(series, rows, hashing) if is_known else None
+        block = _text_block(each, rows, hashing) if is_known else None
         yield rows, block
         if block is None:
             size = min(size, _FEW_ROWS)
@@ -71,40 +71,62 @@ def _has_arrow() -> bool:
     return True
 
 
-def _text_block(series: Sequence[Series], rows: range, hashing: str) -> TextBlock | None:
-    shown, hashed, is_text = [], [], []
-    for held in series:
-        texts = _texts(held.iloc[rows.start : rows.stop])
-        if texts is None:
-            return None
-        shown.append(texts[0])
-        hashed.append(texts[1])
-        is_text.append(texts[2])
+def _text_block(
+    each: Sequence[Callable[[range], _Texts | None]], rows: range, hashing: str
+) -> TextBlock | None:
+    found = [texts_in(rows) for texts_in in each]
+    known = [texts for texts in found if texts is not None]
+    if len(known) < len(found):
+        return None
+    shown, is_text = [texts.shown for texts in known], [texts.is_text for texts in known]
     if not hashing:
         return TextBlock(rows, shown, b"", is_text)
-    data, offsets = spans(_joined(hashed))
+    data, offsets = spans(_joined([texts.hashed for texts in known]))
     ends = offsets.tolist()
     return TextBlock(rows, shown, hashes(hashing, data, ends[:-1], ends[1:]), is_text)
 
 
-def _texts(cells: Series) -> tuple[Any, Any, bool | None] | None:
-    """The cells' texts in a prompt and in a fingerprint, and their kind as `TextBlock.is_text`.
+class _Texts(NamedTuple):
+    """The texts of some cells in a prompt, and in a fingerprint. is_text: as of `TextBlock`."""
 
-    None where one is missing or unknown.
-    """
+    shown: Any
+    hashed: Any
+    is_text: bool | None
+
+
+def _texts(cells: Series) -> Callable[[range], _Texts | None]:
+    """Return a function of rows of a column, whose texts are None where a cell is missing or unknown."""
     import pyarrow as pa
 
     texts = pa.large_string()
     if isinstance(cells.dtype, pd.StringDtype) and cells.dtype.storage == "pyarrow":
         held = pa.array(cells)
-        held = held.combine_chunks() if isinstance(held, pa.ChunkedArray) else held
-        if held.null_count:
-            return None
-        held = held.cast(texts)
-        return held, held, True
+
+        def of_texts(rows: range) -> _Texts | None:
+            some = held.slice(rows.start, len(rows))
+            if some.null_count:
+                return None
+            some = some.combine_chunks() if isinstance(some, pa.ChunkedArray) else some
+            some = some.cast(texts)
+            return _Texts(some, some, True)
+
+        return of_texts
     if isinstance(cells.dtype, np.dtype) and cells.dtype.kind in "iu":
-        held = pa.array(cells.to_numpy()).cast(texts)
-        return held, held, False
+        numbers = cells.to_numpy()
+
+        def of_numbers(rows: range) -> _Texts | None:
+            some = pa.array(numbers[rows.start : rows.stop]).cast(texts)
+            return _Texts(some, some, False)
+
+        return of_numbers
+    return lambda rows: _texts_of_values(cells.iloc[rows.start : rows.stop])
+
+
+def _texts_of_values(cells: Series) -> _Texts | None:
+    """The texts of cells that are Python objects."""
+    import pyarrow as pa
+
+    texts = pa.large_string()
     values, absent = cells_of(cells)
     kinds = set(map(type, values))
     if absent or not kinds <= _TEXTS:
@@ -112,7 +134,7 @@ def _texts(cells: Series) -> tuple[Any, Any, bool | None] | None:
     try:
         shown = pa.array(list(map(str, values)), texts)
         hashed = pa.array(texts_of(values), texts) if float in kinds else shown
-        return shown, hashed, next(iter(kinds)) is str if kinds in ({str}, {int}) else None
+        return _Texts(shown, hashed, next(iter(kinds)) is str if kinds in ({str}, {int}) else None)
     except (UnicodeEncodeError, pa.ArrowInvalid):  # lone surrogates
         return None
 
