@@ -17,7 +17,7 @@ from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.monitor import html, text
 from jupyter_batch.monitor.live import Monitor, open_monitor
 from jupyter_batch.monitor.view import view
-from jupyter_batch.notebook import kernel, marimo_cells, terminal
+from jupyter_batch.notebook import kernel, marimo_cells, waiting
 from jupyter_batch.notices.callbacks import Callbacks, announce
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Handle(Holder):
             with self._callbacks.attended(self._over), screen.attended(kernel.current_cell()):
                 while not over and error is None:
                     left = None if until is None else max(0.0, until - time.monotonic())
-                    still = kernel.wait_blocking(self._idle, left, self._on_slice, stopped=None)
+                    still = waiting.wait_blocking(self._idle, left, self._on_slice, stopped=None)
                     over = self._over.is_set()
                     if not still:
                         break
@@ -146,7 +146,7 @@ class Handle(Holder):
         except KeyboardInterrupt:
             if over:  # the frames were being filled
                 raise
-            print(kernel.STOPPED, flush=True)  # noqa: T201  # to the user who pressed Ctrl-C
+            print(waiting.STOPPED, flush=True)  # noqa: T201  # to the user who pressed Ctrl-C
             return self
         if error is not None:
             raise error
@@ -162,7 +162,7 @@ class Handle(Holder):
         screen = self._screen()
         with self._callbacks.attended(self._over), screen.attended(kernel.current_cell()):
             while not self._over.is_set():
-                await kernel.await_done(self._idle, None, self._on_slice)
+                await waiting.await_done(self._idle, None, self._on_slice)
                 if not self._over.is_set() and (error := self._block()) is not None:
                     self._merge_complete()
                     raise error
@@ -353,14 +353,14 @@ class Handle(Holder):
                     actions=buttons.actions(self, self._shards, self._retry_by_click),
                     frontend=live or kernel.has_frontend(),
                     context=kernel.widget_context(),
-                    stream=terminal.stream,
+                    stream=kernel.stream,
                 )
             return self._monitor
 
     def _announce_end(self) -> None:
         """Send the notices, and open a screen at a terminal, whose prompt announces jobs that were never shown."""
         announce(self.snapshot)
-        if terminal.is_terminal():
+        if kernel.is_terminal():
             self._screen()
 
     def _redraw(self) -> None:

@@ -16,7 +16,7 @@ from jupyter_batch.core.status import Snapshot
 from jupyter_batch.frames.adapter import as_frame
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
 from jupyter_batch.monitor.view import sent_again
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import waiting
 from jupyter_batch.orders import destination_of
 from jupyter_batch.providers.table import BATCH, REALTIME, check_live
 from jupyter_batch.runner.process import Session, place_of
@@ -74,7 +74,7 @@ class Job(JobState):
                 return
             if self._idle.is_set() and (error := self._block()) is not None:
                 raise error
-            await kernel.await_done(self._over, kernel.AWAIT_SLICE)
+            await waiting.await_done(self._over, waiting.AWAIT_SLICE)
 
     def results(self) -> pd.DataFrame:
         """A row for each row of the source, on its index: the column, _status, _error, _finish, _cost and the tokens.

@@ -29,7 +29,7 @@ from jupyter_batch.http.address import check_base
 from jupyter_batch.job import Job, of
 from jupyter_batch.job_list import Adopted, Jobs, adopt, list_jobs, orphans, others
 from jupyter_batch.ledger.linked_jobs import group_named, whole
-from jupyter_batch.notebook import terminal
+from jupyter_batch.notebook import kernel
 from jupyter_batch.orders import file_order, orders_of
 from jupyter_batch.providers.clouds import secret_of
 from jupyter_batch.runner.process import place_of, session
@@ -346,7 +346,7 @@ def resume_open() -> int:
     unfinished = len(here.ledger.jobs(unfinished=True))
     if unfinished:
         here.move_all()
-        if terminal.is_terminal():  # which announces an end above its prompt
+        if kernel.is_terminal():  # which announces an end above its prompt
             for one, shot in list_jobs()._with_snapshots():
                 if not shot.is_complete:
                     one._follow(whole=False)

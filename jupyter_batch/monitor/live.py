@@ -20,7 +20,7 @@ from jupyter_batch.monitor import html
 from jupyter_batch.monitor.pace import Pace
 from jupyter_batch.monitor.text import Progress
 from jupyter_batch.monitor.view import View, view
-from jupyter_batch.notebook import bokeh_pages, kernel, marimo_cells, solara_pages, terminal
+from jupyter_batch.notebook import bokeh_pages, kernel, marimo_cells, solara_pages
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class LiveMonitor:
         with self._lock:
             self._take_up(snapshot)
             page, shown = solara_pages.current(), self._panel
-            if page != self._page or (self._is_given and marimo_cells.is_running()):
+            if page != self._page or (self._is_given and kernel.is_marimo()):
                 mine = [one for of, one in self._more if page is not None and of == page]
                 shown = mine[0] if mine else self._new_panel()
                 if not mine:
@@ -169,7 +169,7 @@ class LiveMonitor:
         with self._lock:
             if cell is not None and cell in self._handles:
                 return
-            if marimo_cells.is_running():
+            if kernel.is_marimo():
                 marimo_cells.append(self.widget(snapshot))
                 return
             self._take_up(snapshot)
@@ -302,7 +302,7 @@ class TextMonitor:
     def show(self, cell: object = None, snapshot: Snapshot | None = None) -> None:
         """Print the state; in a cell without earlier output, with all details."""
         with self._lock:
-            self._shown, self._cell, self._pending = True, terminal.cell_number(), None
+            self._shown, self._cell, self._pending = True, kernel.cell_number(), None
             if snapshot is not None and not _late(snapshot, self._as_of):
                 self._seen, self._as_of = view(snapshot), snapshot.now
             if cell is None or cell != self._shown_in:
@@ -322,7 +322,7 @@ class TextMonitor:
                     self._pending = seen  # flush() prints it in the cell that waits
                 elif not (self._shown or seen.is_final):
                     return
-                elif terminal.may_print(self._cell):
+                elif kernel.may_print(self._cell):
                     self._pending = None
                     self._progress.update(seen)
                 else:
@@ -341,7 +341,7 @@ class TextMonitor:
         try:
             with self._lock:  # a Ctrl-C may come in here, too
                 self._attending, self._shown = threading.get_ident(), True
-                self._cell, self._pending = terminal.cell_number(), None
+                self._cell, self._pending = kernel.cell_number(), None
                 self._progress.bars = self._stream().isatty()
                 self._progress.update(self._seen)
             yield
@@ -361,7 +361,7 @@ class TextMonitor:
     def _hold(self, seen: View) -> None:
         """Keep it for the next cell that shows the job, or for the prompt of a terminal."""
         waits, self._pending = self._pending is not None, seen
-        if not waits and not terminal.is_kernel():
+        if not waits and not kernel.is_kernel():
             kernel.on_main(self.flush)
 
     def flush(self) -> None:

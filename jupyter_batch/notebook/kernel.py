@@ -1,4 +1,4 @@
-"""Scheduling on the main thread of a notebook or a shell: between cells, and during waits.
+"""The shell that runs this process: its front end, work between its cells, output in a terminal.
 
 IPython is used only if already imported. Private names of ipykernel are checked first; where
 missing, the plain way is used. Comments describe versions, as seen with ipykernel 6.31 to 7.4.
@@ -6,45 +6,27 @@ missing, the plain way is used. Comments describe versions, as seen with ipykern
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import inspect
 import os
 import re
+import signal
 import sys
 import threading
-import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from jupyter_batch.notebook import marimo_cells
-from jupyter_batch.notebook.comm_pump import answering, leave_none_unread
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-SLICE = 0.1
-"""Poll interval of a blocking wait in seconds: the delay of a Ctrl-C or a click."""
-AWAIT_SLICE = 0.25
-"""The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait wakes itself."""
+    from collections.abc import Callable, Iterator
 
 _BETWEEN = "jupyter_batch_between"
 _VOILA = "VOILA_PREHEAT"
 """Environment variable of Voila's kernels, whether they are started for a page or before."""
 
-T = TypeVar("T")
 _log = logger()
-
-
-class Done(Protocol):
-    """A `threading.Event`, or an object with its interface."""
-
-    def is_set(self) -> bool:
-        """Whether it is done."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Block for at most `timeout` seconds; True if it is done."""
 
 
 def shell() -> Any:
@@ -57,6 +39,23 @@ def shell() -> Any:
 def is_main_thread() -> bool:
     """Whether this is the thread that runs cells, not a subshell or a worker."""
     return threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Delay an interrupt of the main thread to the end of this block, which must be short."""
+    before = signal.getsignal(signal.SIGINT) if is_main_thread() else None
+    if before is None:  # another thread, or a handler that is not Python's
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
 
 
 # -- frontend --------------------------------------------------------------------------------------------------------
@@ -76,7 +75,14 @@ def has_frontend(ip: Any = None) -> bool:
     if parent.get("content", {}).get("allow_stdin"):
         return True
     # Voila runs the cells with nbclient, and then shows them with their widgets.
-    return (bool(parent) and _VOILA in os.environ) or marimo_cells.is_running()
+    return (bool(parent) and _VOILA in os.environ) or is_marimo()
+
+
+def is_marimo() -> bool:
+    """Whether this thread runs the cells of a marimo notebook that a page shows; False in a script."""
+    marimo = sys.modules.get("marimo")
+    running = getattr(marimo, "running_in_notebook", None)
+    return running is not None and bool(running())
 
 
 def current_cell(ip: Any = None) -> str | None:
@@ -166,6 +172,18 @@ def widget_context(ip: Any = None) -> contextvars.Context:
         if hasattr(BaseComm, "_reply_subshell_for"):
             context.run(variable.set, {})
     return context
+
+
+def leave_none_unread(kernel: Any) -> None:
+    """Make ipykernel 7.0 to 7.3 send its replies as 7.4 does; on the main thread.
+
+    They bypass the stream that reads requests, so that a request arriving then is left unread, with
+    all later ones from that page: a cell or a click hangs. kernel: an ipykernel, or None.
+    """
+    manager: Any = getattr(getattr(kernel, "shell_channel_thread", None), "_manager", None)
+    stream = getattr(kernel, "shell_stream", None)
+    if stream is not None and getattr(manager, "_shell_socket", None) is stream.socket:
+        manager._shell_socket = stream  # noqa: SLF001  # no public API; only send_multipart is used
 
 
 # -- between cells ---------------------------------------------------------------------------------------------------
@@ -291,109 +309,70 @@ def on_idle_kernel(work: Callable[[], object]) -> bool:
     return True
 
 
-# -- waiting ---------------------------------------------------------------------------------------------------------
+# -- output in a terminal -------------------------------------------------------------------------------------------
 
 
-STOPPED = "Stopped waiting. The batch goes on."
+def is_terminal(ip: Any = None) -> bool:
+    """Whether IPython has a prompt; false in a script, a notebook or nbclient."""
+    return hasattr(ip or shell(), "simple_prompt")
 
 
-def wait_blocking(
-    done: Done,
-    timeout: float | None = None,
-    on_slice: Callable[[], object] | None = None,
-    *,
-    stopped: str | None = STOPPED,
-) -> bool:
-    """Block until `done`, for at most `timeout` seconds; True if it is done.
+def is_kernel() -> bool:
+    """Whether cells are run by a kernel, so that each output belongs to a cell."""
+    return getattr(shell(), "kernel", None) is not None
 
-    on_slice is called about ten times a second on this thread. Ctrl-C and the kernel's interrupt
-    end the wait, print one line, and return False; without that line (None) they are raised. If
-    this thread runs a loop that is not a kernel's, its other tasks continue during the wait.
+
+def cell_number() -> int | None:
+    """Return the number of the cell that runs, or ran last, in this shell; None without IPython."""
+    gap = between()
+    return None if gap is None else gap.begun
+
+
+def may_print(cell: int | None) -> bool:
+    """Whether output may be written now about a job that was shown in that cell (a `cell_number()`).
+
+    Not while another cell runs or is about to, nor after it in a kernel; above a terminal's prompt always.
     """
-    try:
-        loop = _foreign_loop()
-        if loop is not None and not done.is_set():
-            with contextlib.suppress(_NotNestableError):
-                return run_nested(await_done(done, timeout, on_slice), loop)
-        return _wait_in_slices(done, timeout, on_slice)
-    except KeyboardInterrupt:
-        if stopped is None:
-            raise
-        print(stopped, flush=True)  # noqa: T201  # for the user who pressed Ctrl-C
-        return False
+    gap = between()
+    if gap is None:
+        return True
+    if gap.is_idle:
+        return not (is_kernel() or gap.is_in_cell)
+    return gap.begun == cell
 
 
-def _wait_in_slices(
-    done: Done, timeout: float | None, on_slice: Callable[[], object] | None
-) -> bool:
-    end = None if timeout is None else time.monotonic() + timeout
-    with answering(_kernel_here()) as answer:
-        while True:
-            left = SLICE if end is None else min(SLICE, end - time.monotonic())
-            if done.wait(max(0.0, left)):
-                return True
-            if on_slice is not None:
-                on_slice()
-            answer()
-            if end is not None and time.monotonic() >= end:
-                return done.is_set()
+def stream() -> TextIO:
+    """Return the stream for lines, looked up for each: standard output, which IPython replaces.
 
-
-async def await_done(
-    done: Done,
-    timeout: float | None = None,  # noqa: ASYNC109  # it ends the wait and cancels nothing
-    on_slice: Callable[[], object] | None = None,
-) -> bool:
-    """Wait until `done` without blocking the loop; True if it is done, False after `timeout` seconds.
-
-    It wakes itself (see AWAIT_SLICE), so interrupts are noticed, and it is safe to cancel.
+    The usual prompt shows output above itself and keeps the typed text. A plain one
+    (`--simple-prompt`) does not: it is redrawn below.
     """
-    end = None if timeout is None else time.monotonic() + timeout
-    pause = 0.01
-    with answering(_kernel_here()) as answer:
-        while not done.is_set():
-            left = AWAIT_SLICE if end is None else end - time.monotonic()
-            if left <= 0:
-                return False
-            await asyncio.sleep(min(pause, left))
-            pause = min(AWAIT_SLICE, pause * 1.5)
-            if on_slice is not None:
-                on_slice()
-            answer()
-    return True
+    ip = shell()
+    if not getattr(ip, "simple_prompt", False) or is_main_thread():
+        return sys.stdout
+    gap = between(ip)
+    return cast("TextIO", _AbovePrompt(ip)) if gap is not None and gap.is_idle else sys.stdout
 
 
-def _kernel_here() -> Any:
-    """Return the kernel, if this is the thread of its cells."""
-    return getattr(shell(), "kernel", None) if is_main_thread() else None
+class _AbovePrompt:
+    """Standard output while a plain prompt waits; each write consists of whole lines."""
+
+    def __init__(self, ip: Any) -> None:
+        self._ip = ip
+        self._stream = sys.stdout
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, lines: str) -> None:
+        prompt = "".join(text for _, text in self._ip.prompts.in_prompt_tokens())
+        self._stream.write(f"\n{lines}{prompt}{_typed()}")
 
 
-class _NotNestableError(RuntimeError):
-    """This loop can't run nested."""
+def _typed() -> str:
+    """Return the typed text where readline reads it; else "" (the terminal echoes it itself).
 
-
-def _foreign_loop() -> asyncio.AbstractEventLoop | None:
-    """Return this thread's running loop, unless it is a kernel's or unsafe with nest_asyncio."""
-    if getattr(shell(), "kernel", None) is not None or sys.version_info >= (3, 14):
-        return None
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-    return loop if isinstance(loop, asyncio.BaseEventLoop) else None
-
-
-def run_nested(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    """Run a coroutine to its end inside this thread's running loop, whose other tasks continue.
-
-    The only use of nest_asyncio: in a kernel it would drop queued cells and lose clicks, on Python
-    3.14 it breaks anyio, and it can't patch uvloop (then _NotNestableError, and nothing has run).
+    readline is not imported: that alone would change how input is read.
     """
-    try:
-        import nest_asyncio
-
-        nest_asyncio.apply(loop)
-    except Exception as error:
-        coroutine.close()
-        raise _NotNestableError(str(error)) from error
-    return loop.run_until_complete(coroutine)
+    readline = sys.modules.get("readline")
+    return str(readline.get_line_buffer()) if readline is not None else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from typing import Any
 
@@ -11,13 +10,6 @@ from jupyter_batch.process.log import logger
 _log = logger()
 _contexts: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 """The runtime contexts that displayed something: one a session, and `marimo run` has several in a process."""
-
-
-def is_running() -> bool:
-    """Whether this thread runs the cells of a marimo notebook that a page shows; False in a script."""
-    marimo = sys.modules.get("marimo")
-    running = getattr(marimo, "running_in_notebook", None)
-    return running is not None and bool(running())
 
 
 def element(widget: Any) -> Any:

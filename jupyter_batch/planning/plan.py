@@ -26,7 +26,7 @@ from jupyter_batch.merging.kept_columns import keep_more
 from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.merging.rendered import Rendered, keys_of
 from jupyter_batch.merging.written import is_written
-from jupyter_batch.notebook.interrupts import uninterrupted
+from jupyter_batch.notebook.kernel import uninterrupted
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask, scope_of
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs

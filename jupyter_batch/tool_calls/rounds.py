@@ -14,7 +14,7 @@ from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.ledger.tool_log import CallLog
 from jupyter_batch.monitor.words import price
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook.waiting import wait_blocking
 from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.planning.retry import limits_of
 from jupyter_batch.process.locks import FileLock
@@ -123,7 +123,7 @@ def _run(waiting: Waiting, way: Way) -> bool:
         runner.start(waiting.open_calls(), log)
         whole = False
         try:
-            whole = kernel.wait_blocking(runner.done, stopped=_STOPPED)
+            whole = wait_blocking(runner.done, stopped=_STOPPED)
         finally:
             runner.finish(stop=not whole)
     waiting.slots.read(waiting.folder.calls)

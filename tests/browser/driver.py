@@ -10,7 +10,7 @@ import time
 
 from jupyter_batch.core.status import Counts, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor.live import open_monitor
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import kernel, waiting
 
 TICK = 0.05
 
@@ -80,10 +80,10 @@ class Job:
         self._stop(State.COMPLETED)
 
     def wait(self):
-        return kernel.wait_blocking(self.over)
+        return waiting.wait_blocking(self.over)
 
     def __await__(self):
-        return kernel.await_done(self.over).__await__()
+        return waiting.await_done(self.over).__await__()
 
     def _stop(self, state):
         self._ending = state

@@ -8,17 +8,17 @@ from real_kernel import Notebook
 START = """
 import threading
 from comm import create_comm
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import kernel, waiting
 kernel.between()
 reported = []
 line = create_comm(target_name="test", comm_id="line")
 line.on_msg(lambda message: (reported.append(message["content"]["data"]), reported[-1] == "end" and over.set()))
 """
 WAITS = {
-    "blocking": "print('waiting', flush=True)\nwhole = kernel.wait_blocking(over)",
-    "awaiting": "print('waiting', flush=True)\nwhole = await kernel.await_done(over)",
+    "blocking": "print('waiting', flush=True)\nwhole = waiting.wait_blocking(over)",
+    "awaiting": "print('waiting', flush=True)\nwhole = await waiting.await_done(over)",
     "two at once": "import asyncio\nprint('waiting', flush=True)\n"
-    "whole = all(await asyncio.gather(kernel.await_done(over), kernel.await_done(over)))",
+    "whole = all(await asyncio.gather(waiting.await_done(over), waiting.await_done(over)))",
 }
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 import pytest
 from real_kernel import PATIENCE, Notebook
 
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import kernel, waiting
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_an_interrupt_ends_the_wait_and_nothing_else(notebook):
         def tell():
             if not printed:
                 printed.append(print("waiting", flush=True))
-        print(kernel.wait_blocking(threading.Event(), on_slice=tell))
+        print(waiting.wait_blocking(threading.Event(), on_slice=tell))
     """)
     notebook.until_printed("waiting")
     notebook.manager.interrupt_kernel()
@@ -154,7 +154,7 @@ def test_an_interrupt_ends_the_wait_and_nothing_else(notebook):
 def test_an_interrupt_ends_an_await(notebook):
     """SIGINT does not wake an idle loop: the wait wakes itself and is interrupted, the job's event untouched."""
     cell = notebook.send(
-        "event = threading.Event()\nprint('waiting', flush=True)\nawait kernel.await_done(event)"
+        "event = threading.Event()\nprint('waiting', flush=True)\nawait waiting.await_done(event)"
     )
     notebook.until_printed("waiting")
     notebook.manager.interrupt_kernel()
@@ -202,7 +202,7 @@ def test_a_terminal_does_it_before_the_next_input():
     """Terminal IPython has no loop between prompts: what comes there is done before the next input runs."""
     lines = """
 import threading
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import kernel, waiting
 seen, gap, ip = [], kernel.between(), get_ipython()
 once = lambda _: (ip.events.unregister("post_run_cell", once), gap.put(lambda: seen.append("x")), print("now", seen))
 ip.events.register("post_run_cell", once)
@@ -235,7 +235,7 @@ def test_a_script_runs_nothing_and_imports_nothing():
     assert (
         script("""
         import sys
-        from jupyter_batch.notebook import kernel
+        from jupyter_batch.notebook import kernel, waiting
         print(kernel.on_main(lambda: print("never")), kernel.between(), kernel.has_frontend(), kernel.notebook_path())
         print([name for name in ("IPython", "ipykernel", "ipywidgets", "nest_asyncio") if name in sys.modules])
     """)
@@ -250,13 +250,13 @@ def test_a_wait_inside_a_running_loop_lets_its_tasks_go_on():
     assert (
         script("""
         import asyncio, threading
-        from jupyter_batch.notebook import kernel
+        from jupyter_batch.notebook import kernel, waiting
         async def main():
             event = threading.Event()
             async def other():
                 event.set()
             task = asyncio.create_task(other())
-            print(kernel.wait_blocking(event, timeout=30), task.done())
+            print(waiting.wait_blocking(event, timeout=30), task.done())
         asyncio.run(main())
     """)
         == "True True\n"
@@ -273,7 +273,7 @@ def test_a_loop_that_can_not_nest_is_waited_in_plainly():
 
     async def main():
         event = threading.Event()
-        return kernel.wait_blocking(event, on_slice=event.set)
+        return waiting.wait_blocking(event, on_slice=event.set)
 
     loop = Strange()
     try:
@@ -285,18 +285,18 @@ def test_a_loop_that_can_not_nest_is_waited_in_plainly():
 def test_a_timeout_stops_the_waiting():
     """After the timeout both waits answer False; a job that is done is True however short the time."""
     event = threading.Event()
-    assert kernel.wait_blocking(event, timeout=0) is False
-    assert asyncio.run(kernel.await_done(event, timeout=0)) is False
+    assert waiting.wait_blocking(event, timeout=0) is False
+    assert asyncio.run(waiting.await_done(event, timeout=0)) is False
     event.set()
-    assert kernel.wait_blocking(event, timeout=0) is True
-    assert asyncio.run(kernel.await_done(event, timeout=0)) is True
+    assert waiting.wait_blocking(event, timeout=0) is True
+    assert asyncio.run(waiting.await_done(event, timeout=0)) is True
 
 
 def test_slices_are_called_while_waiting():
     """The caller's slice runs on the waiting thread, blocking and awaiting alike."""
     for wait in (
-        lambda event, slice_: kernel.wait_blocking(event, on_slice=slice_),
-        lambda event, slice_: asyncio.run(kernel.await_done(event, on_slice=slice_)),
+        lambda event, slice_: waiting.wait_blocking(event, on_slice=slice_),
+        lambda event, slice_: asyncio.run(waiting.await_done(event, on_slice=slice_)),
     ):
         event, threads = threading.Event(), []
 

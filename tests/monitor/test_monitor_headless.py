@@ -13,7 +13,7 @@ from tests.kernels import apart
 
 DRIVER = """
 import threading, msgspec
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import kernel, waiting
 from jupyter_batch.core.status import Counts, Snapshot, State
 from jupyter_batch.monitor.live import open_monitor
 shot = Snapshot(id="jb1", name=None, state=State.SUBMITTING, counts=Counts(running=10), model="local/echo",
@@ -40,7 +40,7 @@ def look():
         polled.set()
 with monitor.attended():
     threading.Thread(target=work).start()
-    print(kernel.wait_blocking(over, on_slice=look))
+    print(waiting.wait_blocking(over, on_slice=look))
 """
 
 

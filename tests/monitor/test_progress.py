@@ -8,7 +8,7 @@ from real_kernel import PATIENCE, Notebook
 
 from jupyter_batch.http import litellm as loading
 from jupyter_batch.notebook import progress as lines
-from jupyter_batch.notebook.interrupts import uninterrupted
+from jupyter_batch.notebook.kernel import uninterrupted
 from tests.terminal_stream import Terminal
 
 

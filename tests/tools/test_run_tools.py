@@ -13,7 +13,7 @@ import pytest
 
 import jupyter_batch
 from jupyter_batch.core.errors import InputError, OptionError
-from jupyter_batch.notebook import kernel
+from jupyter_batch.notebook import waiting
 from jupyter_batch.process.locks import FileLock
 from jupyter_batch.tool_calls.execute import Runner
 from tests.ledgers import forget
@@ -421,7 +421,7 @@ def test_an_interrupt_ends_the_running_and_it_goes_on(model, server, call, home,
 
     df = frame(*(f'slow({{"n": {n}}})' for n in range(5)))
     job = df.llm.batch("{text}", out="out", tools=[slow], **{**call, "model": model}).wait(60)
-    waits, finish = kernel._wait_in_slices, Runner.finish
+    waits, finish = waiting._wait_in_slices, Runner.finish
 
     def interrupted(done, timeout, on_slice):
         if on_slice is not None:  # a job's own waiting
@@ -435,7 +435,7 @@ def test_an_interrupt_ends_the_running_and_it_goes_on(model, server, call, home,
         return finish(self, stop=stop)
 
     with monkeypatch.context() as patched:
-        patched.setattr(kernel, "_wait_in_slices", interrupted)
+        patched.setattr(waiting, "_wait_in_slices", interrupted)
         patched.setattr(Runner, "finish", let_finish)
         assert job.run_tools(concurrency=1) is job
     assert "Stopped" in job.snapshot().merged

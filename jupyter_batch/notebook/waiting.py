@@ -1,4 +1,4 @@
-"""Handling of clicks and reloaded pages while a cell of the kernel waits.
+"""Waits of a cell, during which the kernel's clicks and reloaded pages are handled.
 
 Written for the message queues of ipykernel 6.31 to 7.4. Private names are checked first: where they
 are missing, messages are handled after the cell, as usual.
@@ -6,35 +6,149 @@ are missing, messages are handled after the cell, as usual.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import inspect
 import signal
-from typing import TYPE_CHECKING, Any
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from jupyter_batch.notebook.kernel import is_main_thread, shell
 from jupyter_batch.process.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+
+SLICE = 0.1
+"""Poll interval of a blocking wait in seconds: the delay of a Ctrl-C or a click."""
+AWAIT_SLICE = 0.25
+"""The same while awaiting. SIGINT does not wake an idle kernel's loop, so the wait wakes itself."""
+STOPPED = "Stopped waiting. The batch goes on."
 
 ASIDE = frozenset(
     {"comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"}
 )
 """Messages handled out of turn: widgets', and a reloaded page's queries for widgets."""
 
+T = TypeVar("T")
 _log = logger()
 
 
-def leave_none_unread(kernel: Any) -> None:
-    """Make ipykernel 7.0 to 7.3 send its replies as 7.4 does; on the main thread.
+class Done(Protocol):
+    """A `threading.Event`, or an object with its interface."""
 
-    They bypass the stream that reads requests, so that a request arriving then is left unread, with
-    all later ones from that page: a cell or a click hangs. kernel: an ipykernel, or None.
+    def is_set(self) -> bool:
+        """Whether it is done."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block for at most `timeout` seconds; True if it is done."""
+
+
+def wait_blocking(
+    done: Done,
+    timeout: float | None = None,
+    on_slice: Callable[[], object] | None = None,
+    *,
+    stopped: str | None = STOPPED,
+) -> bool:
+    """Block until `done`, for at most `timeout` seconds; True if it is done.
+
+    on_slice is called about ten times a second on this thread. Ctrl-C and the kernel's interrupt
+    end the wait, print one line, and return False; without that line (None) they are raised. If
+    this thread runs a loop that is not a kernel's, its other tasks continue during the wait.
     """
-    manager: Any = getattr(getattr(kernel, "shell_channel_thread", None), "_manager", None)
-    stream = getattr(kernel, "shell_stream", None)
-    if stream is not None and getattr(manager, "_shell_socket", None) is stream.socket:
-        manager._shell_socket = stream  # noqa: SLF001  # no public API; only send_multipart is used
+    try:
+        loop = _foreign_loop()
+        if loop is not None and not done.is_set():
+            with contextlib.suppress(_NotNestableError):
+                return run_nested(await_done(done, timeout, on_slice), loop)
+        return _wait_in_slices(done, timeout, on_slice)
+    except KeyboardInterrupt:
+        if stopped is None:
+            raise
+        print(stopped, flush=True)  # noqa: T201  # for the user who pressed Ctrl-C
+        return False
+
+
+def _wait_in_slices(
+    done: Done, timeout: float | None, on_slice: Callable[[], object] | None
+) -> bool:
+    end = None if timeout is None else time.monotonic() + timeout
+    with answering(_kernel_here()) as answer:
+        while True:
+            left = SLICE if end is None else min(SLICE, end - time.monotonic())
+            if done.wait(max(0.0, left)):
+                return True
+            if on_slice is not None:
+                on_slice()
+            answer()
+            if end is not None and time.monotonic() >= end:
+                return done.is_set()
+
+
+async def await_done(
+    done: Done,
+    timeout: float | None = None,  # noqa: ASYNC109  # it ends the wait and cancels nothing
+    on_slice: Callable[[], object] | None = None,
+) -> bool:
+    """Wait until `done` without blocking the loop; True if it is done, False after `timeout` seconds.
+
+    It wakes itself (see AWAIT_SLICE), so interrupts are noticed, and it is safe to cancel.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    pause = 0.01
+    with answering(_kernel_here()) as answer:
+        while not done.is_set():
+            left = AWAIT_SLICE if end is None else end - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(pause, left))
+            pause = min(AWAIT_SLICE, pause * 1.5)
+            if on_slice is not None:
+                on_slice()
+            answer()
+    return True
+
+
+def _kernel_here() -> Any:
+    """Return the kernel, if this is the thread of its cells."""
+    return getattr(shell(), "kernel", None) if is_main_thread() else None
+
+
+class _NotNestableError(RuntimeError):
+    """This loop can't run nested."""
+
+
+def _foreign_loop() -> asyncio.AbstractEventLoop | None:
+    """Return this thread's running loop, unless it is a kernel's or unsafe with nest_asyncio."""
+    if getattr(shell(), "kernel", None) is not None or sys.version_info >= (3, 14):
+        return None
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop if isinstance(loop, asyncio.BaseEventLoop) else None
+
+
+def run_nested(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    """Run a coroutine to its end inside this thread's running loop, whose other tasks continue.
+
+    The only use of nest_asyncio: in a kernel it would drop queued cells and lose clicks, on Python
+    3.14 it breaks anyio, and it can't patch uvloop (then _NotNestableError, and nothing has run).
+    """
+    try:
+        import nest_asyncio
+
+        nest_asyncio.apply(loop)
+    except Exception as error:
+        coroutine.close()
+        raise _NotNestableError(str(error)) from error
+    return loop.run_until_complete(coroutine)
+
+
+# -- messages in a wait ---------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
