@@ -19,8 +19,7 @@ from jupyter_batch.ledger.snapshots import History, is_complete, snapshot_of, wa
 from jupyter_batch.merging.bound_frames import Answers, Standpoint
 from jupyter_batch.merging.labelled import as_examples, labelled, merge_into
 from jupyter_batch.notebook import kernel
-from jupyter_batch.planning.action_prices import ActionPrices, with_prices
-from jupyter_batch.results.actions import offers
+from jupyter_batch.planning.action_prices import ActionPrices, offers, with_prices
 from jupyter_batch.results.result_preview import ResultPreview
 from jupyter_batch.runner.process import Session
 

@@ -21,6 +21,8 @@ from jupyter_batch.core.errors import ColumnError, KeyMissingError, ModelError, 
 from jupyter_batch.core.schema import all_columns, suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.target import check_one_place
+from jupyter_batch.prompts.embeddings import OUT, Embed, take, without_text_options
+from jupyter_batch.providers.endpoints import for_responses, makes_vectors
 from jupyter_batch.providers.keys import NO_KEY
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.record import RECORDS
@@ -66,11 +68,11 @@ def orders_of(
     """Check a call with all its models before anything is stored. Raises an InputError."""
     from jupyter_batch.planning.resolve import filled_by, order
     from jupyter_batch.prompts.dspy_module import frame_of
-    from jupyter_batch.prompts.embeddings import by_model
-    from jupyter_batch.prompts.short_forms import spelled_out
+    from jupyter_batch.prompts.signature import spelled_out
 
     configured = settings.read()
-    source = frame_of(source, prompt)
+    if isinstance(source, list | tuple):  # of dspy Examples, maybe
+        source = frame_of(source, prompt)
     prompt, given = spelled_out(source, prompt, given)
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)
@@ -81,7 +83,7 @@ def orders_of(
     here = session(configured.home)
     asks = []
     for one in parts or [_Part(given)]:
-        asked, rest = by_model(prompt, one.given, one.given.get("model") or configured.model)
+        asked, rest = _at_endpoint(prompt, one.given, one.given.get("model") or configured.model)
         opts = resolve(rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured)
         asks.append((asked, opts, one.rows))
     filled = filled_by([opts for _, opts, _ in asks]) if parts and not split else ()
@@ -222,7 +224,6 @@ def _by_row(source: Any, prompt: Any, given: dict[str, Any]) -> list[_Part]:
 
     Where some of the rows are asked for vectors and some for texts, the options of texts are for the latter.
     """
-    from jupyter_batch.prompts.embeddings import OUT, is_for_vectors, without_text_options
     from jupyter_batch.prompts.rows_by_model import rows_by_model
 
     found = rows_by_model(
@@ -232,7 +233,7 @@ def _by_row(source: Any, prompt: Any, given: dict[str, Any]) -> list[_Part]:
         api_base=given.get("api_base"),
         environ=os.environ,
     )
-    vectors = [is_for_vectors(prompt, rows.model, rows.endpoint) for rows in found]
+    vectors = [_is_for_vectors(prompt, rows.model, rows.endpoint) for rows in found]
     if all(vectors):
         given = {**given, "out": given.get("out") or OUT}
     elif any(vectors) and given.get("schema") is not None and given.get("out") is None:
@@ -270,6 +271,25 @@ def _with_endpoint(given: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     if endpoint is not None:
         given = {**given, "endpoint": checked(EVERY["endpoint"], endpoint)}
     return given, isinstance(model, Col)
+
+
+def _at_endpoint(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[str, Any]]:
+    """(the prompt, the options) for the model's endpoint, or the given one.
+
+    Raises OptionError, InputError, and ModelError for an invalid model id.
+    """
+    endpoint, given = given.get("endpoint"), {**given, "endpoint": None}
+    if isinstance(prompt, Embed) or not isinstance(model, str):
+        return prompt, given
+    if _is_for_vectors(prompt, model, endpoint):
+        return take(prompt, given)
+    return prompt, {**given, "model": for_responses(model)} if endpoint == "responses" else given
+
+
+def _is_for_vectors(prompt: Any, model: str, endpoint: str | None) -> bool:
+    if endpoint is None:
+        return isinstance(prompt, Embed) or makes_vectors(model)
+    return endpoint == "embeddings"
 
 
 def _numbers(parts: list[ModelRows | None]) -> np.ndarray[Any, Any] | None:

@@ -1,4 +1,4 @@
-"""The prices of a job's actions, and its cost as expected while it runs, from the ledger's files.
+"""The actions that a job offers, their prices, and its cost as expected while it runs, from the ledger's files.
 
 No tokens are counted: what is expected follows from answered requests, the bound from bytes.
 """
@@ -24,6 +24,7 @@ from jupyter_batch.planning.estimate import (
     estimated,
     pattern_of,
 )
+from jupyter_batch.providers.table import REALTIME
 
 if TYPE_CHECKING:
     from jupyter_batch.row_files.hash_arrays import Array
@@ -225,12 +226,29 @@ def _open(shard: ShardRecord) -> int:
     return max(0, shard.requests - shard.completed - shard.failed)
 
 
-def with_prices(seen: Snapshot, prices: Prices, offers: tuple[str, ...]) -> Snapshot:
+def offers(
+    job: JobRecord, seen: Snapshot, again: Snapshot | None, *, fillable: bool
+) -> tuple[str, ...]:
+    """The names of the buttons of the actions that are possible now, other than cancelling.
+
+    again: the snapshot of the job that retries this one. fillable: a frame waits for answers, or
+    refused them.
+    """
+    missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - job.unsendable
+    able = {
+        "retry": seen.is_complete and missed > 0 if again is None else "retry" in again.offers,
+        "finish": job.mode != REALTIME and not seen.is_complete and not job.cancel_at,
+        "merge": fillable,
+    }
+    return tuple(name for name, is_so in able.items() if is_so)
+
+
+def with_prices(seen: Snapshot, prices: Prices, offered: tuple[str, ...]) -> Snapshot:
     """The snapshot with the prices of the actions that it offers."""
     return msgspec.structs.replace(
         seen,
         expected=prices.expected,
         most=prices.most if prices.most is not None else seen.most,
         limited=prices.limited,
-        prices=tuple(one for one in prices.actions if one.action in offers),
+        prices=tuple(one for one in prices.actions if one.action in offered),
     )

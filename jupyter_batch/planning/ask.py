@@ -19,7 +19,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about a job but its rows. na: skip, send, raise. place: the address, if known.
 
     samples: requests for each row. cache: the part to mark for the provider's cache
-    (prompts/cache_control.py). taken: the columns to fill that the frame has already, in which only
+    (prompts/additions.py). taken: the columns to fill that the frame has already, in which only
     cells written by this package may be replaced. models_from: the columns that name each
     row's model or endpoint; then only rows with one of model_names there belong to this job.
     called: the model's name as the user gave it.

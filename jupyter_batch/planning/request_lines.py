@@ -30,8 +30,7 @@ from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import report
 from jupyter_batch.planning.ask import Ask, record_of, scope_of
 from jupyter_batch.planning.parameters import route_of
-from jupyter_batch.prompts.cache_control import marked_body, marked_holes
-from jupyter_batch.prompts.media_parts import in_pieces, within
+from jupyter_batch.prompts.additions import in_pieces, marked_body, marked_holes, within
 from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
 from jupyter_batch.prompts.row_params import OWN_TOOLS, RowParams, params_of
 from jupyter_batch.row_files.hash_arrays import sum_of

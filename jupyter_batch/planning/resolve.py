@@ -17,8 +17,7 @@ from jupyter_batch.merging.own_cells import ForeignCells
 from jupyter_batch.planning.ask import Ask, taken_over
 from jupyter_batch.planning.parameters import params_for
 from jupyter_batch.planning.target import Target, price_for, target_of, tier_of
-from jupyter_batch.prompts.cache_control import marks
-from jupyter_batch.prompts.compose import with_extras
+from jupyter_batch.prompts.additions import marks, with_extras
 from jupyter_batch.prompts.dspy_module import Module
 from jupyter_batch.prompts.embeddings import Embed
 from jupyter_batch.prompts.frame_reads import frame_reads

@@ -12,7 +12,6 @@ from jupyter_batch.config.options import CHAT_PARAMS, EMBED_PARAMS, TEXT_OPTIONS
 from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts.prompt import Columns
-from jupyter_batch.providers.endpoints import for_responses, makes_vectors
 from jupyter_batch.providers.record import RECORDS, Record
 from jupyter_batch.templates.template import Template, parse
 from jupyter_batch.templates.values import RowError, UnstableError, raised, stable
@@ -78,26 +77,6 @@ def take(text: Any, given: Mapping[str, Any]) -> tuple[Embed, dict[str, Any]]:
         "out": OUT,
         **{name: value for name, value in given.items() if name not in PARAMS},
     }
-
-
-def by_model(prompt: Any, given: dict[str, Any], model: Any) -> tuple[Any, dict[str, Any]]:
-    """(the prompt, the options) for the model's endpoint, or the given one; of vectors, as returned by `take`.
-
-    Raises OptionError, InputError, and ModelError for an invalid model id.
-    """
-    endpoint, given = given.get("endpoint"), {**given, "endpoint": None}
-    if isinstance(prompt, Embed) or not isinstance(model, str):
-        return prompt, given
-    if is_for_vectors(prompt, model, endpoint):
-        return take(prompt, given)
-    return prompt, {**given, "model": for_responses(model)} if endpoint == "responses" else given
-
-
-def is_for_vectors(prompt: Any, model: str, endpoint: str | None) -> bool:
-    """Whether these requests are for vectors."""
-    if endpoint is None:
-        return isinstance(prompt, Embed) or makes_vectors(model)
-    return endpoint == "embeddings"
 
 
 def without_text_options(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Signatures in dspy's notation, such as `question -> answer, confidence: float`.
+"""Short forms of a prompt: dspy's modules, and signatures such as `question -> answer, confidence: float`.
 
-The inputs are columns and become a prompt, the typed outputs become a schema; dspy is not needed.
+A signature's inputs are columns and become a prompt, its typed outputs become a schema; dspy is not needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from jupyter_batch.core.errors import ColumnError, OptionError
+from jupyter_batch.core.errors import ColumnError, InputError, OptionError
+from jupyter_batch.frames.adapter import is_frame
+from jupyter_batch.prompts import dspy_module
+
+
+def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """(the prompt, the options), unchanged for any other prompt. Raises InputError."""
+    columns = getattr(source, "columns", None) if is_frame(source) else None
+    columns = columns if hasattr(columns, "tolist") else None
+    if isinstance(prompt, str):
+        made = None if columns is None else as_asked(prompt, columns.tolist(), given)
+        return made or (prompt, given)
+    if not dspy_module.is_module(prompt):
+        return prompt, given
+    if columns is None:
+        raise InputError(
+            "a dspy module takes its inputs from a frame's columns, or from dspy Examples: "
+            "pd.DataFrame({...}).llm.batch(module), or jupyter_batch.batch(examples, module)"
+        )
+    return dspy_module.as_asked(prompt, columns.tolist(), given)
+
 
 _TYPES: dict[str, Any] = {
     "str": str,

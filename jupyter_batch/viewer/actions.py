@@ -21,12 +21,11 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.words import estimate, price
-from jupyter_batch.planning.action_prices import ActionPrices, with_prices
+from jupyter_batch.planning.action_prices import ActionPrices, offers, with_prices
 from jupyter_batch.planning.files.left_rows import rows_to_send
 from jupyter_batch.planning.resent_lines import changes_of
 from jupyter_batch.planning.retry import check_finish, last_retry, plan_again
 from jupyter_batch.providers.table import REALTIME
-from jupyter_batch.results.actions import offers
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.runner.process import session
 from jupyter_batch.viewer.columns import Cells

@@ -8,7 +8,7 @@ import pytest
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.prompts.cache_control import marked_body, marked_holes
+from jupyter_batch.prompts.additions import marked_body, marked_holes
 from jupyter_batch.server.embedded import Embedded
 from jupyter_batch.wire.anthropic.results import Encoder
 from jupyter_batch.wire.openai import CHAT, Hole

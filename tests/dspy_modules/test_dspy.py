@@ -14,7 +14,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.request import Result, Status
-from jupyter_batch.prompts.short_forms import spelled_out
+from jupyter_batch.prompts.signature import spelled_out
 from jupyter_batch.schema import Parser
 from tests.engine.conftest import call, server  # noqa: F401 - fixtures
 from tests.ledgers import forget

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
-from jupyter_batch.prompts.short_forms import spelled_out
-from jupyter_batch.prompts.signature import read_signature
+from jupyter_batch.prompts.signature import read_signature, spelled_out
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.monitor.view import view
+from jupyter_batch.planning.action_prices import offers
 from jupyter_batch.planning.retry import plan_again
 from jupyter_batch.prompts.prompt import prompt_of
-from jupyter_batch.results.actions import offers
 from jupyter_batch.runner import passes
 from jupyter_batch.testing.scripted import Scripted
 

@@ -17,7 +17,7 @@ from jupyter_batch import col
 from jupyter_batch.config.settings import Options
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.prompts import few_shot as module
-from jupyter_batch.prompts.compose import with_extras
+from jupyter_batch.prompts.additions import with_extras
 from jupyter_batch.prompts.dspy_module import Module
 
 from .files import png, sent

@@ -20,10 +20,10 @@ from jupyter_batch import col
 from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.core.media import TYPES, kind_of, pixels_of
 from jupyter_batch.frames.frame import blocks
+from jupyter_batch.prompts import additions as images
 from jupyter_batch.prompts import media_files
-from jupyter_batch.prompts import media_parts as images
+from jupyter_batch.prompts.additions import Pictured, in_pieces, part_of
 from jupyter_batch.prompts.media_files import Unreadable
-from jupyter_batch.prompts.media_parts import Pictured, in_pieces, part_of
 from jupyter_batch.prompts.prompt import Given, prompt_of
 
 from .files import GIF, JPEG, PDF, WEBP, png, sent

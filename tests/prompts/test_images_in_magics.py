@@ -19,7 +19,7 @@ from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.planning.estimate import at_most, counter, light, request_of
-from jupyter_batch.prompts.media_parts import part_of
+from jupyter_batch.prompts.additions import part_of
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, VERTEX, encoder
 from jupyter_batch.wire.openai import CHAT, Hole

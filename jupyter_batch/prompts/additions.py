@@ -1,21 +1,31 @@
-"""Message parts for images and files in a row's cells: read, checked, and resized on request.
+"""Additions to a prompt: images and files of a row's cells, few-shot examples, cache markers.
 
-Added to the last user message. Files are read as their rows are rendered, some megabytes at a time.
+Images go into the last user message. Files are read as their rows are rendered, some megabytes at a time. A cache
+marker changes a request's cost but not its answer, so request hashes are computed without it.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from jupyter_batch.config.settings import Options
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.core.media import TYPES, kind_of
+from jupyter_batch.core.schema import Schema
 from jupyter_batch.frames.frame import Block
-from jupyter_batch.prompts.media_files import Unreadable, bytes_of, is_several, weight
+from jupyter_batch.prompts.column_names import label_of
+from jupyter_batch.prompts.dspy_module import Module
+from jupyter_batch.prompts.embeddings import Embed
+from jupyter_batch.prompts.few_shot import Shown, pairs_of
+from jupyter_batch.prompts.media_files import Unreadable, bytes_of, is_several, pillow, weight
+from jupyter_batch.prompts.prompt import Given, Prompt, prompt_of
+from jupyter_batch.prompts.row_params import OWN_TOOLS
+from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.templates.values import RowError, raised
-from jupyter_batch.wire.openai import Hole
+from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
 PIECE_BYTES = 1 << 23
 """Maximum bytes of images in memory at a time, over all rows; a single row may have more."""
@@ -193,3 +203,133 @@ def part_of(cell: Any, longest: int | None) -> dict[str, Any]:
 
 def _url(data: bytes, kind: str) -> str:
     return f"data:{TYPES[kind]};base64,{base64.b64encode(data).decode()}"
+
+
+def with_extras(
+    form: Prompt, columns: Sequence[Any], prompt: Any, opts: Options, schema: Schema | None
+) -> Prompt:
+    """Return the prompt with the images and examples of the options.
+
+    columns: of the frame. prompt: as given by the user. Raises InputError, OptionError,
+    ColumnError.
+    """
+    if opts.image_size is not None:
+        if opts.images is None:
+            raise OptionError(
+                "`image_size` says how large the pictures of `images` may be: name their column there"
+            )
+        pillow("image_size=")
+    if opts.images is None and opts.examples is None:
+        return form
+    if isinstance(prompt, Module | Embed):
+        name = "images" if opts.images is not None else "examples"
+        raise OptionError(
+            f"`{name}` is the prompt's own business here: a dspy module has it in its signature and "
+            "its demos"
+        )
+    form = _with_images(form, columns, opts)
+    if opts.examples is None:
+        return form
+
+    def over(labels: list[Any]) -> Prompt:
+        """Return the prompt over the examples' rows, without the system message."""
+        if isinstance(form, Given) or not labels:
+            bare: Prompt = Given(None)
+        else:
+            bare = prompt_of(
+                prompt, labels if callable(prompt) else columns, system=None, kind=opts.template
+            )
+        return _with_images(bare, labels, opts, of="examples=")
+
+    return Shown(form, pairs_of(opts.examples, over, opts.out, opts.model, schema))
+
+
+def _with_images(
+    form: Prompt, columns: Sequence[Any], opts: Options, *, of: str = "the frame"
+) -> Prompt:
+    if opts.images is None:
+        return form
+    if isinstance(form, Given):
+        raise InputError(
+            "`images` names columns of a frame, and there is none: put the image parts into the messages, "
+            'or make a frame: pd.DataFrame({"text": [...], "photo": [...]})'
+        )
+    named = opts.images
+    several = isinstance(named, list) or (isinstance(named, tuple) and named not in columns)
+    return Pictured(
+        form,
+        [label_of(name, columns, of=of) for name in (named if several else [named])],
+        opts.image_size,
+    )
+
+
+WITH_TOOLS = "system_and_tools"
+MARK = {"type": "ephemeral"}
+"""Anthropic's `cache_control`, which litellm passes on."""
+
+_ROLES = ("system", "developer")
+
+
+def marks(provider: str, endpoint: str, cache: str | None) -> str | None:
+    """The part to mark: `cache` where this provider requires markers, else None."""
+    record = RECORDS.get(provider)
+    marked = record is not None and record.cache_marks
+    return cache if marked and endpoint not in (EMBEDDINGS, RESPONSES) else None
+
+
+def marked_body(body: Mapping[str, Any], cache: str) -> dict[str, Any]:
+    """Return a chat request's body with markers.
+
+    Raises OptionError where there is nothing to mark.
+    """
+    made, messages, tools = dict(body), body["messages"], body.get("tools")
+    tools = tools if cache == WITH_TOOLS else None
+    if not isinstance(messages, Hole):
+        made["messages"] = marked_messages(messages)
+        if made["messages"] == list(messages) and not tools:
+            raise OptionError(
+                f'cache="{cache}": there is no system message to cache; give system=, or leave cache out'
+            )
+    if isinstance(tools, list):
+        made["tools"] = _marked_tools(tools)
+    return made
+
+
+def _marked_tools(tools: list[Any]) -> list[Any]:
+    return [*tools[:-1], {**tools[-1], "cache_control": MARK}]
+
+
+def marked_messages(messages: Sequence[Any]) -> list[Any]:
+    """Return the messages with the last system message marked, which caches everything up to it."""
+    made = list(messages)
+    places = [
+        at
+        for at, message in enumerate(made)
+        if isinstance(message, Mapping) and message.get("role") in _ROLES
+    ]
+    if places and (content := _marked(made[places[-1]].get("content"))) is not None:
+        made[places[-1]] = {**made[places[-1]], "content": content}
+    return made
+
+
+def _marked(content: Any) -> list[Any] | None:
+    """Return a content with a marker at its end; None where it has no text."""
+    if isinstance(content, Hole) or (isinstance(content, str) and content):
+        return [{"type": "text", "text": content, "cache_control": MARK}]
+    if isinstance(content, list) and content and isinstance(content[-1], Mapping):
+        return [*content[:-1], {**content[-1], "cache_control": MARK}]
+    return None
+
+
+def marked_holes(holes: Mapping[str, Sequence[Any]], cache: str) -> Mapping[str, Sequence[Any]]:
+    """Return the rows' own message lists (prompts without a template) and tools with markers."""
+    marks = {
+        "messages": marked_messages,
+        **({OWN_TOOLS: _marked_tools} if cache == WITH_TOOLS else {}),
+    }
+    return {
+        name: [marks[name](one) if isinstance(one, list) else one for one in values]
+        if name in marks
+        else values
+        for name, values in holes.items()
+    }
