@@ -67,12 +67,10 @@ def orders_of(
 ) -> Checked:
     """Check a call with all its models before anything is stored. Raises an InputError."""
     from jupyter_batch.planning.resolve import filled_by, order
-    from jupyter_batch.prompts.dspy_module import frame_of
     from jupyter_batch.prompts.signature import spelled_out
 
     configured = settings.read()
-    if isinstance(source, list | tuple):  # of dspy Examples, maybe
-        source = frame_of(source, prompt)
+    source = _framed(source, prompt)
     prompt, given = spelled_out(source, prompt, given)
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)
@@ -108,6 +106,13 @@ def orders_of(
     orders = [(opts, _called(order, names)) for opts, order in orders]
     check_one_place(key, [order.ask for _, order in orders])
     return Checked(here, bool(parts), orders, key, _numbers([rows for *_, rows in asks]))
+
+
+def _framed(source: Any, prompt: Any) -> Any:
+    """The frame of a list of dspy Examples; any other source unchanged."""
+    from jupyter_batch.prompts.dspy_module import frame_of
+
+    return frame_of(source, prompt) if isinstance(source, list | tuple) else source
 
 
 def _names(model: Any, called: Any) -> dict[Any, str]:
