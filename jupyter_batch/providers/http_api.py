@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from jupyter_batch.core.errors import ProviderError
+from jupyter_batch.core.batch import BatchView
+from jupyter_batch.core.errors import ProviderDownError, ProviderError
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.http.connections import let_go
 from jupyter_batch.http.kept_client import Answer, Form, KeptClient
@@ -128,6 +129,35 @@ class Direct:
         answer = await self._ask(client, "GET", path, **more)
         return list_in(answer, self._access.api_base, name, bare=bare)
 
+    async def _pages(
+        self,
+        client: KeptClient,
+        path: str,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        following: tuple[str, str] = ("nextPageToken", "pageToken"),
+        most: int = LIST_PAGES,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the pages of a list, at most `most`.
+
+        following: the token's names, in a page and as the parameter of the next one.
+        """
+        token = None
+        for _ in range(most):
+            more: dict[str, Any] = {following[1]: token} if token else {}
+            page = await self._list(client, path, name, bare=True, params={**params, **more})
+            yield page
+            if not page.get(following[0]) or page[following[0]] == token:
+                return
+            token = page[following[0]]
+        raise self._endless(most)
+
+    def _endless(self, most: int = LIST_PAGES) -> ProviderDownError:
+        """The failure of a list that has more than `most` pages."""
+        place = self._access.api_base
+        return ProviderDownError(f"the list of batches at {place} did not end after {most} pages")
+
     async def _stream(self, path: str, write: Callable[[bytes], object]) -> None:
         """Stream a download, block by block; raises if it is truncated."""
         async with self._open(TRANSFER_SECONDS) as client:
@@ -144,3 +174,9 @@ class Direct:
             headers=answer.headers,
             reason=answer.reason_phrase,
         )
+
+
+def newest(views: Iterable[BatchView], since: float) -> list[BatchView]:
+    """Return the batches created at or after `since`, newest first."""
+    recent = [view for view in views if view.created_at is None or view.created_at >= since]
+    return sorted(recent, key=lambda view: -(view.created_at or 0.0))

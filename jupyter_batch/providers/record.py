@@ -56,6 +56,11 @@ class Proof(NamedTuple):
         return f"{self.part}, against {self.against}, {self.month}"
 
 
+EVERY_ENDING = Proof(
+    "whole cycle and every ending", "a server written from its documentation", "November 2026"
+)
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments of a provider's `connect`, for one job.
 

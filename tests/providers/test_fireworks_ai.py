@@ -12,7 +12,7 @@ from jupyter_batch.core.errors import AuthenticationError, BadRequestError, Opti
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers.failures import by_status
-from jupyter_batch.providers.fireworks_ai.address import for_inference, full_name, root_of
+from jupyter_batch.providers.fireworks_ai.record import for_inference, full_name, root_of
 from jupyter_batch.wire.openai import CHAT, decode
 from tests.messages import messages
 from tests.providers.conftest import make

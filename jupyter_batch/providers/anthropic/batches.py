@@ -32,7 +32,7 @@ from jupyter_batch.http.connections import let_go
 from jupyter_batch.http.kept_client import Answer, KeptClient
 from jupyter_batch.http.network import client_for, through
 from jupyter_batch.http.streams import blocks_of, custom_id_in
-from jupyter_batch.providers.anthropic.address import root_of
+from jupyter_batch.providers.anthropic.record import root_of
 from jupyter_batch.providers.anthropic.refusal import TEXT, read_rows
 from jupyter_batch.providers.cloud_file import Body
 from jupyter_batch.providers.failures import by_refusal, list_in, normalise, object_in

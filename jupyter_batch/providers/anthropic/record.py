@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -12,11 +12,7 @@ RECORDS = (
         models=("claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-6"),
         dialect="anthropic",
         litellm="anthropic",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         carried="httpx, translated by litellm",
         source="Claude docs: batch processing",
         batch_ids="msgbatch_",
@@ -49,7 +45,18 @@ RECORDS = (
         cache_marks=True,
         checked_by="jupyter_batch.wire.anthropic.requests:Translation",
         nested_extra="jupyter_batch.wire.anthropic.requests:Translation",
-        realtime_base="jupyter_batch.providers.anthropic.address:root_of",
+        realtime_base="jupyter_batch.providers.anthropic.record:root_of",
         bare="claude-",
     ),
 )
+
+
+def root_of(base: str) -> str:
+    """Return the base address below which `/v1/messages` lies.
+
+    litellm appends that route to any address, so `http://host/v1` would become `http://host/v1/v1/messages`.
+    """
+    base = base.rstrip("/")
+    for tail in ("/batches", "/messages", "/v1"):
+        base = base.removesuffix(tail).rstrip("/")
+    return base

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -10,11 +10,7 @@ RECORDS = (
         otel="azure.ai.openai",
         title="Azure OpenAI",
         litellm="azure",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         carried="httpx",
         source="Microsoft Learn: batch how-to, quotas, create batch (v1), REST reference 2024-10-21",
         key=("AZURE_OPENAI_API_KEY", "AZURE_API_KEY"),

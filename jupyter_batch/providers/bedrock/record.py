@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jupyter_batch.providers.record import Metadata, Proof, Record, Setting
 
 RECORDS = (
@@ -67,7 +69,18 @@ RECORDS = (
             r"[a-zA-Z0-9\s._:/=+@-]{0,256}",
             "tags of letters, digits, spaces and . _ : / = + @ -",
         ),
-        base_of="jupyter_batch.providers.bedrock.address:base_of",
+        base_of="jupyter_batch.providers.bedrock.record:base_of",
         bare=r"(us|eu|apac|jp|au|global)\.(anthropic|amazon|meta|mistral)\.",
     ),
 )
+
+
+def base_of(settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """The API's address: from the environment, or the region (as litellm forms it)."""
+    region = settings["aws_region_name"]
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return (
+        environ.get("AWS_ENDPOINT_URL_BEDROCK")
+        or environ.get("AWS_ENDPOINT_URL")
+        or f"https://bedrock.{region}.{suffix}"
+    )

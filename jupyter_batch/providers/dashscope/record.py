@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -25,11 +25,7 @@ RECORDS = (
         caveats="a model without batches fails after the upload",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         compatible=True,
         files=2,
     ),

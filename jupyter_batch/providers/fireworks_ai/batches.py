@@ -34,8 +34,8 @@ from jupyter_batch.core.status import State
 from jupyter_batch.http.kept_client import KeptClient
 from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.providers.cloud_file import Lines, as_sent, bare, full_lines
-from jupyter_batch.providers.fireworks_ai.address import full_name, root_of
-from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
+from jupyter_batch.providers.fireworks_ai.record import full_name, root_of
+from jupyter_batch.providers.http_api import TRANSFER_SECONDS, Direct, newest
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import CHAT, Connection
 from jupyter_batch.wire import tolerant
@@ -144,18 +144,11 @@ class ViaFireworks(TaggedList, Direct):
     async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list, since its order is not certain; newest first."""
         found: list[BatchView] = []
-        params: dict[str, str | int] = {"pageSize": PAGE}
         async with self._open(TRANSFER_SECONDS) as client:
             path = f"/{await self._account(client)}/{_JOBS}"
-            for _ in range(LIST_PAGES):
-                page = await self._list(client, path, _JOBS, bare=True, params=params)
+            async for page in self._pages(client, path, _JOBS, params={"pageSize": PAGE}):
                 found += [self._view(job) for job in page.get(_JOBS) or []]
-                token = page.get("nextPageToken")
-                if not token or token == params.get("pageToken"):
-                    recent = [v for v in found if v.created_at is None or v.created_at >= since]
-                    return sorted(recent, key=lambda view: -(view.created_at or 0.0))
-                params["pageToken"] = token
-        raise ProviderDownError(f"the list of jobs at {self._access.api_base} did not end")
+        return newest(found, since)
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll. A user may give the id without the account."""

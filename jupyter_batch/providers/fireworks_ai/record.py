@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.record import Proof, Record
 
@@ -21,7 +23,7 @@ RECORDS = (
         key=("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY"),
         base=("FIREWORKS_API_BASE",),
         default_base="https://api.fireworks.ai/inference/v1",
-        realtime_base="jupyter_batch.providers.fireworks_ai.address:for_inference",
+        realtime_base="jupyter_batch.providers.fireworks_ai.record:for_inference",
         hosts=(r"api\.fireworks\.ai",),
         bytes=500_000_000,  # a dataset; the number of requests is not limited
         pack=Limits(
@@ -45,3 +47,24 @@ RECORDS = (
         "stay pending",
     ),
 )
+
+
+def root_of(base: str) -> str:
+    """Return the address of batches, from that of either API: inference is below /inference/v1."""
+    return re.sub(r"(/inference)?(/v1)?$", "", base.rstrip("/")) + "/v1"
+
+
+def for_inference(base: str) -> str:
+    """Return litellm's form of an address."""
+    return root_of(base).removesuffix("/v1") + "/inference/v1"
+
+
+def full_name(model: str) -> str:
+    """Return a model's name in a batch, as litellm (1.110) completes it in real time."""
+    if model.startswith("accounts/") or "#" in model:
+        return model
+    return (
+        f"accounts/fireworks/{model}"
+        if model.startswith(("models/", "routers/"))
+        else f"accounts/fireworks/models/{model}"
+    )

@@ -36,8 +36,8 @@ from jupyter_batch.http.kept_client import Answer, KeptClient
 from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in, refused
-from jupyter_batch.providers.gemini.address import VERSION, root_of
-from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
+from jupyter_batch.providers.gemini.record import VERSION, root_of
+from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct, newest
 from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name, is_of
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.clouds import gemini_api
@@ -154,17 +154,12 @@ class ViaGemini(TaggedList, Direct):
     async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list, since it has no documented order and no filter; newest first."""
         found: list[BatchView] = []
-        params: dict[str, str | int] = {"pageSize": PAGE}
+        size = {"pageSize": PAGE}
         async with self._open(TRANSFER_SECONDS) as client:
-            for _ in range(LIST_PAGES * 10):
-                page = await self._list(client, _BATCHES, "operations", bare=True, params=params)
+            pages = self._pages(client, _BATCHES, "operations", params=size, most=10 * LIST_PAGES)
+            async for page in pages:
                 found += gemini_api.views_in(page)
-                token = page.get("nextPageToken")
-                if not token or token == params.get("pageToken"):
-                    recent = [v for v in found if v.created_at is None or v.created_at >= since]
-                    return sorted(recent, key=lambda view: -(view.created_at or 0.0))
-                params["pageToken"] = token
-        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end")
+        return newest(found, since)
 
     # --- the request file -------------------------------------------------------------------------
 

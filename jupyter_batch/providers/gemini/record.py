@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -13,11 +15,7 @@ RECORDS = (
         models=("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-3-flash-preview"),
         dialect="gemini",
         litellm="gemini",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         carried="httpx, translated by litellm",
         source="ai.google.dev: Batch API, Files API, limits; google-genai",
         batch_ids="batches/",
@@ -42,8 +40,22 @@ RECORDS = (
         note="needs a paid tier",
         caveats="24 h are a target: a batch expires after 48 h, and an expired batch has no results",
         connect="jupyter_batch.providers.gemini.batches:connect",
-        realtime_base="jupyter_batch.providers.gemini.address:versioned",
+        realtime_base="jupyter_batch.providers.gemini.record:versioned",
         also=("google", "google-gla", "google_genai"),
         bare="gemini-|gemma-",
     ),
 )
+
+
+VERSION = "v1beta"
+"""The API's version with batches (Gemini API reference)."""
+
+
+def root_of(base: str) -> str:
+    """Return the address above the version, where uploads and downloads have paths of their own."""
+    return re.sub(r"/v1(alpha|beta)?$", "", base.rstrip("/")).rstrip("/")
+
+
+def versioned(base: str) -> str:
+    """Return litellm's form of the address, to which it appends "/models/..."."""
+    return f"{root_of(base)}/{VERSION}"

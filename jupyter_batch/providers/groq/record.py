@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -32,11 +32,7 @@ RECORDS = (
         caveats="batches are not in its free plan (403 not_available_for_plan)",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         compatible=True,
         files=2,
     ),

@@ -116,9 +116,7 @@ class ViaMistral(TaggedList, Direct):
                     older or len(views) < PAGE
                 ):  # `older`: newest come first; it is true for an empty list, too
                     return found
-        raise ProviderDownError(
-            f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
-        )
+        raise self._endless()
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -12,11 +12,7 @@ RECORDS = (
         title="Mistral",
         models=("mistral-small-latest", "mistral-medium-latest", "mistral-large-latest"),
         litellm="mistral",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         carried="httpx",
         source="docs.mistral.ai: batch inference, API reference",
         key=("MISTRAL_API_KEY",),

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
+from jupyter_batch.core.errors import BadRequestError, NotFoundError
 from jupyter_batch.http.environment_headers import openai_headers
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name
@@ -97,9 +97,7 @@ class ViaOpenAI(TaggedList, Direct):
                 if older or not page.get("has_more") or views[-1].id == params.get("after"):
                     return found
                 params["after"] = views[-1].id
-        raise ProviderDownError(
-            f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages"
-        )
+        raise self._endless()
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""

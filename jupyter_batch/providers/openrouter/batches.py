@@ -21,7 +21,6 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import (
     ConnectionFailedError,
     NotFoundError,
-    ProviderDownError,
     ProviderError,
 )
 from jupyter_batch.http.bodies import downloading
@@ -123,7 +122,7 @@ class ViaOpenRouter(UntaggedList, Direct):
                 if older or not page.get("has_more") or not last or last == params.get("after"):
                     return found
                 params["after"] = last
-        raise ProviderDownError(f"the list of batches at {self._access.api_base} did not end")
+        raise self._endless()
 
     async def first_id(self, view: BatchView) -> str | None:
         """See UntaggedList.first_id."""

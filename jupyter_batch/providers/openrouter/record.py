@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -13,11 +13,7 @@ RECORDS = (
         source="openrouter.ai: Batch API guide, quickstart, API reference; its SDK 1.3",
         connect="jupyter_batch.providers.openrouter.batches:connect",
         carried="httpx",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         key=("OPENROUTER_API_KEY",),
         base=("OPENROUTER_API_BASE",),
         default_base="https://openrouter.ai/api/v1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jupyter_batch.core.request import Limits
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -27,11 +27,7 @@ RECORDS = (
         caveats="at most 5,000 requests a file; which models take batches is in its documentation alone",
         connect="jupyter_batch.providers.openai.batches:connect",
         carried="httpx",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         compatible=True,
         files=2,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jupyter_batch.providers.record import Proof, Record
+from jupyter_batch.providers.record import EVERY_ENDING, Record
 
 RECORDS = (
     Record(
@@ -12,11 +12,7 @@ RECORDS = (
         source="docs.together.ai: batch inference; its SDK 3.1",
         connect="jupyter_batch.providers.together_ai.batches:connect",
         carried="httpx",
-        proven=Proof(
-            "whole cycle and every ending",
-            "a server written from its documentation",
-            "November 2026",
-        ),
+        proven=EVERY_ENDING,
         key=("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
         base=("TOGETHERAI_API_BASE",),
         default_base="https://api.together.xyz/v1",

@@ -30,7 +30,7 @@ from jupyter_batch.http.kept_client import Answer, KeptClient
 from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
 from jupyter_batch.providers.failures import object_in
-from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
+from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct, newest
 from jupyter_batch.providers.protocol import TAG, Access, Facts
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.vertex.google_token import Token
@@ -41,6 +41,7 @@ STORAGE = "https://storage.googleapis.com"
 FOLDER = "jupyter_batch"
 """The folder of our files in the bucket."""
 PAGE = 100
+_JOBS = "batchPredictionJobs"
 _MORE = "jupyter_batch_more_"
 _LABEL = 63
 _MOST = 40  # labels with more facts about a job; Google Cloud takes 64 in all
@@ -107,10 +108,8 @@ class ViaVertex(Direct):
             },
         }
         async with self._open() as client:
-            job = await self._object(
-                client, "POST", f"{self._parent}/batchPredictionJobs", holds="name", json=order
-            )
-        return _view(job)
+            path = f"{self._parent}/{_JOBS}"
+            return _view(await self._object(client, "POST", path, holds="name", json=order))
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None
@@ -168,32 +167,11 @@ class ViaVertex(Direct):
     async def _listed(self, where: str, since: float) -> list[BatchView]:
         """List the jobs that match a filter, newest first: the API promises no order."""
         found: list[BatchView] = []
-        params: dict[str, str | int] = {"filter": where, "pageSize": PAGE}
+        params = {"filter": where, "pageSize": PAGE}
         async with self._open(TRANSFER_SECONDS) as client:
-            for _ in range(LIST_PAGES):
-                page = await self._list(
-                    client,
-                    f"{self._parent}/batchPredictionJobs",
-                    "batchPredictionJobs",
-                    bare=True,
-                    params=params,
-                )
-                found += [
-                    _view(job)
-                    for job in page.get("batchPredictionJobs") or []
-                    if isinstance(job, dict)
-                ]
-                if not page.get("nextPageToken"):
-                    recent = [
-                        view
-                        for view in found
-                        if view.created_at is None or view.created_at >= since
-                    ]
-                    return sorted(recent, key=lambda view: -(view.created_at or 0.0))
-                params["pageToken"] = page["nextPageToken"]
-        raise ProviderDownError(
-            f"the list of jobs at {self._access.api_base} did not end after {LIST_PAGES} pages"
-        )
+            async for page in self._pages(client, f"{self._parent}/{_JOBS}", _JOBS, params=params):
+                found += [_view(job) for job in page.get(_JOBS) or [] if isinstance(job, dict)]
+        return newest(found, since)
 
     # --- the bucket (Cloud Storage JSON API, v1) ----------------------------------------------------------------------
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from jupyter_batch.core.errors import ModelError
 from jupyter_batch.core.request import Limits
 from jupyter_batch.providers.record import Metadata, Proof, Record, Setting
 
@@ -66,8 +69,32 @@ RECORDS = (
             r"[a-z0-9_-]{0,63}",
             "labels of lower-case letters, digits, - and _, at most 63 of them",
         ),
-        base_of="jupyter_batch.providers.vertex.address:base_of",
-        check_model="jupyter_batch.providers.vertex.address:check_model",
+        base_of="jupyter_batch.providers.vertex.record:base_of",
+        check_model="jupyter_batch.providers.vertex.record:check_model",
         bare="gemini-|gemma-",
     ),
 )
+
+
+def base_of(settings: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """The API's address: from the environment, or the location (as litellm forms it)."""
+    base = environ.get("VERTEXAI_API_BASE") or environ.get("VERTEX_API_BASE")
+    if base:
+        return base
+    location = settings["vertex_location"]
+    if location == "global":
+        return "https://aiplatform.googleapis.com"
+    if "-" not in location:  # a geography: "us", "eu"
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
+
+
+def check_model(model: str) -> None:
+    """Raise ModelError for a model without batches."""
+    from jupyter_batch.wire.clouds.gemini import gemini_name
+
+    if not gemini_name(model).startswith(("gemini-", "?")):  # "?": no model yet
+        raise ModelError(
+            f"batches at Vertex AI are sent for Gemini models (vertex_ai/gemini-...), and {model!r} is "
+            'none; mode="realtime" asks it at once, at the full price'
+        )

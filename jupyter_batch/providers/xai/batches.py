@@ -25,7 +25,7 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State
 from jupyter_batch.providers.failures import list_in
-from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
+from jupyter_batch.providers.http_api import TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Access, Facts, TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire import tolerant
@@ -87,29 +87,16 @@ class ViaXai(TaggedList, Direct):
     async def listed(self, since: float) -> list[BatchView]:
         """Read the whole list, since it has no documented order."""
         found: list[BatchView] = []
-        token = ""
+        token = ("pagination_token", "pagination_token")
         async with self._open(TRANSFER_SECONDS) as client:
-            for _ in range(LIST_PAGES):
-                params: dict[str, str | int] = {
-                    "limit": PAGE,
-                    **({"pagination_token": token} if token else {}),
-                }
-                page = msgspec.convert(
-                    await self._list(client, "/batches", "batches", bare=True, params=params),
-                    _Batches,
-                )
-                views = [self._view(batch) for batch in page.batches or []]
-                found += [
-                    view
-                    for view in views
-                    if view.created_at is None or view.created_at > since - DAY
-                ]
-                if not page.pagination_token or page.pagination_token == token:
-                    return found
-                token = page.pagination_token
-        raise ProviderDownError(
-            f"the list of batches at {self._access.api_base} did not end after {LIST_PAGES} pages"
-        )
+            pages = self._pages(
+                client, "/batches", "batches", params={"limit": PAGE}, following=token
+            )
+            async for page in pages:
+                batches = msgspec.convert(page.get("batches") or [], list[dict[str, Any]])
+                views = map(self._view, batches)
+                found += [v for v in views if v.created_at is None or v.created_at > since - DAY]
+        return found
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
@@ -208,11 +195,6 @@ def _tag(name: str) -> dict[str, str]:
 def _file(name: str) -> str | None:
     words = name.split()
     return words[3] if words[:1] == [TAG] and words[3:] else None
-
-
-class _Batches(msgspec.Struct):
-    batches: list[dict[str, Any]] | None = None
-    pagination_token: str | None = None
 
 
 class _Page(msgspec.Struct):
