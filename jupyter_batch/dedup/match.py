@@ -16,6 +16,7 @@ import numpy as np
 from jupyter_batch.core.request import Cuts, cuts_of
 from jupyter_batch.core.status import Step
 from jupyter_batch.dedup.withheld import withheld, write_failures
+from jupyter_batch.frames.row_keys import has_repeated
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import read
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -191,6 +192,8 @@ def _leaders(hashes: Array, whose: Array) -> Array:
     """The original of each row; marks rows identical to an earlier one as duplicates."""
     leaders = np.arange(len(hashes), dtype=np.int64)
     asked = np.flatnonzero(whose == OWN)
+    if not has_repeated(hashes[asked, 0]):
+        return leaders
     _, first, which = np.unique(hashes[asked, 0], return_index=True, return_inverse=True)
     leader = asked[first[which.reshape(-1)]] if len(asked) else asked
     same = (hashes[leader] == hashes[asked]).all(axis=1) & (leader != asked)

@@ -134,8 +134,7 @@ class KnownRows:
 
 def _ambiguous(fingerprints: Array, asks: Array) -> Array:
     flags: Array = np.zeros(len(fingerprints), dtype=bool)
-    halves = np.sort(fingerprints[:, 0])  # a third of the cost of their order
-    if not (halves[1:] == halves[:-1]).any():
+    if not has_repeated(fingerprints[:, 0]):
         return flags
     order = np.argsort(fingerprints[:, 0])
     ordered = fingerprints[order]
@@ -362,6 +361,12 @@ def _pair(positions: Array, rest: Array, fingerprints: Array, keys: Keys) -> Non
     rest, at = rest[at >= 0], candidates[at[at >= 0]] if len(candidates) else at[:0]
     same = (keys.fingerprints[at] == fingerprints[rest]).all(axis=1)
     positions[rest[same]] = at[same]
+
+
+def has_repeated(values: Array) -> bool:
+    """Return whether a value occurs more than once; a third of the cost of an order."""
+    ordered = np.sort(values)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def repeated(values: Array) -> Array:

@@ -119,6 +119,7 @@ class HashIndex:
 
     def _owners_of(self, halves: Array) -> set[int]:
         """The numbers of the jobs that have one of these halves."""
+        halves = np.sort(halves)  # far faster than as many searches all over the array
         first = np.searchsorted(self._halves, halves, "left")
         last = np.searchsorted(self._halves, halves, "right")
         there = last > first
