@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
-from jupyter_batch.buttons import Holder
 from jupyter_batch.core.errors import JobBlockedError, JobFailedError, JupyterBatchError
 from jupyter_batch.core.status import Block, Counts, Snapshot, State
 from jupyter_batch.frames.tables import Table
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from jupyter_batch.viewer.opened import View
 
 
-class Handle(Holder):
+class Handle(buttons.Holder):
     """A job or a group: its state from a snapshot, one wait, one screen.
 
     raise_on_failure: whether waiting raises JobFailedError where rows ended without an answer.
@@ -348,10 +347,12 @@ class Handle(Holder):
     def _screen(self, *, live: bool = False) -> Monitor:
         with self._lock:
             if self._monitor is None or (live and not self._monitor.is_live):
+                live = live or kernel.has_frontend()
+                clicks = buttons.actions(self, self._shards, self._retry_by_click) if live else {}
                 self._monitor = open_monitor(
                     self.snapshot(),
-                    actions=buttons.actions(self, self._shards, self._retry_by_click),
-                    frontend=live or kernel.has_frontend(),
+                    actions=clicks,
+                    frontend=live,
                     context=kernel.widget_context(),
                     stream=kernel.stream,
                 )

@@ -32,6 +32,7 @@ from jupyter_batch.ledger.linked_jobs import group_named, whole
 from jupyter_batch.notebook import kernel
 from jupyter_batch.orders import file_order, orders_of
 from jupyter_batch.providers.clouds import secret_of
+from jupyter_batch.providers.record import is_cloud
 from jupyter_batch.runner.process import place_of, session
 
 __all__ = [
@@ -108,7 +109,7 @@ def submit(
         ours = place_of(job._record()) == place_of(order.ask)
         if ours:
             here.name(opts.api_base, order.ask.provider, with_key=opts.api_key is not None)
-        job._begin(secret_of(opts) if ours else None)
+        job._begin(_secret(opts, order.ask.provider) if ours else None)
     made = keep_group(here, jobs, numbers) if several else jobs[0]
     _wait(made, opts)
     return made
@@ -129,9 +130,14 @@ def submit_file(path: str | os.PathLike[str], **given: Any) -> Job:
     ours = place_of(record) == place_of(ask)
     if ours:
         here.name(opts.api_base, ask.provider, with_key=opts.api_key is not None)
-    job._begin(secret_of(opts) if ours else None)
+    job._begin(_secret(opts, ask.provider) if ours else None)
     _wait(job, opts)
     return job
+
+
+def _secret(opts: Options, provider: str) -> str | None:
+    """A call's secrets as one text for memory: the key, or a cloud's credentials."""
+    return secret_of(opts) if is_cloud(provider) else opts.api_key
 
 
 def _wait(made: Job | Group, opts: Options) -> None:

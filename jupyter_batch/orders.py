@@ -67,11 +67,9 @@ def orders_of(
 ) -> Checked:
     """Check a call with all its models before anything is stored. Raises an InputError."""
     from jupyter_batch.planning.resolve import filled_by, order
-    from jupyter_batch.prompts.signature import spelled_out
 
     configured = settings.read()
-    source = _framed(source, prompt)
-    prompt, given = spelled_out(source, prompt, given)
+    source, prompt, given = _spelled_out(source, prompt, given)
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)
     names = _names(given.get("model"), called)
@@ -108,11 +106,18 @@ def orders_of(
     return Checked(here, bool(parts), orders, key, _numbers([rows for *_, rows in asks]))
 
 
-def _framed(source: Any, prompt: Any) -> Any:
-    """The frame of a list of dspy Examples; any other source unchanged."""
+def _spelled_out(
+    source: Any, prompt: Any, given: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The frame, the prompt and the options that are meant by dspy's Examples, a signature or a dspy module."""
     from jupyter_batch.prompts.dspy_module import frame_of
+    from jupyter_batch.prompts.signature import ARROW, spelled_out
 
-    return frame_of(source, prompt) if isinstance(source, list | tuple) else source
+    if isinstance(source, list | tuple):
+        source = frame_of(source, prompt)
+    if isinstance(prompt, str) and ARROW not in prompt:
+        return source, prompt, given
+    return source, *spelled_out(source, prompt, given)
 
 
 def _names(model: Any, called: Any) -> dict[Any, str]:

@@ -74,7 +74,7 @@ def target_of(opts: Options, prompt: Any) -> Target:
             price_of(opts.model, mode=FLEX, api_base=opts.api_base, given=opts.prices),
         )
     mode, base, version = _place(provider, opts)
-    cloud = settings_of(provider, given_of(opts), os.environ)
+    cloud = settings_of(provider, given_of(opts), os.environ) if is_cloud(provider) else {}
     spoken = endpoint_of(opts, prompt, base, mode)
     if spoken.endpoint == RESPONSES and mode != BATCH and not is_embedded(provider):
         base = access_for(

@@ -18,6 +18,9 @@ from jupyter_batch.core.errors import ColumnError, InputError, OptionError
 from jupyter_batch.frames.adapter import is_frame
 from jupyter_batch.prompts import dspy_module
 
+ARROW = "->"
+"""The text between inputs and outputs; a text without it is an ordinary prompt."""
+
 
 def spelled_out(source: Any, prompt: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """(the prompt, the options), unchanged for any other prompt. Raises InputError."""
@@ -65,8 +68,8 @@ def read_signature(text: str, columns: Sequence[Any] = ()) -> Signature | None:
 
     columns: inputs with these names need not be Python identifiers.
     """
-    left, arrow, right = text.strip().partition("->")
-    if not arrow or "->" in right:
+    left, arrow, right = text.strip().partition(ARROW)
+    if not arrow or ARROW in right:
         return None
     inputs, outputs = _inputs(left, columns), _fields(right)
     if not inputs or not outputs:
@@ -184,7 +187,7 @@ def as_asked(
 
 def _check_half_signature(text: str, columns: Sequence[Any]) -> None:
     """Raise OptionError for a text whose inputs are columns and whose outputs are invalid."""
-    left, arrow, _ = text.strip().partition("->")
+    left, arrow, _ = text.strip().partition(ARROW)
     names = _inputs(left, columns) if arrow and "{" not in text else []
     if names and all(name in columns for name in names):
         raise OptionError(

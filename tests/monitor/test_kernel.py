@@ -20,7 +20,8 @@ def notebook():
     book = Notebook()
     try:
         book.run(
-            "import asyncio, threading\nfrom jupyter_batch.notebook import kernel\nseen = []\ngap = kernel.between()"
+            "import asyncio, threading\nfrom jupyter_batch.notebook import kernel, waiting\n"
+            "seen = []\ngap = kernel.between()"
         )
         yield book
     finally:
