@@ -90,7 +90,7 @@ class RequestLines(Blocks):
         self._encoder = encoder(
             ask.dialect, ask.endpoint, sent, load_litellm, route=route, extra=params.extra
         )
-        self._tools = names_of(body.get("tools"))
+        self._tools = names_of(body["tools"]) if "tools" in body else ()
         self._row_params = RowParams()
         # Hash unmapped requests: litellm's mapping may change with its version.
         translated = is_mapped(self._encoder)
@@ -173,6 +173,7 @@ class RequestLines(Blocks):
 
     def _of_rows(self, span: range | None = None) -> Iterator[Lines]:
         """The lines of these rows, or of all, made row by row."""
+        pictured = hasattr(self._prompt, "weights")
         with contextlib.ExitStack() as stack:
             asked = None if self._asked_in is None else stack.enter_context(written(self._asked_in))
             for block in frames.blocks(self._frame, self.columns, span=span, hashing=self.hashing):
@@ -182,10 +183,11 @@ class RequestLines(Blocks):
                 left_out = {
                     block.start + offset for offset in {*others, *self._leave_out(block, others)}
                 }
-                for piece in in_pieces(self._prompt, self.columns, block):
+                for piece in in_pieces(self._prompt, self.columns, block) if pictured else [block]:
                     ids, holes = self._holes(piece)
                     lines = self._encoder.encode(ids, self._sent_form(holes))
-                    lines = within(self._prompt, lines, self._ask.limits.bytes)
+                    if pictured:
+                        lines = within(lines, self._ask.limits.bytes)
                     hashed = lines if self._hashed is None else self._hashed.encode(ids, holes)
                     kept = self._kept(piece.start, lines, hashed, left_out, asked)
                     if kept:

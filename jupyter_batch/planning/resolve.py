@@ -77,7 +77,8 @@ def order(
     target = target_of(opts, prompt)
     _check_samples(opts, prompt)
     frame, form, framed = _source(source, prompt, opts, (*fills, *others))
-    form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
+    if _has_extras(opts):
+        form = with_extras(form, list(column_labels(frame)), prompt, opts, schema)
     held = [column for column in fills if framed and has_column(frame, column)]
     taken = () if opts.overwrite else tuple(held)
     if taken:
@@ -95,7 +96,7 @@ def order(
         lax=isinstance(schema, ModelSchema),
         keep=opts.keep or {},
         samples=opts.n,
-        cache=marks(target.provider, target.endpoint, opts.cache),
+        cache=None if opts.cache is None else marks(target.provider, target.endpoint, opts.cache),
         taken=taken,
         na=opts.na,
         pace=_pace(opts),
@@ -110,6 +111,11 @@ def order(
         **target._asdict(),
     )
     return Order(ask, frame, opts.reuse, functions_of(opts.tools, frame))
+
+
+def _has_extras(opts: Options) -> bool:
+    """Whether the prompt gets images or examples, or the call has an option of theirs."""
+    return any(one is not None for one in (opts.images, opts.image_size, opts.examples))
 
 
 def _params(opts: Options, prompt: Any, schema: Schema | None, target: Target) -> dict[str, Any]:

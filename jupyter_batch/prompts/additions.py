@@ -121,13 +121,9 @@ class Pictured:
 
 
 def in_pieces(prompt: Any, columns: Sequence[Any], block: Block) -> Iterator[Block]:
-    """Split a block so that each piece's images fit into memory; unchanged without images."""
-    weights = getattr(prompt, "weights", None)
-    if weights is None:
-        yield block
-        return
+    """Split a block so that each piece's images fit into memory. prompt: has images (`weights`)."""
     at = {label: n for n, label in enumerate(columns)}
-    sizes = weights([block.values[at[label]] for label in prompt.columns], block.rows)
+    sizes = prompt.weights([block.values[at[label]] for label in prompt.columns], block.rows)
     start = held = 0
     for row, size in enumerate([*sizes, PIECE_BYTES + 1]):
         if row > start and held + size > PIECE_BYTES:
@@ -141,10 +137,8 @@ def in_pieces(prompt: Any, columns: Sequence[Any], block: Block) -> Iterator[Blo
         held += size
 
 
-def within(prompt: Any, lines: list[bytes | RowError], most: int) -> list[bytes | RowError]:
+def within(lines: list[bytes | RowError], most: int) -> list[bytes | RowError]:
     """The lines; one whose images make it too large for any batch file fails its row."""
-    if not hasattr(prompt, "weights"):
-        return lines
     return [
         line
         if isinstance(line, RowError) or len(line) <= most
@@ -219,8 +213,6 @@ def with_extras(
                 "`image_size` says how large the pictures of `images` may be: name their column there"
             )
         pillow("image_size=")
-    if opts.images is None and opts.examples is None:
-        return form
     if isinstance(prompt, Module | Embed):
         name = "images" if opts.images is not None else "examples"
         raise OptionError(

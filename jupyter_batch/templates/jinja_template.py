@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.core.errors import TemplateError
 from jupyter_batch.core.limits import LOOP_STEPS, TEXT_CHARS
-from jupyter_batch.templates.values import PLAIN, Names, RowError, UnstableError, raised, stable
+from jupyter_batch.templates.values import PLAIN, RowError, UnstableError, raised, stable
 
 if TYPE_CHECKING:
     import jinja2
+
+Unknown = Callable[[str, str], TemplateError]
+"""From the text that is shown, and the name in it, to its error."""
 
 
 class Jinja:
     """Sandboxed Jinja2, `{{ feedback }}`; undefined names fail, `row["any name"]` works."""
 
-    def __init__(self, text: str, names: Names) -> None:
+    def __init__(self, text: str, labels: Mapping[str, Any], unknown: Unknown) -> None:
+        """labels: of the frame's columns, by their names. unknown: makes the error for any other name."""
         import jinja2
 
         from jupyter_batch.templates.jinja_sandbox import environment_class
@@ -28,14 +32,14 @@ class Jinja:
             finalize=_final,
         )
         try:
-            used = _jinja_columns(environment, text, names)
+            used = _jinja_columns(environment, text, labels, unknown)
             self._template = environment.from_string(text)
         except jinja2.TemplateError as error:
             line = getattr(error, "lineno", None)
             raise TemplateError(
                 f"the Jinja template{f', line {line}' if line else ''}: {error}"
             ) from None
-        self.columns: tuple[Any, ...] = tuple(names.by_text[name] for name in used)
+        self.columns: tuple[Any, ...] = tuple(labels[name] for name in used)
         self._names = used
 
     def pieces(self) -> list[str | int] | None:
@@ -79,29 +83,29 @@ def _bounded_text(pieces: Iterable[str]) -> str:
     return "".join(held)
 
 
-def _jinja_columns(environment: jinja2.Environment, text: str, names: Names) -> list[str]:
+def _jinja_columns(
+    environment: jinja2.Environment, text: str, labels: Mapping[str, Any], unknown: Unknown
+) -> list[str]:
     """Return the names of the columns in the template, in order; unknown names are errors."""
     from jinja2 import meta, nodes
 
     tree = environment.parse(text)
-    free = meta.find_undeclared_variables(tree) - (
-        environment.globals.keys() - names.by_text.keys()
-    )
-    unknown = sorted(free - names.by_text.keys() - {"row"})
-    if unknown:
-        raise names.unknown(f"{{{{ {unknown[0]} }}}}", unknown[0])
+    free = meta.find_undeclared_variables(tree) - (environment.globals.keys() - labels.keys())
+    wrong = sorted(free - labels.keys() - {"row"})
+    if wrong:
+        raise unknown(f"{{{{ {wrong[0]} }}}}", wrong[0])
     used: dict[str, None] = {}
     rows = 0  # reads of `row` other than row["a name"]
     for node in tree.find_all((nodes.Name, nodes.Getitem)):
         name = node.name if isinstance(node, nodes.Name) else _row_item(node)
-        if isinstance(node, nodes.Name) and name not in names.by_text:
+        if isinstance(node, nodes.Name) and name not in labels:
             rows += name == "row"
         elif name is not None and (name in free or not isinstance(node, nodes.Name)):
-            if name not in names.by_text:
-                raise names.unknown(f'{{{{ row["{name}"] }}}}', name)
+            if name not in labels:
+                raise unknown(f'{{{{ row["{name}"] }}}}', name)
             rows -= not isinstance(node, nodes.Name)
             used[name] = None
-    return list(used) if not rows else list(names.by_text)
+    return list(used) if not rows else list(labels)
 
 
 def _row_item(node: Any) -> str | None:

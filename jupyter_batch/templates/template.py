@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any, Protocol
 
 import msgspec
@@ -23,7 +24,6 @@ from jupyter_batch.core.limits import FIELD_WIDTH, is_too_wide
 from jupyter_batch.templates.jinja_template import Jinja
 from jupyter_batch.templates.values import (
     PLAIN,
-    Names,
     RowError,
     UnstableError,
     raised,
@@ -32,6 +32,41 @@ from jupyter_batch.templates.values import (
 )
 
 KINDS = ("braces", "jinja")
+
+
+class Names:
+    """The frame's labels by their texts, and error messages for unknown names."""
+
+    def __init__(self, labels: Iterable[Any]) -> None:
+        self.by_text: dict[str, Any] = {}
+        for label in labels:
+            if (
+                isinstance(label, str) or str(label) not in self.by_text
+            ):  # a text has precedence over an equal number
+                self.by_text[str(label)] = label
+        self.longest = max(map(len, self.by_text), default=0)
+
+    def close(
+        self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6
+    ) -> str | None:
+        """Return the nearest name, ignoring case."""
+        lower = {
+            name.lower(): name for name in reversed(list(self.by_text if among is None else among))
+        }
+        found = get_close_matches(word.lower(), list(lower), n=1, cutoff=cutoff)
+        return lower[found[0]] if found else None
+
+    def unknown(self, shown: str, word: str) -> TemplateError:
+        """Return the error for an unknown column name."""
+        close = self.close(word)
+        hint = f"; did you mean {shown.replace(word, close, 1)}?" if close is not None else "."
+        first = list(self.by_text)[:20]
+        more = len(self.by_text) - len(first)
+        listed = ", ".join(first) + (f" and {more} more" if more else "") if first else "none"
+        return TemplateError(
+            f"{shown}: no such column{hint} Columns: {listed}. "
+            "(For the text itself, double the braces.)"
+        )
 
 
 class Template(Protocol):
@@ -62,7 +97,7 @@ def parse(text: str, columns: Iterable[Any], kind: str = "braces") -> Template:
     if kind == "braces":
         return _Braces(text, names)
     if kind == "jinja":
-        return Jinja(text, names)
+        return Jinja(text, names.by_text, names.unknown)
     raise OptionError(f"template={kind!r}: it is one of {', '.join(KINDS)}")
 
 

@@ -1,15 +1,11 @@
-"""Texts of values, the names of columns, and their errors, for templates of either kind."""
+"""Texts of values, and their errors, for templates of either kind."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
-
-from jupyter_batch.core.errors import TemplateError
 
 
 class RowError(msgspec.Struct, frozen=True):
@@ -53,41 +49,6 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
         return False
     held = [*value, *value.values()] if isinstance(value, dict) else list(value)
     return all(_is_plain(item, depth + 1) for item in held)
-
-
-class Names:
-    """The frame's labels by their texts, and error messages for unknown names."""
-
-    def __init__(self, labels: Iterable[Any]) -> None:
-        self.by_text: dict[str, Any] = {}
-        for label in labels:
-            if (
-                isinstance(label, str) or str(label) not in self.by_text
-            ):  # a text has precedence over an equal number
-                self.by_text[str(label)] = label
-        self.longest = max(map(len, self.by_text), default=0)
-
-    def close(
-        self, word: str, among: Iterable[str] | None = None, cutoff: float = 0.6
-    ) -> str | None:
-        """Return the nearest name, ignoring case."""
-        lower = {
-            name.lower(): name for name in reversed(list(self.by_text if among is None else among))
-        }
-        found = get_close_matches(word.lower(), list(lower), n=1, cutoff=cutoff)
-        return lower[found[0]] if found else None
-
-    def unknown(self, shown: str, word: str) -> TemplateError:
-        """Return the error for an unknown column name."""
-        close = self.close(word)
-        hint = f"; did you mean {shown.replace(word, close, 1)}?" if close is not None else "."
-        first = list(self.by_text)[:20]
-        more = len(self.by_text) - len(first)
-        listed = ", ".join(first) + (f" and {more} more" if more else "") if first else "none"
-        return TemplateError(
-            f"{shown}: no such column{hint} Columns: {listed}. "
-            "(For the text itself, double the braces.)"
-        )
 
 
 def raised(error: Exception) -> str:

@@ -24,7 +24,7 @@ from jupyter_batch.prompts import additions as images
 from jupyter_batch.prompts import media_files
 from jupyter_batch.prompts.additions import Pictured, in_pieces, part_of
 from jupyter_batch.prompts.media_files import Unreadable
-from jupyter_batch.prompts.prompt import Given, prompt_of
+from jupyter_batch.prompts.prompt import prompt_of
 
 from .files import GIF, JPEG, PDF, WEBP, png, sent
 
@@ -385,8 +385,6 @@ def test_pieces(monkeypatch):
         (6, ["g"]),
     ]
     assert all(piece.rows == len(piece[1][1]) for piece in found)
-    whole = next(blocks(df, ["t"]))
-    assert list(in_pieces(Given(None), ["t"], whole)) == [whole]
 
 
 def test_how_much_a_cell_weighs(here):
