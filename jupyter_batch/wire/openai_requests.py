@@ -20,7 +20,7 @@ from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.address import host_name
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.templates.values import RowError
-from jupyter_batch.wire import openai
+from jupyter_batch.wire import openai, whole
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.part_keys import check_parts, refuse_files
 from jupyter_batch.wire.whole import (
@@ -28,9 +28,7 @@ from jupyter_batch.wire.whole import (
     Refused,
     check_whole,
     combination_refused,
-    refused,
     sentence,
-    unsupported,
 )
 
 _PLAIN_ROLES = frozenset({"system", "user", "assistant"})
@@ -59,7 +57,7 @@ class Route(NamedTuple):
     as_given: bool = False
     plain: bool = False
     checked: bool = False
-    translation: Callable[[Any, str], anthropic_requests.Translation] | None = None
+    translation: Callable[[Any, str], whole.Translation] | None = None
 
 
 class Encoder(anthropic_requests.Encoder):
@@ -123,14 +121,12 @@ class Encoder(anthropic_requests.Encoder):
         ]
 
 
-class Translation(anthropic_requests.Translation):
+class Translation(whole.Translation):
     """litellm's translation of chat requests for one OpenAI-compatible model, in two steps."""
 
     def __init__(self, litellm: Any, route: Route) -> None:
-        self._litellm, self._route = litellm, route
-        self._model = route.model
-        self.betas: list[str] = []
-        self.tool_names: dict[str, str] = {}
+        super().__init__(litellm, route.model)
+        self.provider, self._route = route.provider, route
         known = {one.value for one in litellm.LlmProviders}
         self._config = (
             litellm.utils.ProviderConfigManager.get_provider_chat_config(
@@ -157,15 +153,8 @@ class Translation(anthropic_requests.Translation):
         }
         self._validate(given)
         version = {"api_version": self._route.api_version} if self._route.api_version else {}
-        try:
-            made = self._litellm.utils.get_optional_params(
-                model=self._model, custom_llm_provider=self._route.provider, **version, **given
-            )
-        except self._litellm.UnsupportedParamsError as e:
-            raise unsupported(f"{self._route.provider}/{self._model}", e) from None
-        except Exception as e:
-            raise Refused(sentence(e)) from None
-        return {key: value for key, value in dict(made).items() if key not in _NOT_IN_A_BODY}
+        made = self._mapped(given, **version)
+        return {key: value for key, value in made.items() if key not in _NOT_IN_A_BODY}
 
     def _validate(self, given: dict[str, Any]) -> None:
         """Do the validation of litellm's own call."""
@@ -233,7 +222,7 @@ class Translation(anthropic_requests.Translation):
                 )
             )
         except Exception as e:
-            raise refused(self._litellm, f"{self._route.provider}/{self._model}", e) from None
+            raise self._refused(e) from None
         return data
 
 
@@ -269,7 +258,7 @@ class Checked:
     def __init__(
         self,
         given: openai.Encoder,
-        translation: anthropic_requests.Translation,
+        translation: whole.Translation,
         params: Mapping[str, Any],
         taker: str,
     ) -> None:
@@ -369,7 +358,7 @@ def encoder(
     return given if _is_plain(body["messages"]) else mapped()
 
 
-def translation(litellm: Any, route: Route) -> anthropic_requests.Translation:
+def translation(litellm: Any, route: Route) -> whole.Translation:
     """The translation for checking the parameters of a model of any provider."""
     if route.translation is not None:
         return route.translation(litellm, route.model)

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-import orjson
-
 from jupyter_batch.core.errors import OptionError
-from jupyter_batch.wire import openai
+from jupyter_batch.wire import openai, whole
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.part_keys import parts_in
-from jupyter_batch.wire.whole import Refused, sentence, unsupported
+from jupyter_batch.wire.whole import Refused, sentence
 
 LEAST_TOKENS = 16
 """The smallest `max_output_tokens` (OpenAI API reference, create response); litellm raises a smaller one, too."""
@@ -84,7 +82,7 @@ class Encoder(anthropic_requests.Encoder):
         )
 
 
-class Translation(anthropic_requests.Translation):
+class Translation(whole.Translation):
     """litellm's translation of chat requests for one model at /v1/responses, in two steps."""
 
     def __init__(self, litellm: Any, model: str, provider: str = "openai") -> None:
@@ -94,16 +92,14 @@ class Translation(anthropic_requests.Translation):
         from litellm.types.llms.openai import ResponsesAPIOptionalRequestParams
         from litellm.types.router import GenericLiteLLMParams
 
-        self._litellm, self._provider = litellm, provider
-        self._model = model
+        super().__init__(litellm, model)
+        self.provider = provider
         self._bridge = LiteLLMResponsesTransformationHandler()
         self._config = litellm.utils.ProviderConfigManager.get_provider_responses_api_config(
             model=model, provider=litellm.LlmProviders.OPENAI
         )
         self._nothing = GenericLiteLLMParams()
         self._known = frozenset(ResponsesAPIOptionalRequestParams.__annotations__) | _MAPPED
-        self.betas: list[str] = []
-        self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Translate the parameters. Raises OptionError for one that this endpoint does not have."""
@@ -130,17 +126,7 @@ class Translation(anthropic_requests.Translation):
         """Raise OptionError for a parameter that litellm would not send to this model."""
         chat = self._litellm.utils.DEFAULT_CHAT_COMPLETION_PARAM_VALUES
         known = {name: copy.deepcopy(value) for name, value in params.items() if name in chat}
-        try:
-            self._litellm.utils.get_optional_params(
-                model=self._model,
-                custom_llm_provider=self._provider,
-                allowed_openai_params=[*_ALLOWED],
-                **known,
-            )
-        except self._litellm.UnsupportedParamsError as e:
-            raise unsupported(f"{self._provider}/{self._model}", e) from None
-        except Exception as e:
-            raise Refused(sentence(e)) from None
+        self._mapped(known, allowed_openai_params=[*_ALLOWED])
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request's body. Raises Refused."""
@@ -181,10 +167,6 @@ class Translation(anthropic_requests.Translation):
         except Exception as e:
             raise Refused(sentence(e)) from None
         return {**made, **own}
-
-    def dumps(self, data: Any) -> bytes:
-        """Encode as JSON. Raises TypeError."""
-        return orjson.dumps(data)
 
 
 def _refuse_media(messages: Any) -> None:

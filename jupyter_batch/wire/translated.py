@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
+
 from jupyter_batch.core.request import Result, Status, ToolCalls, Usage, answer_finish, finish_of
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.part_keys import parts_in
@@ -117,6 +119,15 @@ def answered(custom_id: str | None, value: Any, usage: Usage | None, stop: Any =
         calls=calls,
         stop=stop if isinstance(stop, str) else None,
     )
+
+
+def slimmed(custom_id: str, held: Mapping[str, msgspec.Raw]) -> bytes:
+    """A stored result line: the id, and of `held` what came."""
+    made = [b'{"custom_id":%b' % msgspec.json.encode(custom_id)]
+    for name, value in held.items():
+        if bytes(value):
+            made.append(b'"%b":%b' % (name.encode(), msgspec.json.format(value, indent=-1)))
+    return b",".join(made) + b"}\n"
 
 
 def time_of(value: Any) -> float | None:

@@ -6,10 +6,14 @@ its image. So each text in the original messages is looked for in the request to
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
+
+import orjson
 
 from jupyter_batch.core.errors import OptionError
 
@@ -123,14 +127,59 @@ def _is_there(path: str, text: str, there: set[str], long: str) -> bool:
     return all(one in there or one in long for _, one in _leaves(held, ""))
 
 
-class _Translation(Protocol):
-    """The part of a translation used by ParamCheck."""
+class Translation(ABC):
+    """litellm's translation of chat requests for one model, in two steps.
 
+    provider: litellm's name of it. betas: Anthropic's, for the batch as a whole. tool_names: the
+    provider's tool names -> the user's, where they differ.
+    """
+
+    provider: str
+
+    def __init__(self, litellm: Any, model: str) -> None:
+        self._litellm = litellm
+        self._model = model
+        self.betas: list[str] = []
+        self.tool_names: dict[str, str] = {}
+
+    @abstractmethod
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Translate parameters to the provider's."""
+        """Translate parameters. Raises OptionError (unknown), Refused (bad value)."""
 
+    @abstractmethod
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a request."""
+        """Return a request. Raises Refused."""
+
+    def dumps(self, data: Any) -> bytes:
+        """Encode as JSON. Raises TypeError."""
+        return orjson.dumps(data)
+
+    def _mapped(self, params: Mapping[str, Any], *, route: str = "", **more: Any) -> dict[str, Any]:
+        """Litellm's parameters of these. route: before the model's name. more: not of the user's."""
+        try:
+            made = self._litellm.utils.get_optional_params(
+                model=f"{route}{self._model}",
+                custom_llm_provider=self.provider,
+                **more,
+                **params,
+            )
+        except self._litellm.UnsupportedParamsError as e:
+            raise unsupported(f"{self.provider}/{self._model}", e) from None
+        except Exception as e:
+            raise Refused(sentence(e)) from None
+        return dict(made)
+
+    def _refused(self, error: Exception) -> Refused:
+        """The error for a request that litellm can't make."""
+        return refused(self._litellm, f"{self.provider}/{self._model}", error)
+
+
+def without_developers(messages: Any) -> list[dict[str, Any]]:
+    """A copy of messages for a provider without the role "developer"."""
+    return [
+        {**one, "role": "system"} if one.get("role") == "developer" else dict(one)
+        for one in copy.deepcopy(messages)
+    ]
 
 
 class ParamCheck:
@@ -141,7 +190,7 @@ class ParamCheck:
     `type`: rows differ in values, seldom in names.
     """
 
-    def __init__(self, translation: _Translation, taker: str) -> None:
+    def __init__(self, translation: Translation, taker: str) -> None:
         self._translation, self._taker = translation, taker
         self._kept: set[tuple[str, str]] = set()
 

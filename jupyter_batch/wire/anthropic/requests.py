@@ -19,18 +19,10 @@ import orjson
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.templates.values import RowError
+from jupyter_batch.wire import whole
 from jupyter_batch.wire.anthropic import rules
 from jupyter_batch.wire.openai import Hole
-from jupyter_batch.wire.whole import (
-    ParamCheck,
-    Refused,
-    check_whole,
-    merged,
-    parted,
-    refused,
-    sentence,
-    unsupported,
-)
+from jupyter_batch.wire.whole import ParamCheck, Refused, check_whole, merged, parted
 
 MAX_TOKENS = 4096
 """Default of `max_tokens`, which Anthropic requires; litellm's default is the model's maximum."""
@@ -100,7 +92,7 @@ class Encoder:
         except TypeError as e:
             raise OptionError(f"a parameter of the request can't be sent as JSON: {e}") from None
 
-    def _translate(self, litellm: Any, model: str) -> Translation:
+    def _translate(self, litellm: Any, model: str) -> whole.Translation:
         return Translation(litellm, model)
 
     def _parted(
@@ -210,18 +202,17 @@ class _Form:
         self.pattern = pattern
 
 
-class Translation:
+class Translation(whole.Translation):
     """litellm's translation of chat requests for one Anthropic model, in two steps."""
 
+    provider = "anthropic"
+
     def __init__(self, litellm: Any, model: str) -> None:
-        self._litellm = litellm
-        self._model = model
+        super().__init__(litellm, model)
         self._config = litellm.utils.ProviderConfigManager.get_provider_chat_config(
             model=model, provider=litellm.LlmProviders.ANTHROPIC
         )
         self._limit = self._most()
-        self.betas: list[str] = []
-        self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Translate parameters. Raises OptionError (unknown), Refused (bad value)."""
@@ -231,18 +222,9 @@ class Translation:
                 f"extra_headers: of headers, a batch at Anthropic takes {_BETA} alone"
             )
         self._unite(headers)
-        given = {
-            key: value for key, value in params.items() if key not in ("extra_headers", "stream")
-        }
-        try:
-            made = self._litellm.utils.get_optional_params(
-                model=self._model, custom_llm_provider="anthropic", **given
-            )
-        except self._litellm.UnsupportedParamsError as e:
-            raise unsupported(f"anthropic/{self._model}", e) from None
-        except Exception as e:
-            raise Refused(sentence(e)) from None
-        options: dict[str, Any] = dict(made)
+        options = self._mapped(
+            {key: value for key, value in params.items() if key not in ("extra_headers", "stream")}
+        )
         options.pop("json_mode", None)
         options.pop("stream", None)
         if "max_tokens" not in options:
@@ -268,10 +250,7 @@ class Translation:
         left: dict[str, Any] = {}
         headers: dict[str, str] = {}
         try:
-            converted = [
-                {**one, "role": "system"} if one.get("role") == "developer" else one
-                for one in copy.deepcopy(messages)
-            ]
+            converted = whole.without_developers(messages)
             # It reads the request, and names the betas needed for it; its key is not used.
             self._unite(
                 self._config.validate_environment(
@@ -291,14 +270,10 @@ class Translation:
                 headers=headers,
             )
         except Exception as e:
-            raise refused(self._litellm, f"anthropic/{self._model}", e) from None
+            raise self._refused(e) from None
         self._unite(headers)
         self.tool_names.update(left.get(_TOOL_NAMES) or {})
         return data
-
-    def dumps(self, data: Any) -> bytes:
-        """Encode as JSON. Raises TypeError."""
-        return orjson.dumps(data)
 
     def _unite(self, headers: Mapping[str, Any]) -> None:
         for name, value in headers.items():

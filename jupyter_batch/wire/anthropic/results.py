@@ -7,7 +7,6 @@ and a tolerant one, which takes any bytes and never raises, for the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,8 +24,17 @@ from jupyter_batch.core.request import (
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic.requests import MAX_TOKENS, MAX_TOKENS_THINKING, Encoder
-from jupyter_batch.wire.row_error import code_of, cut, reason_of
-from jupyter_batch.wire.translated import StopWords, calls_of, dicts_in, json_of, mapping, value_of
+from jupyter_batch.wire.row_error import code_of, reason_of
+from jupyter_batch.wire.translated import (
+    StopWords,
+    calls_of,
+    dicts_in,
+    failed,
+    json_of,
+    mapping,
+    time_of,
+    value_of,
+)
 
 __all__ = ["MAX_TOKENS", "MAX_TOKENS_THINKING", "Encoder", "decode", "decode_lines", "read_batch"]
 
@@ -160,21 +168,7 @@ def _read(line: bytes, tool_names: Mapping[str, str]) -> Result:
             custom_id, result if isinstance(result, dict) else {"type": result}, tool_names
         )
     except Exception as error:  # an unknown shape must not lose the other rows
-        return _failed(custom_id, f"a line that can't be read: {error!r}")
-
-
-def _failed(
-    custom_id: str | None,
-    reason: str,
-    usage: Usage | None = None,
-    *,
-    status: Status = Status.FAILED,
-    unbilled: bool = False,
-    finish: str | None = None,
-) -> Result:
-    return Result(
-        custom_id, status, error=cut(reason), usage=usage, unbilled=unbilled, finish=finish
-    )
+        return failed(custom_id, f"a line that can't be read: {error!r}")
 
 
 def _outcome(
@@ -182,38 +176,38 @@ def _outcome(
 ) -> Result:
     kind = result.get("type")
     if kind == "expired":
-        return _failed(
+        return failed(
             custom_id,
             "expired: the batch expired before this row was answered",
             status=Status.EXPIRED,
         )
     if kind in ("canceled", "cancelled"):
-        return _failed(
+        return failed(
             custom_id,
             "canceled: the batch was cancelled before this row was sent to the model",
             status=Status.CANCELLED,
         )
     if kind == "errored":
-        return _failed(custom_id, _reason(result.get("error")), unbilled=True)
+        return failed(custom_id, _reason(result.get("error")), unbilled=True)
     message = result.get("message")
     if kind != "succeeded" or not isinstance(message, dict):
-        return _failed(
+        return failed(
             custom_id, f"a result that is neither an answer nor an error (its type: {kind})"
         )
     usage = _usage(message.get("usage"))
     value, reason = _answer(message, tool_names)
-    finish = finish_of(message.get("stop_reason"))
+    stop = message.get("stop_reason")
     if value is None:
-        return _failed(custom_id, reason, usage, finish=finish)
+        return failed(custom_id, reason, usage, stop=stop)
     calls = value if isinstance(value, ToolCalls) else None
     return Result(
         custom_id,
         _SUCCEEDED,
         value if calls is None else calls.as_text(),
         usage=usage,
-        finish=answer_finish(finish, calls),
+        finish=answer_finish(finish_of(stop), calls),
         calls=calls,
-        stop=None if is_whole(message.get("stop_reason")) else message.get("stop_reason"),
+        stop=None if is_whole(stop) else stop,
     )
 
 
@@ -298,9 +292,9 @@ def read_batch(obj: Mapping[str, Any]) -> BatchView:
         total=sum(of.values()),
         completed=of["succeeded"],
         failed=of["errored"],
-        created_at=_time(obj.get("created_at")),
-        expires_at=_time(obj.get("expires_at")),
-        ended_at=_time(obj.get("ended_at")),
+        created_at=time_of(obj.get("created_at")),
+        expires_at=time_of(obj.get("expires_at")),
+        ended_at=time_of(obj.get("ended_at")),
     )
 
 
@@ -310,11 +304,3 @@ def _ending(counts: Mapping[str, int], obj: Mapping[str, Any]) -> State:
     if counts["expired"] and counts["expired"] == sum(counts.values()):
         return State.EXPIRED
     return State.COMPLETED
-
-
-def _time(value: Any) -> float | None:
-    """Parse an RFC 3339 text as seconds since the epoch."""
-    try:
-        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-    except ValueError:
-        return None

@@ -26,7 +26,6 @@ from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.core.status import State
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
-from jupyter_batch.wire.anthropic.requests import Translation
 from jupyter_batch.wire.row_error import code_of, cut, reason_of
 from jupyter_batch.wire.translated import (
     StopWords,
@@ -37,10 +36,11 @@ from jupyter_batch.wire.translated import (
     json_of,
     mapping,
     refuse_downloads,
+    slimmed,
     time_of,
     value_of,
 )
-from jupyter_batch.wire.whole import Refused, refused, sentence, unsupported
+from jupyter_batch.wire.whole import Translation, merged, without_developers
 
 MODEL_INVOCATION = "Converse"
 _GUARDRAIL = "guardrail_intervened"  # the text is then the guardrail's own, not the model's
@@ -97,15 +97,14 @@ def model_id(model: str) -> str:
 class ConverseTranslation(Translation):
     """litellm's translation of chat requests for one model to the Converse API."""
 
+    provider = "bedrock"
+
     def __init__(self, litellm: Any, model: str) -> None:
-        self._litellm = litellm
-        self._model = model_id(model)
+        super().__init__(litellm, model_id(model))
         module = importlib.import_module(
             f"{litellm.__name__}.llms.bedrock.chat.converse_transformation"
         )
         self._config = module.AmazonConverseConfig()
-        self.betas: list[str] = []
-        self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Translate parameters to Converse's. Raises OptionError (unknown), Refused (bad value)."""
@@ -113,18 +112,9 @@ class ConverseTranslation(Translation):
             raise OptionError("extra_headers: a batch at Bedrock takes none")
         extra = params.get("extra_body")
         given = {key: value for key, value in params.items() if key not in ("extra_body", "stream")}
-        try:
-            made = self._litellm.utils.get_optional_params(  # the route: else some models' own form
-                model=f"converse/{self._model}", custom_llm_provider="bedrock", **given
-            )
-        except self._litellm.UnsupportedParamsError as e:
-            raise unsupported(f"bedrock/{self._model}", e) from None
-        except Exception as e:
-            raise Refused(sentence(e)) from None
+        made = self._mapped(given, route="converse/")  # the route: else some models' own form
         # litellm makes these request fields, which no model has.
-        options = {
-            key: value for key, value in dict(made).items() if key not in ("stream", "json_mode")
-        }
+        options = {key: value for key, value in made.items() if key not in ("stream", "json_mode")}
         return {**options, "extra_body": extra} if extra else options
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,10 +122,7 @@ class ConverseTranslation(Translation):
         refuse_downloads(messages, lambda _: False)
         given = copy.deepcopy(dict(options))
         extra = given.pop("extra_body", None) or {}
-        converted = [
-            {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
-            for message in copy.deepcopy(messages)
-        ]
+        converted = without_developers(messages)
         try:
             data: dict[str, Any] = dict(
                 self._config.transform_request(
@@ -147,12 +134,9 @@ class ConverseTranslation(Translation):
                 )
             )
         except Exception as e:
-            raise refused(self._litellm, f"bedrock/{self._model}", e) from None
+            raise self._refused(e) from None
         self._note_names(given.get("tools"), data)
-        for key, value in extra.items():
-            both = isinstance(value, Mapping) and isinstance(data.get(key), Mapping)
-            data[key] = {**data[key], **value} if both else value
-        return data
+        return merged(data, extra)
 
     def _note_names(self, tools: Any, data: Mapping[str, Any]) -> None:
         """Record the tool names that litellm changed to letters that Bedrock takes."""
@@ -192,13 +176,10 @@ def slim(line: bytes) -> bytes:
     """Reduce a result record to {"custom_id", "modelOutput" or "error"}; keep an unreadable one."""
     try:
         came = _came(line)
-        made = [b'{"custom_id":%b' % msgspec.json.encode(came.recordId).replace(_DASH, b"-")]
-        for name, held in ((b"modelOutput", came.modelOutput), (b"error", came.error)):
-            if bytes(held):
-                made.append(b'"%b":%b' % (name, msgspec.json.format(held, indent=-1)))
+        custom_id = came.recordId.replace(_DASH.decode(), "-")
+        return slimmed(custom_id, {"modelOutput": came.modelOutput, "error": came.error})
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return line.rstrip(b"\n") + b"\n"
-    return b",".join(made) + b"}\n"
 
 
 def decode(line: bytes, tool_names: Mapping[str, str]) -> Result:

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.request import Finish, Result, Status, Usage
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.anthropic.requests import Translation
 from jupyter_batch.wire.row_error import code_of, reason_of
 from jupyter_batch.wire.translated import (
     StopWords,
@@ -27,7 +26,7 @@ from jupyter_batch.wire.translated import (
     refuse_downloads,
     value_of,
 )
-from jupyter_batch.wire.whole import Refused, refused, sentence, unsupported
+from jupyter_batch.wire.whole import Translation, without_developers
 
 _FILTERS = (
     "SAFETY",
@@ -70,37 +69,23 @@ class GeminiTranslation(Translation):
     title = "Vertex AI"
 
     def __init__(self, litellm: Any, model: str) -> None:
-        self._litellm = litellm
-        self._model = gemini_name(model)
+        super().__init__(litellm, gemini_name(model))
         module = importlib.import_module(f"{litellm.__name__}.llms.vertex_ai.gemini.transformation")
         self._transform = (
             getattr(module, "transform_request_body", None) or module._transform_request_body  # noqa: SLF001
         )
-        self.betas: list[str] = []
-        self.tool_names: dict[str, str] = {}
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Translate parameters to Gemini's. Raises OptionError (unknown), Refused (bad value)."""
         if params.get("extra_headers"):
             raise OptionError(f"extra_headers: a batch at {self.title} takes none")
-        given = {key: value for key, value in params.items() if key != "stream"}
-        try:
-            made = self._litellm.utils.get_optional_params(
-                model=self._model, custom_llm_provider=self.provider, **given
-            )
-        except self._litellm.UnsupportedParamsError as e:
-            raise unsupported(f"{self.provider}/{self._model}", e) from None
-        except Exception as e:
-            raise Refused(sentence(e)) from None
-        return {key: value for key, value in dict(made).items() if key != "stream"}
+        made = self._mapped({key: value for key, value in params.items() if key != "stream"})
+        return {key: value for key, value in made.items() if key != "stream"}
 
     def body(self, messages: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the generateContent request. Raises Refused."""
         refuse_downloads(messages, self._known)
-        converted = [
-            {**message, "role": "system"} if message.get("role") == "developer" else dict(message)
-            for message in copy.deepcopy(messages)
-        ]
+        converted = without_developers(messages)
         try:
             data: dict[str, Any] = dict(
                 self._transform(
@@ -113,7 +98,7 @@ class GeminiTranslation(Translation):
                 )
             )
         except Exception as e:
-            raise refused(self._litellm, f"{self.provider}/{self._model}", e) from None
+            raise self._refused(e) from None
         return data
 
     @staticmethod

@@ -26,7 +26,7 @@ from jupyter_batch.wire.clouds import gemini
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, Hole
 from jupyter_batch.wire.openai_requests import Route
 from jupyter_batch.wire.row_error import cut
-from jupyter_batch.wire.translated import mapping, time_of
+from jupyter_batch.wire.translated import mapping, slimmed, time_of
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
@@ -123,11 +123,7 @@ def slim(line: bytes) -> bytes:
     key = came.key or (came.metadata.key if came.metadata is not None else "")
     if not key:
         return line.rstrip(b"\n") + b"\n"
-    made = [b'{"custom_id":' + msgspec.json.encode(key)]
-    for name, held in ((b"response", came.response), (b"error", came.error or came.status)):
-        if bytes(held):
-            made.append(b'"%b":%b' % (name, msgspec.json.format(held, indent=-1)))
-    return b",".join(made) + b"}\n"
+    return slimmed(key, {"response": came.response, "error": came.error or came.status})
 
 
 class _Inlined(msgspec.Struct):

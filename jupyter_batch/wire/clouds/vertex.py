@@ -22,7 +22,7 @@ from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.anthropic import requests as anthropic_requests
 from jupyter_batch.wire.clouds.gemini import GeminiTranslation
 from jupyter_batch.wire.row_error import cut
-from jupyter_batch.wire.translated import mapping, time_of
+from jupyter_batch.wire.translated import mapping, slimmed, time_of
 from jupyter_batch.wire.whole import Refused
 
 ROW = "jupyter_batch_row"
@@ -96,17 +96,10 @@ def slim(line: bytes) -> bytes:
     """Reduce a result to {"custom_id", "response", "status", "error"}; keep an unreadable one."""
     try:
         came = _came(line)
-        made = [b'{"custom_id":%b' % msgspec.json.encode(came.request.labels.row)]
-        for name, held in (
-            (b"response", came.response),
-            (b"status", came.status),
-            (b"error", came.error),
-        ):
-            if bytes(held):
-                made.append(b'"%b":%b' % (name, msgspec.json.format(held, indent=-1)))
+        held = {"response": came.response, "status": came.status, "error": came.error}
+        return slimmed(came.request.labels.row, held)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _slim_instance(line)
-    return b",".join(made) + b"}\n"
 
 
 def _slim_instance(line: bytes) -> bytes:
