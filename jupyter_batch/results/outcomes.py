@@ -18,9 +18,9 @@ from jupyter_batch.core.request import CUT, Cuts, Result, Status, Usage, all_cut
 from jupyter_batch.core.status import Counts, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.builder import Builder
 from jupyter_batch.results.columns import CODE, CODES, TOKENS, Columns, Values
 from jupyter_batch.results.copy_answers import columns_in
+from jupyter_batch.results.lines.builder import Builder
 from jupyter_batch.results.missing_lines import LOST, missing_line
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.results.row_costs import NEVER_ASKED, Costs, silence_is_free

@@ -6,26 +6,25 @@ The columns can be made of the file at any time: a missing, damaged or outdated 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any
 
 import msgspec
-import numpy as np
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.request import Result, Status, finish_of, is_whole
+from jupyter_batch.core.request import Result, Status
 from jupyter_batch.core.schema import Schema
-from jupyter_batch.core.secrets import known
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import line_views, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.results.builder import Builder
-from jupyter_batch.results.columns import MOST_TOKENS, Columns, Texts
+from jupyter_batch.results.columns import Columns, Texts
+from jupyter_batch.results.lines.builder import Builder
+from jupyter_batch.results.lines.plain import Answers, chat_answers
+from jupyter_batch.results.lines.shapes import Run, Shapes
 from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.models import mark_of, model_of
@@ -34,11 +33,13 @@ from jupyter_batch.wire.openai import (
     BLOCK_BYTES,
     CHAT,
     EMBEDDINGS,
-    decode,
     whole_lines,
 )
-from jupyter_batch.wire.tolerant import whole_output
 
+_MANY_BYTES = 1 << 14
+"""The lines of smaller files are decoded one by one: arrays cost more."""
+_SHAPED_BYTES = 1 << 20
+"""Larger than the blocks that are decoded: arrays of many lines cost less a line."""
 LEAST_BYTES = 1 << 16
 """The columns of smaller files are not kept: they are decoded in a millisecond."""
 
@@ -152,14 +153,16 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     """Decode a file. With a schema the values are the answers' texts, which are parsed on access."""
     made = Builder(job.id)
     parser = _parser_of(job)
-    if dialect == OPENAI and job.endpoint == CHAT and parser is None:
+    is_plain = dialect == OPENAI and job.endpoint == CHAT and parser is None
+    if is_plain and path.stat().st_size >= _MANY_BYTES:
         with opened_if_there(path) as file:
-            for view in () if file is None else line_views(file, BLOCK_BYTES):
-                for found in chat_answers(view):
-                    if isinstance(found, Answers):
-                        made.add_answers(*found)
+            shapes = Shapes(job.id)
+            for view in () if file is None else line_views(file, _SHAPED_BYTES):
+                for run in shapes.runs(view):
+                    if isinstance(run, Run):
+                        made.add_run(run)
                     else:
-                        made.add(found.outcome, found.ids)
+                        _add_each(made, run)
         return made.columns()
     for block in _blocks(path):
         for result in decode_lines(dialect, block, job.endpoint, job.tool_names):
@@ -171,225 +174,11 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     return made.columns()
 
 
-# --- plain chat answers: most of the lines that there are, without a Result for each -------------
-
-
-class Answers(NamedTuple):
-    """Plain chat answers, field by field: ids, texts, finish reasons, service tiers, tokens by kind."""
-
-    ids: list[str]
-    texts: list[str]
-    finishes: list[str | None]
-    tiers: list[str | None]
-    tokens: dict[str, list[int]]
-
-
-class Alike(NamedTuple):
-    """The common outcome of lines. ids: their custom_ids; None for a single one that is in it."""
-
-    outcome: Result
-    ids: list[str] | None = None
-
-
-_Tokens: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS // 2)]  # two can be added
-_Zero: TypeAlias = Literal[0] | None
-
-
-class _Rest(msgspec.Struct, gc=False):
-    """Details without tokens that plain answers do not have: fields of wire/openai.py's Details."""
-
-    cache_write_tokens: _Zero = None
-    cache_creation_tokens: _Zero = None
-    cache_creation_token_details: None = None
-    audio_tokens: _Zero = None
-    image_tokens: _Zero = None
-
-
-class _NoParts(_Rest, gc=False):
-    """Details without tokens of other kinds than texts."""
-
-    cached_tokens: _Zero = None
-    reasoning_tokens: _Zero = None
-
-
-class _Parts(_Rest, gc=False):
-    """Details with tokens from the cache, or of reasoning."""
-
-    cached_tokens: _Tokens | None = None
-    reasoning_tokens: _Tokens | None = None
-
-
-_Details = TypeVar("_Details", _NoParts, _Parts)
-
-
-class _Used(msgspec.Struct, Generic[_Details], gc=False):
-    prompt_tokens: _Tokens
-    completion_tokens: _Tokens
-    total_tokens: int | None = None
-    prompt_cache_hit_tokens: _Zero = None
-    cost: None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-
-
-class _Said(msgspec.Struct, gc=False):
-    content: Annotated[str, msgspec.Meta(min_length=1)]
-    refusal: Annotated[str, msgspec.Meta(max_length=0)] | None = None
-    tool_calls: Annotated[list[Any], msgspec.Meta(max_length=0)] | None = None
-
-
-class _Choice(msgspec.Struct, gc=False):
-    message: _Said
-    index: Literal[0] = 0
-    finish_reason: str | None = None
-
-
-class _Body(msgspec.Struct, Generic[_Details], gc=False):
-    choices: tuple[_Choice]
-    usage: _Used[_Details]
-    service_tier: str | None = None
-    error: None = None
-
-
-class _Response(msgspec.Struct, Generic[_Details], gc=False):
-    body: _Body[_Details]
-    status_code: Literal[200]
-
-
-class _Line(msgspec.Struct, Generic[_Details], gc=False):
-    """A plain answer that reports its tokens, and no cost; no other line is decoded as one."""
-
-    custom_id: str
-    response: _Response[_Details]
-    error: None = None
-
-
-class _Reply(msgspec.Struct, gc=False):
-    status_code: int = 0
-    body: msgspec.Raw = msgspec.Raw()
-
-
-class _Other(msgspec.Struct, gc=False):
-    custom_id: str
-    response: _Reply | None = None
-    error: msgspec.Raw = msgspec.Raw()
-
-
-_LINES = msgspec.json.Decoder(_Line[_NoParts])
-_WITH_PARTS = msgspec.json.Decoder(_Line[_Parts])
-_OTHERS = msgspec.json.Decoder(_Other)
-_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-
-
-def chat_answers(block: bytes | memoryview) -> Iterator[Answers | Alike]:
-    """Decode a block of chat result lines like `decode_lines`, plain answers without a Result."""
-    ends = np.count_nonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE)
-    for decoder in (_LINES, _WITH_PARTS):
-        with contextlib.suppress(*_UNREADABLE):
-            lines = decoder.decode_lines(block)
-            whole = len(lines) == ends + (block[-1] != _NEWLINE)
-            found = _fields(lines, parts=decoder is _WITH_PARTS) if whole else None
-            if found is None:
-                break
-            yield found
-            return
-    secrets = known()
-    held = [line for line in bytes(block).split(b"\n") if line and not line.isspace()]
-    each = (_plain(line) or _other(line, secrets) for line in held)
-    for is_plain, some in groupby(each, lambda one: isinstance(one, _Line)):
-        if not is_plain:
-            yield from _alike(some)
-        elif (found := _fields(list(some), parts=True)) is not None:
-            yield found
-
-
-def _alike(some: Iterable[Any]) -> Iterator[Alike]:
-    """These outcomes, those that are the same one after another as one."""
-    for _, run in groupby(some, lambda one: id(one.outcome)):
-        same: list[Alike] = list(run)
-        ids = [name for one in same for name in one.ids or ()]
-        yield Alike(same[0].outcome, ids) if len(ids) == len(same) else same[0]
-
-
-def _fields(lines: list[Any], *, parts: bool) -> Answers | None:
-    """The fields of plain answers; None for none, or where some answer is not whole.
-
-    parts: some may have tokens from the cache, or of reasoning.
-    """
-    bodies = [line.response.body for line in lines]
-    choices = [body.choices[0] for body in bodies]
-    words = [choice.finish_reason for choice in choices]
-    finishes = {word: _finish(word) for word in set(words)}
-    if not lines or not all(whole for whole, _ in finishes.values()):
-        return None
-    return Answers(
-        [line.custom_id for line in lines],
-        [choice.message.content for choice in choices],
-        [finishes[word][1] for word in words],
-        [body.service_tier for body in bodies],
-        _tokens([body.usage for body in bodies], parts=parts),
-    )
-
-
-def _tokens(used: list[Any], *, parts: bool) -> dict[str, list[int]]:
-    """The tokens by kind; reasoning is part of the output. parts: see `_fields`."""
-    found = {
-        "input_tokens": [one.prompt_tokens for one in used],
-        "output_tokens": [one.completion_tokens for one in used],
-    }
-    if parts:
-        read = [one.prompt_tokens_details or _NONE for one in used]
-        written = [one.completion_tokens_details or _NONE for one in used]
-        found["cached_tokens"] = [each.cached_tokens or 0 for each in read]
-        thoughts = found["reasoning_tokens"] = [each.reasoning_tokens or 0 for each in written]
-        found["output_tokens"] = [
-            whole_output(one.prompt_tokens, one.completion_tokens, thought, one.total_tokens)
-            for one, thought in zip(used, thoughts, strict=True)
-        ]
-    return found
-
-
-_NONE = _Parts()
-
-
-def _plain(line: bytes) -> _Line[_Parts] | None:
-    """A plain answer that is whole; None for any other line."""
-    try:
-        found = _WITH_PARTS.decode(line)
-    except _UNREADABLE:
-        return None
-    return found if _finish(found.response.body.choices[0].finish_reason)[0] else None
-
-
-def _other(line: bytes, secrets: tuple[str, ...]) -> Alike:
-    """The outcome of a line that is no plain answer. Many fail for the same reason."""
-    try:
-        found = _OTHERS.decode(line)
-    except _UNREADABLE:
-        return Alike(decode(line, CHAT))
-    reply, error = found.response, bytes(found.error)
-    body = b"" if reply is None else bytes(reply.body)
-    failed = bool(error) if reply is None else reply.status_code >= _ERRORS and bool(body)
-    if not failed or len(error) + len(body) > _MOST_ERROR_BYTES:
-        return Alike(decode(line, CHAT))
-    code = None if reply is None else reply.status_code
-    return Alike(_failure(code, body, error or b"null", secrets), [found.custom_id])
-
-
-_NEWLINE = ord("\n")
-_ERRORS = 400
-"""HTTP's errors begin at this status."""
-_MOST_ERROR_BYTES = 4096  # of one that is kept for others
-
-
-@lru_cache(maxsize=256)
-def _failure(code: int | None, body: bytes, error: bytes, secrets: tuple[str, ...]) -> Result:
-    """The outcome of lines with this HTTP status, body and error. secrets: masked in it."""
-    del secrets  # of which the reason may have one
-    response = b"null" if code is None else b'{"status_code":%d,"body":%b}' % (code, body)
-    return decode(b'{"custom_id":"","response":%b,"error":%b}' % (response, error), CHAT)
-
-
-@lru_cache(maxsize=256)
-def _finish(word: str | None) -> tuple[bool, str | None]:
-    return is_whole(word), finish_of(word)
+def _add_each(made: Builder, lines: memoryview) -> None:
+    """Add chat result lines of any kind."""
+    for block in whole_lines([bytes(lines)]):
+        for found in chat_answers(block):
+            if isinstance(found, Answers):
+                made.add_answers(*found)
+            else:
+                made.add(found.outcome, found.ids)

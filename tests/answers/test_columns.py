@@ -16,9 +16,9 @@ from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import ShardRecord
 from jupyter_batch.results import copy_answers, result_files
-from jupyter_batch.results.builder import Builder
 from jupyter_batch.results.columns import CODES, Columns, Texts
 from jupyter_batch.results.copy_answers import ANSWERS, BILLED, BILLED_FAILURES, carry
+from jupyter_batch.results.lines.builder import Builder
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.results.result_files import columns_of, decoded, kept_at
 from jupyter_batch.results.rows import Query, Rows

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
 
 from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.results.columns import ANSWERED, CODE, MOST_TOKENS, TOKENS, Columns, Texts
+from jupyter_batch.results.lines.shapes import Run
 from jupyter_batch.row_files.positions import positions_of
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
 
 _MOST_WORDS = 255
 _MOST_IDS = 4096
@@ -86,6 +90,25 @@ class Builder:
             if kind in self._tokens or any(counts):
                 self._count(kind, first, counts)
 
+    def add_run(self, run: Run) -> None:
+        """Add answers whose fields are in arrays."""
+        first = len(self._status)
+        self._name([], most=0)
+        self._rows.frombytes(run.rows.tobytes())
+        self._status += bytes([ANSWERED]) * len(run.rows)
+        self._has_usage += b"\1" * len(run.rows)
+        self._finish += _codes_of(self._finishes, run.finishes, run.shapes)
+        self._tier += _codes_of(self._tiers, run.tiers, run.shapes)
+        for kind, counts in run.tokens.items():
+            if kind in self._tokens or counts.any():
+                self._count(kind, first, counts)
+        if self._values is not None:
+            ends = run.lengths.cumsum()
+            self._values += Texts(np.concatenate([[0], ends]), run.texts).take(np.arange(len(ends)))
+            return
+        self._ends.frombytes((run.lengths.cumsum() + len(self._texts)).tobytes())
+        self._texts += run.texts
+
     def _name(self, ids: list[str], *, most: int = _MOST_IDS) -> None:
         """Note the custom_ids of lines. most: those whose rows are not found yet."""
         self._ids += ids
@@ -93,11 +116,14 @@ class Builder:
             self._rows.frombytes(positions_of(self._job, self._ids).tobytes())
             self._ids = []
 
-    def _count(self, kind: str, first: int, counts: list[int]) -> None:
+    def _count(self, kind: str, first: int, counts: list[int] | Array) -> None:
         """Note the tokens of a kind of the lines from `first` on, zeros for lines before."""
         held = self._tokens.setdefault(kind, array("i"))
         held.frombytes(bytes((first - len(held)) * held.itemsize))
-        held.fromlist(counts)
+        if isinstance(counts, list):
+            held.fromlist(counts)
+        else:
+            held.frombytes(counts.astype(np.int32).tobytes())
 
     def _put(self, values: Sequence[Any]) -> None:
         """Add values; texts as UTF-8, so that few objects are in memory."""
@@ -160,6 +186,12 @@ def _codes(known: dict[str | None, int], words: list[str | None]) -> bytes:
         return bytes([_code(known, words[0])]) * len(words)
     code = {word: _code(known, word) for word in set(words)}
     return bytes(map(code.__getitem__, words))
+
+
+def _codes_of(known: dict[str | None, int], words: list[str | None], which: Array) -> bytes:
+    codes = np.array([_code(known, word) for word in words], dtype=np.uint8)
+    found: bytes = codes[which].tobytes()
+    return found
 
 
 def _code(known: dict[str | None, int], word: str | None) -> int:
