@@ -19,6 +19,8 @@ _CALLS = (
 )
 """Paths of endpoints, which are not base addresses."""
 _PORTS = {"http": 80, "https": 443}
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+"""The names and numbers that a server on this machine answers to."""
 
 
 def check_base(base: str, name: str = "api_base", key: str = "api_key=") -> None:
@@ -129,3 +131,9 @@ def is_this_machine(host: str) -> bool:
     if isinstance(number, IPv6Address) and number.ipv4_mapped is not None:
         number = number.ipv4_mapped
     return number.is_loopback or number.is_unspecified
+
+
+def is_same_host(origin: str, host: str) -> bool:
+    """Whether a page's origin is HTTP at this Host header: the server's own page."""
+    url = _split(origin)
+    return url is not None and url.scheme == "http" and url.netloc.lower() == host.lower()

@@ -10,9 +10,8 @@ from jupyter_batch.server.checks import message_request as messages_check
 from jupyter_batch.server.checks.requests import check
 from jupyter_batch.server.echo import model as echo
 from jupyter_batch.server.errors import SERVER_ERROR, ApiError, no_model
-from jupyter_batch.server.translate import message_errors as messages_errors
+from jupyter_batch.server.translate import message_objects
 from jupyter_batch.server.translate import messages as translate
-from jupyter_batch.server.translate.message_objects import MESSAGES
 from jupyter_batch.server.translate.responses import chat_of, response_of
 from jupyter_batch.server.upstream import CHAT, COMPLETIONS, EMBEDDINGS, Upstream
 
@@ -20,7 +19,7 @@ LOCAL = "local/"
 RESPONSES = "/v1/responses"
 _TRANSLATED = {
     RESPONSES: (chat_of, response_of),
-    MESSAGES: (translate.chat_of, translate.message_of),
+    message_objects.MESSAGES: (translate.chat_of, translate.message_of),
 }
 """The endpoints that are answered by a chat request: how the request and its answer are translated."""
 _MALFORMED = (
@@ -83,13 +82,13 @@ class Answers:
 
     def refusal(self, endpoint: str, body: Any) -> ApiError | None:
         """Why a request isn't taken; None if it is."""
-        messages = endpoint == MESSAGES
+        messages = endpoint == message_objects.MESSAGES
         try:
             wrong = messages_check.check(body) if messages else check(endpoint, body)
         except _MALFORMED as error:
             return ApiError(400, f"This request can't be read: {error}")
         if wrong is None and not self.serves(body["model"], endpoint):
-            unknown = messages_errors.no_model if messages else no_model
+            unknown = message_objects.no_model if messages else no_model
             wrong = unknown(body["model"])
         return wrong
 

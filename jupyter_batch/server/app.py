@@ -22,9 +22,8 @@ from jupyter_batch.server.messages import routes as messages
 from jupyter_batch.server.protocol import Connection
 from jupyter_batch.server.routes import batches, files, realtime
 from jupyter_batch.server.service import SERVICE, Service, json_body, reply, service
-from jupyter_batch.server.storage.disk import is_full, no_room
-from jupyter_batch.server.translate.message_errors import envelope
-from jupyter_batch.server.translate.message_objects import has_v1_twice, speaks
+from jupyter_batch.server.storage.store import is_full, no_room
+from jupyter_batch.server.translate.message_objects import envelope, has_v1_twice, speaks
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ADMIN = "/jupyter_batch/"

@@ -77,6 +77,16 @@ def no_texts(param: str) -> ApiError:
     )
 
 
+def empty_array(param: str) -> ApiError:
+    """An array without items."""
+    return ApiError(
+        400,
+        f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+        param=param,
+        code="empty_array",
+    )
+
+
 def too_many(param: str, most: int, value: Sequence[object]) -> ApiError:
     """An array with more than `most` items."""
     return ApiError(

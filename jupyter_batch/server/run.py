@@ -19,9 +19,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from jupyter_batch.server.answers import Answer, Answers
-from jupyter_batch.server.checks.message_scan import MessageScan
 from jupyter_batch.server.checks.nesting import pruned, too_deep
-from jupyter_batch.server.checks.validation import Scan, decode_request, lines
+from jupyter_batch.server.checks.validation import MessageScan, Scan, decode_request, lines
 from jupyter_batch.server.errors import (
     SERVER_ERROR_MESSAGE,
     ApiError,

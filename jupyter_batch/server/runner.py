@@ -15,13 +15,11 @@ from contextlib import suppress
 
 from jupyter_batch.process.log import logger
 from jupyter_batch.server.answers import Answers
-from jupyter_batch.server.faults import FaultBox
-from jupyter_batch.server.room import Room
+from jupyter_batch.server.faults import FaultBox, Room
 from jupyter_batch.server.run import SLICE, Run, allowed
-from jupyter_batch.server.storage.disk import is_full
 from jupyter_batch.server.storage.objects import OPEN, Errors, File, LineError, Record
 from jupyter_batch.server.storage.output import BLOCK, CANCELLED, EXPIRED
-from jupyter_batch.server.storage.store import Store
+from jupyter_batch.server.storage.store import Store, is_full
 
 SAVED_EACH = 0.5
 CANCEL_GRACE = 60.0

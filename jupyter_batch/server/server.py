@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from jupyter_batch.core.errors import OptionError
+from jupyter_batch.http.address import LOOPBACK
 from jupyter_batch.process.locks import FileLock
 from jupyter_batch.server.answers import Answers
 from jupyter_batch.server.app import build
@@ -22,7 +23,6 @@ from jupyter_batch.server.service import Service
 from jupyter_batch.server.storage.store import Store
 from jupyter_batch.server.upstream import Upstream
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _GRACE = 1.0
 
 

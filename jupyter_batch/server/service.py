@@ -7,7 +7,7 @@ import hmac
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -111,6 +111,25 @@ def reply(value: Any, status: int = 200) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(value), status=status, content_type="application/json"
     )
+
+
+async def streamed(request: web.Request, events: Iterable[bytes]) -> web.StreamResponse:
+    """Server-sent events."""
+    response = web.StreamResponse(
+        headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+    )
+    await response.prepare(request)
+    for event in events:
+        await response.write(event)
+    await response.write_eof()
+    return response
+
+
+def page(data: list[Any], ids: list[str], *, more: bool, **fields: str) -> web.Response:
+    """A page of a list. ids: of its items."""
+    first, last = (ids[0], ids[-1]) if ids else (None, None)
+    body = {**fields, "data": data, "first_id": first, "last_id": last, "has_more": more}
+    return reply(body)
 
 
 async def arriving(reading: Coroutine[Any, Any, T]) -> T:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+from jupyter_batch.http.address import LOOPBACK, host_name, is_same_host
+
 _FRAMES = (
     "'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* "
     "vscode-webview: vscode-file:"  # VS Code's own pages
@@ -54,10 +54,10 @@ class Access:
 
     def check(self, request: web.Request) -> None:
         """Raise HTTPForbidden for another name or page, HTTPNotFound for a wrong token, HTTPSeeOther for an entry."""
-        if _name(request.host) not in _LOOPBACK:
+        if host_name(f"//{request.host}") not in LOOPBACK:
             raise web.HTTPForbidden(text="this page is served under loopback names alone")
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and not _is_own(origin, request.host):
+        if origin is not None and not is_same_host(origin, request.host):
             raise web.HTTPForbidden(text="this request comes from another page")
         site = request.headers.get("Sec-Fetch-Site", "none")
         navigates = request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -69,19 +69,3 @@ class Access:
             raise web.HTTPSeeOther(request.path.replace(given, self.token, 1))
         if not secrets.compare_digest(given.encode(), self.token.encode()):
             raise web.HTTPNotFound(text="there is nothing here: the address has no valid token")
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without port and brackets; "" where it is malformed."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _is_own(origin: str, host: str) -> bool:
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme == "http" and parts.netloc.lower() == host.lower()

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from server_asking import Asking, jsonl, line, until
 
-from jupyter_batch.server.storage.disk import RESERVED, Reserve
 from jupyter_batch.server.storage.output import Appender
+from jupyter_batch.server.storage.store import RESERVED, Reserve
 
 resource = pytest.importorskip("resource")
 if not hasattr(resource, "prlimit"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from aiohttp import hdrs, web
 
+from jupyter_batch.http.address import LOOPBACK, host_name, is_same_host
 from jupyter_batch.server.errors import ApiError
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})
 _UPLOADS = "/v1/files"
@@ -21,14 +19,14 @@ def refuse_pages(request: web.Request) -> None:
     a request without CORS, which takes effect although the page can't read the answer. Such a request carries its
     origin, and no body of type application/json.
     """
-    host = _host(request.host)
-    if host not in _LOOPBACK:
+    host = host_name(f"//{request.host}")
+    if host not in LOOPBACK:
         raise _refused(
             f"This server has no token, so it answers on loopback names only, not as '{host}'."
         )
     origin = request.headers.get(hdrs.ORIGIN)
     site = request.headers.get("Sec-Fetch-Site", "none")
-    if (origin is not None and not _is_own(origin, request.host)) or site not in _OWN_SITES:
+    if (origin is not None and not is_same_host(origin, request.host)) or site not in _OWN_SITES:
         raise _refused(
             "This server has no token, so it takes no requests from web pages "
             f"(Origin: {origin or site}). Start it with a token."
@@ -51,23 +49,6 @@ def _check_type(request: web.Request) -> None:
             "content type.",
             code="unsupported_content_type",
         )
-
-
-def _is_own(origin: str, host: str) -> bool:
-    """Whether an origin is this server's own address."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    return parts.scheme == "http" and parts.netloc.lower() == host.lower()
-
-
-def _host(sent: str) -> str:
-    """The name in a Host header, without its port and without the brackets of IPv6."""
-    try:
-        return urlsplit(f"//{sent}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def _refused(message: str) -> ApiError:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_batch.server.checks.message_blocks import is_text, system_problems, turn_problems
 from jupyter_batch.server.errors import ApiError
-from jupyter_batch.server.translate.message_errors import invalid
+from jupyter_batch.server.translate.message_objects import invalid
 
 _REQUIRED = ("model", "max_tokens", "messages")
 _KNOWN = frozenset(

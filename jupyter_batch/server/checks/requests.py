@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_batch.server.checks.completion_prompt import check_prompt
 from jupyter_batch.server.errors import (
     ApiError,
+    empty_array,
     missing,
     no_texts,
     out_of_range,
@@ -18,7 +18,10 @@ from jupyter_batch.server.errors import (
 )
 
 MOST_INPUTS = 2048
+"""Of an embeddings request, and prompts of a completions request."""
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_FORMS = ("json_object", "json_schema", "text")
+_TEXTS = "a string or array of objects"
 _BOUNDS: dict[str, tuple[bool, int | None, int | None]] = {
     "temperature": (False, 0, 2),
     "top_p": (False, 0, 1),
@@ -51,6 +54,13 @@ def check(endpoint: str, body: Any) -> ApiError | None:
     return checks.get(endpoint, _embeddings)(body)
 
 
+def _typed(value: Any, param: str, kind: Any, expected: str) -> ApiError | None:
+    """The refusal of a parameter of another type; null is as good as absent."""
+    if value is None or isinstance(value, kind):
+        return None
+    return wrong_type(param, expected, value)
+
+
 def _chat(body: Mapping[str, Any]) -> ApiError | None:
     if "messages" not in body:
         return missing("messages")
@@ -58,13 +68,7 @@ def _chat(body: Mapping[str, Any]) -> ApiError | None:
     if not isinstance(messages, list):
         return wrong_type("messages", "an array of objects", messages)
     if not messages:
-        return ApiError(
-            400,
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an "
-            "empty array instead.",
-            param="messages",
-            code="empty_array",
-        )
+        return empty_array("messages")
     for place, message in enumerate(messages):
         wrong = _message(f"messages[{place}]", message)
         if wrong:
@@ -74,7 +78,7 @@ def _chat(body: Mapping[str, Any]) -> ApiError | None:
         or _tools(body)
         or _streaming(body)
         or _bounds(body)
-        or _form(body.get("response_format"))
+        or _response_format(body.get("response_format"))
     )
 
 
@@ -117,73 +121,58 @@ def _turns(messages: list[dict[str, Any]]) -> ApiError | None:
 
 def _tools(body: Mapping[str, Any]) -> ApiError | None:
     tools, choice = body.get("tools"), body.get("tool_choice")
+    if tools is None and choice is not None:
+        message = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
+        return ApiError(400, message, param="tool_choice")
     if tools is None:
-        return (
-            None
-            if choice is None
-            else ApiError(
-                400,
-                "Invalid value for 'tool_choice': 'tool_choice' is only "
-                "allowed when 'tools' are specified.",
-                param="tool_choice",
-            )
-        )
+        return None
     if not isinstance(tools, list):
         return wrong_type("tools", "an array of objects", tools)
     if not tools:
-        return ApiError(
-            400,
-            "Invalid 'tools': empty array. Expected an array with minimum length 1, but got an empty "
-            "array instead.",
-            param="tools",
-            code="empty_array",
-        )
+        return empty_array("tools")
     for place, tool in enumerate(tools):
         if not isinstance(tool, dict):
             return wrong_type(f"tools[{place}]", "an object", tool)
         if tool.get("type") != "function":
             continue
-        function = tool.get("function")
+        where, function = f"tools[{place}].function.name", tool.get("function")
         if not isinstance(function, dict) or not function.get("name"):
-            return missing(f"tools[{place}].function.name")
+            return missing(where)
         if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", str(function["name"])):
             return ApiError(
                 400,
-                f"Invalid 'tools[{place}].function.name': string does not match pattern. Expected a "
+                f"Invalid '{where}': string does not match pattern. Expected a "
                 "string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
-                param=f"tools[{place}].function.name",
+                param=where,
             )
     return None
+
+
+def _role(where: str, item: Mapping[str, Any], roles: tuple[str, ...]) -> ApiError | None:
+    role = item.get("role")
+    if role is None:
+        return missing(f"{where}.role")
+    return None if role in roles else wrong_value(f"{where}.role", role, roles)
 
 
 def _message(where: str, message: Any) -> ApiError | None:
     if not isinstance(message, dict):
         return wrong_type(where, "an object", message)
-    role = message.get("role")
-    if role is None:
-        return missing(f"{where}.role")
-    if role not in _ROLES:
-        return wrong_value(f"{where}.role", role, _ROLES)
+    wrong = _role(where, message, _ROLES)
+    if wrong:
+        return wrong
     content = message.get("content")
-    if content is None:
-        return (
-            None
-            if role == "assistant"
-            else wrong_type(f"{where}.content", "a string or array of objects", None)
-        )
-    if not isinstance(content, str | list):
-        return wrong_type(f"{where}.content", "a string or array of objects", content)
-    return None
+    if isinstance(content, str | list) or (content is None and message["role"] == "assistant"):
+        return None
+    return wrong_type(f"{where}.content", _TEXTS, content)
 
 
 def _streaming(body: Mapping[str, Any]) -> ApiError | None:
     stream, options = body.get("stream"), body.get("stream_options")
-    if stream is not None and not isinstance(stream, bool):
-        return wrong_type("stream", "a boolean", stream)
-    if options is None:
-        return None
-    if not isinstance(options, dict):
-        return wrong_type("stream_options", "an object", options)
+    wrong = _typed(stream, "stream", bool, "a boolean")
+    wrong = wrong or _typed(options, "stream_options", dict, "an object")
+    if wrong or options is None:
+        return wrong
     if not stream:
         return ApiError(
             400,
@@ -191,11 +180,7 @@ def _streaming(body: Mapping[str, Any]) -> ApiError | None:
             param="stream_options",
         )
     usage = options.get("include_usage")
-    return (
-        None
-        if usage is None or isinstance(usage, bool)
-        else wrong_type("stream_options.include_usage", "a boolean", usage)
-    )
+    return _typed(usage, "stream_options.include_usage", bool, "a boolean")
 
 
 def _bounds(body: Mapping[str, Any]) -> ApiError | None:
@@ -203,32 +188,30 @@ def _bounds(body: Mapping[str, Any]) -> ApiError | None:
         if name not in _BOUNDS or value is None:
             continue
         whole, low, high = _BOUNDS[name]
+        kind = "integer" if whole else "decimal"
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
             return wrong_type(name, "an integer" if whole else "a decimal", value)
-        wrong = out_of_range(
-            name, value, low=low, high=high, kind="integer" if whole else "decimal"
-        )
+        wrong = out_of_range(name, value, low=low, high=high, kind=kind)
         if wrong:
             return wrong
-    stop = body.get("stop")
-    if stop is not None and not isinstance(stop, str | list):
-        return wrong_type("stop", "a string or array of strings", stop)
+    return _typed(body.get("stop"), "stop", str | list, "a string or array of strings")
+
+
+def _form(form: Any, where: str) -> ApiError | None:
+    """The refusal of a format of answers; None where it is absent, too."""
+    if form is None or not isinstance(form, dict):
+        return _typed(form, where, dict, "an object")
+    if "type" not in form:
+        return missing(f"{where}.type")
+    if form["type"] not in _FORMS:
+        return wrong_value(f"{where}.type", form["type"], _FORMS)
     return None
 
 
-def _form(form: Any) -> ApiError | None:
-    if form is None:
-        return None
-    if not isinstance(form, dict):
-        return wrong_type("response_format", "an object", form)
-    if "type" not in form:
-        return missing("response_format.type")
-    if form["type"] not in ("text", "json_object", "json_schema"):
-        return wrong_value(
-            "response_format.type", form["type"], ("json_object", "json_schema", "text")
-        )
-    if form["type"] != "json_schema":
-        return None
+def _response_format(form: Any) -> ApiError | None:
+    wrong = _form(form, "response_format")
+    if wrong or form is None or form["type"] != "json_schema":
+        return wrong
     schema = form.get("json_schema")
     if schema is None:
         return missing("response_format.json_schema")
@@ -237,9 +220,21 @@ def _form(form: Any) -> ApiError | None:
     return missing("response_format.json_schema.name") if "name" not in schema else None
 
 
+def _text_format(form: Any) -> ApiError | None:
+    wrong = _form(form, "text.format")
+    if wrong or form is None or form["type"] != "json_schema":
+        return wrong
+    for name in ("name", "schema"):
+        if name not in form:
+            return missing(f"text.format.{name}")
+    if not isinstance(form["schema"], dict):
+        return wrong_type("text.format.schema", "an object", form["schema"])
+    return None
+
+
 def _response_input(asked: Any) -> ApiError | None:
     if not isinstance(asked, str | list):
-        return wrong_type("input", "a string or array of objects", asked)
+        return wrong_type("input", _TEXTS, asked)
     if not asked:
         return ApiError(
             400,
@@ -256,10 +251,9 @@ def _responses(body: Mapping[str, Any]) -> ApiError | None:
     if "input" not in body:
         return missing("input")
     wrong = _response_input(body["input"])
+    wrong = wrong or _typed(body.get("instructions"), "instructions", str, "a string")
     if wrong:
         return wrong
-    if body.get("instructions") is not None and not isinstance(body["instructions"], str):
-        return wrong_type("instructions", "a string", body["instructions"])
     for name in ("previous_response_id", "conversation", "prompt"):
         if body.get(name) is not None:
             return ApiError(
@@ -269,9 +263,9 @@ def _responses(body: Mapping[str, Any]) -> ApiError | None:
                 code="unsupported_parameter",
             )
     for name in ("text", "reasoning"):
-        if body.get(name) is not None and not isinstance(body[name], dict):
-            return wrong_type(name, "an object", body[name])
-    return _streaming(body) or _bounds(body) or _text_format((body.get("text") or {}).get("format"))
+        wrong = wrong or _typed(body.get(name), name, dict, "an object")
+    wrong = wrong or _streaming(body) or _bounds(body)
+    return wrong or _text_format((body.get("text") or {}).get("format"))
 
 
 def _item(where: str, item: Any) -> ApiError | None:
@@ -279,56 +273,47 @@ def _item(where: str, item: Any) -> ApiError | None:
         return wrong_type(where, "an object", item)
     if item.get("type", "message") != "message":
         return None
-    if item.get("role") not in _ROLES[:4]:
-        return (
-            missing(f"{where}.role")
-            if item.get("role") is None
-            else wrong_value(f"{where}.role", item["role"], _ROLES[:4])
-        )
+    wrong = _role(where, item, _ROLES[:4])
+    if wrong:
+        return wrong
     content = item.get("content")
-    if not isinstance(content, str) and not (
-        isinstance(content, list) and all(isinstance(part, dict) for part in content)
-    ):
-        return wrong_type(f"{where}.content", "a string or array of objects", content)
+    parts = content if isinstance(content, list) else []
+    if not isinstance(content, str | list) or not all(isinstance(part, dict) for part in parts):
+        return wrong_type(f"{where}.content", _TEXTS, content)
     return None
 
 
-def _text_format(form: Any) -> ApiError | None:
-    if form is None:
-        return None
-    if not isinstance(form, dict):
-        return wrong_type("text.format", "an object", form)
-    if form.get("type") not in ("text", "json_object", "json_schema"):
-        return (
-            missing("text.format.type")
-            if "type" not in form
-            else wrong_value(
-                "text.format.type", form["type"], ("json_object", "json_schema", "text")
-            )
-        )
-    if form["type"] != "json_schema":
-        return None
-    for name in ("name", "schema"):
-        if name not in form:
-            return missing(f"text.format.{name}")
-    return (
-        None
-        if isinstance(form["schema"], dict)
-        else wrong_type("text.format.schema", "an object", form["schema"])
-    )
+def _prompts(body: Mapping[str, Any]) -> ApiError | None:
+    """The refusal of the `prompt` of /v1/completions: texts, or lists of token numbers."""
+    if "prompt" not in body:
+        return missing("prompt")
+    prompt = body["prompt"]
+    if prompt is not None and not isinstance(prompt, str) and not _is_prompts(prompt):
+        return no_texts("prompt")
+    if isinstance(prompt, list) and len(prompt) > MOST_INPUTS and not isinstance(prompt[0], int):
+        return too_many("prompt", MOST_INPUTS, prompt)
+    return None
+
+
+def _is_prompts(value: Any) -> bool:
+    """A list that is not empty, of texts alone, of token numbers alone, or of lists of token numbers."""
+    if not isinstance(value, list) or not value:
+        return False
+    texts = all(isinstance(one, str) for one in value)
+    return texts or _is_tokens(value) or all(_is_tokens(one) for one in value)
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(one) is int for one in value)
 
 
 def _completions(body: Mapping[str, Any]) -> ApiError | None:
-    wrong = check_prompt(body)
-    if wrong is not None:
-        return wrong
+    wrong = _prompts(body)
     for name in ("echo", "stream"):
-        if body.get(name) is not None and not isinstance(body[name], bool):
-            return wrong_type(name, "a boolean", body[name])
-    if body.get("suffix") is not None and not isinstance(body["suffix"], str):
-        return wrong_type("suffix", "a string", body["suffix"])
+        wrong = wrong or _typed(body.get(name), name, bool, "a boolean")
+    wrong = wrong or _typed(body.get("suffix"), "suffix", str, "a string")
+    wrong = wrong or _streaming(body) or _bounds(body)
     best, count = body.get("best_of"), body.get("n") or 1
-    wrong = _streaming(body) or _bounds(body)
     if wrong is None and best is not None and best < count:
         wrong = ApiError(
             400,
@@ -346,10 +331,8 @@ def _is_input(one: Any) -> bool:
 
 
 def _embedded(value: Any) -> ApiError | None:
-    if not isinstance(value, str | list):
-        return no_texts("input")
     inputs = value if isinstance(value, list) else [value]
-    if not all(map(_is_input, inputs)):
+    if not isinstance(value, str | list) or not all(map(_is_input, inputs)):
         return no_texts("input")
     if not inputs or "" in inputs:
         several = " or array" if not value else ""

@@ -264,6 +264,40 @@ class Scan:
             )
 
 
+SEVERAL = ""
+"""`model` of a batch whose requests name several models, or none."""
+
+
+class _Params(msgspec.Struct):
+    model: Any = None
+
+
+_decode_params = msgspec.json.Decoder(_Params).decode
+
+
+class MessageScan(Scan):
+    """The same for a Message Batch, whose file server/messages/create.py wrote.
+
+    A request's parameters are checked only when it is answered, as at Anthropic.
+
+    model: the model that all requests name, else `SEVERAL`.
+    """
+
+    def add(self, raw: bytes, number: int, offset: int) -> None:
+        """Take up one line; `number` counts from 1."""
+        request = decode_request(self.placed(raw, number, offset))
+        model = _decode_params(request.body).model
+        if number == 1 and isinstance(model, str):
+            self.model = model
+        elif model != self.model:
+            self.model = SEVERAL
+        self._count(request.custom_id, len(raw), msgspec.UNSET)
+
+    def end(self) -> None:
+        """Release the set of ids; nothing is checked for the file as a whole."""
+        self._ids = set()
+
+
 def _inputs(raw: bytes | msgspec.Raw) -> int:
     """How many inputs an embedding request has."""
     if not bytes(raw).startswith(b"["):

@@ -25,6 +25,7 @@ rounded up. An embedding is a unit vector out of the text's hash, of 256 numbers
 from __future__ import annotations
 
 import base64
+import binascii
 import math
 from array import array
 from collections.abc import Mapping
@@ -33,15 +34,16 @@ from typing import Any
 
 import orjson
 
+from jupyter_batch.core.media import kind_of, pixels_of
 from jupyter_batch.server.echo.calls import calls, results
 from jupyter_batch.server.echo.fill import Budget, fill
 from jupyter_batch.server.echo.labels import choose, offered
-from jupyter_batch.server.echo.pictures import seen
 
 NAMES = ("local/echo", "echo")
 DIMENSIONS = 256
 TOKEN = 4
 _MOST_TEXT = 64 << 20
+_CHARS = 200
 _KINDS = ("text", "input_text", "image_url", "file")
 
 
@@ -66,6 +68,32 @@ def text_of(content: Any) -> str:
             if isinstance(part, Mapping) and part.get("type") in _KINDS
         )
     return ""
+
+
+def seen(part: Mapping[str, Any]) -> str:
+    """A line for a part of a message's content: `[image png 64x48]`, `[image https://...]`, `[file a.pdf pdf]`."""
+    kind = part.get("type")
+    if kind == "image_url":
+        held = part.get("image_url")
+        return f"[image {_what(held.get('url') if isinstance(held, Mapping) else held)}]"
+    if kind == "file":
+        held = part.get("file")
+        held = held if isinstance(held, Mapping) else {}
+        named = held.get("filename") or held.get("file_id")
+        words = ["file", named and str(named)[:_CHARS], _what(held.get("file_data"))]
+        return f"[{' '.join(filter(None, words))}]"
+    return ""
+
+
+def _what(url: Any) -> str:
+    if not isinstance(url, str) or not url.startswith("data:"):
+        return str(url or "")[:_CHARS]
+    try:
+        data = base64.b64decode(url.partition(",")[2], validate=True)
+    except binascii.Error:
+        return "that is no base64"
+    pixels = pixels_of(data)
+    return (kind_of(data) or "of no known kind") + (f" {pixels[0]}x{pixels[1]}" if pixels else "")
 
 
 def answer_text(body: Mapping[str, Any]) -> str:

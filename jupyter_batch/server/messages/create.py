@@ -13,8 +13,12 @@ import msgspec
 from jupyter_batch.server.checks.validation import Request
 from jupyter_batch.server.errors import bad_json
 from jupyter_batch.server.storage.objects import COMPLETION_WINDOW, Batch, Counts, Record, new_id
-from jupyter_batch.server.translate.message_errors import invalid
-from jupyter_batch.server.translate.message_objects import BATCH_PREFIX, MESSAGES, RESULTS_LIFE
+from jupyter_batch.server.translate.message_objects import (
+    BATCH_PREFIX,
+    MESSAGES,
+    RESULTS_LIFE,
+    invalid,
+)
 
 MOST_REQUESTS = 100_000
 MOST_BYTES = 256 << 20

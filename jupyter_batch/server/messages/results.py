@@ -1,20 +1,22 @@
-"""The JSONL results of a Message Batch, rendered from the two result files that the runner writes."""
+"""Answers in Anthropic's form: a batch's JSONL results, and a message as server-sent events."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from jupyter_batch.server.storage.objects import Record
 from jupyter_batch.server.storage.output import CANCELLED, EXPIRED
 from jupyter_batch.server.storage.store import Store
-from jupyter_batch.server.translate.message_errors import envelope
+from jupyter_batch.server.translate.message_objects import envelope
 
 _OK = 200
 _TIMED_OUT = 504
+_PIECE = 16
 _NOT_PROCESSED = {EXPIRED[0]: "expired", CANCELLED[0]: "canceled"}
 
 
@@ -54,3 +56,46 @@ def _result(line: dict[str, Any]) -> dict[str, Any]:
 
 def _errored(status: int, message: str, request_id: str) -> dict[str, Any]:
     return {"type": "errored", "error": envelope(status, message, request_id)}
+
+
+def events(message: Mapping[str, Any]) -> Iterator[bytes]:
+    """`message_start`, the content blocks in pieces, `message_delta`, `message_stop`."""
+    usage = message["usage"]
+    started = {
+        **message,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {**usage, "output_tokens": 0},
+    }
+    yield _event("message_start", message=started)
+    for index, block in enumerate(message["content"]):
+        yield from _block_events(index, block)
+    delta = {name: message[name] for name in ("stop_reason", "stop_sequence")}
+    yield _event("message_delta", delta=delta, usage={"output_tokens": usage["output_tokens"]})
+    yield _event("message_stop")
+
+
+def _block_events(index: int, block: Mapping[str, Any]) -> Iterator[bytes]:
+    kind = block["type"]
+    started = dict(block)
+    if kind == "tool_use":
+        delta, field, text = (
+            "input_json_delta",
+            "partial_json",
+            msgspec.json.encode(block["input"]).decode(),
+        )
+        started["input"] = {}
+    else:
+        delta, field, text = f"{kind}_delta", kind, block[kind]
+        started[kind] = ""
+    yield _event("content_block_start", index=index, content_block=started)
+    for start in range(0, len(text), _PIECE):
+        piece = {"type": delta, field: text[start : start + _PIECE]}
+        yield _event("content_block_delta", index=index, delta=piece)
+    yield _event("content_block_stop", index=index)
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    data = msgspec.json.encode({"type": kind, **fields})
+    return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"

@@ -15,25 +15,27 @@ from jupyter_batch.server.messages.create import (
     read_requests,
     write_input,
 )
-from jupyter_batch.server.messages.results import result_lines, result_paths
-from jupyter_batch.server.messages.stream import events
+from jupyter_batch.server.messages.results import events, result_lines, result_paths
 from jupyter_batch.server.routes.files import CHUNK
 from jupyter_batch.server.service import (
     Service,
     json_body,
     limit_of,
+    page,
     read_body,
     reply,
     service,
+    streamed,
 )
 from jupyter_batch.server.storage.objects import OPEN, Record, new_id
-from jupyter_batch.server.translate.message_errors import invalid, no_batch
 from jupyter_batch.server.translate.message_objects import (
     BATCH_PREFIX,
     BATCHES,
     MESSAGES,
+    invalid,
     is_archived,
     message_batch,
+    no_batch,
 )
 from jupyter_batch.server.translate.messages import input_tokens
 
@@ -59,14 +61,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
         raise ApiError(answer.status, answer.body["error"]["message"])
     if not body.get("stream"):
         return reply(answer.body)
-    response = web.StreamResponse(
-        headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-    )
-    await response.prepare(request)
-    for event in events(answer.body):
-        await response.write(event)
-    await response.write_eof()
-    return response
+    return await streamed(request, events(answer.body))
 
 
 @routes.post(MESSAGES + "/count_tokens")
@@ -112,14 +107,7 @@ async def index(request: web.Request) -> web.Response:
         prefix=BATCH_PREFIX,
     )
     data = [_shown(request, serving.runner.record(record.batch.id) or record) for record in records]
-    return reply(
-        {
-            "data": data,
-            "has_more": more,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )
+    return page(data, [one["id"] for one in data], more=more)
 
 
 @routes.get(BATCHES + "/{batch_id}")

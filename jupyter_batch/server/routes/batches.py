@@ -15,7 +15,7 @@ from jupyter_batch.server.errors import (
     wrong_type,
     wrong_value,
 )
-from jupyter_batch.server.service import json_body, life_of, limit_of, reply, service
+from jupyter_batch.server.service import json_body, life_of, limit_of, page, reply, service
 from jupyter_batch.server.storage.objects import (
     BATCH_FILE_LIFE,
     COMPLETION_WINDOW,
@@ -158,15 +158,7 @@ async def index(request: web.Request) -> web.Response:
             raise ApiError(404, f"No batch found with id '{after}'.", param="after")
     records, more = serving.store.batches(after=cursor, limit=limit)
     data = [_shown(request, serving.runner.record(record.batch.id) or record) for record in records]
-    return reply(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": data[0].id if data else None,
-            "last_id": data[-1].id if data else None,
-            "has_more": more,
-        }
-    )
+    return page(data, [batch.id for batch in data], more=more, object="list")
 
 
 def _found(request: web.Request) -> Record:

@@ -10,7 +10,15 @@ from typing import Any
 from aiohttp import BodyPartReader, MultipartReader, hdrs, web
 
 from jupyter_batch.server.errors import ApiError, missing, no_file, wrong_value
-from jupyter_batch.server.service import arriving, life_of, limit_of, reply, service, whole
+from jupyter_batch.server.service import (
+    arriving,
+    life_of,
+    limit_of,
+    page,
+    reply,
+    service,
+    whole,
+)
 from jupyter_batch.server.storage.objects import BATCH_FILE_LIFE, UPLOAD_PURPOSES, File, new_id
 
 MOST_BYTES = 512 << 20
@@ -182,15 +190,7 @@ async def index(request: web.Request) -> web.Response:
         limit=limit,
         descending=order == "desc",
     )
-    return reply(
-        {
-            "object": "list",
-            "data": files,
-            "first_id": files[0].id if files else None,
-            "last_id": files[-1].id if files else None,
-            "has_more": more,
-        }
-    )
+    return page(files, [file.id for file in files], more=more, object="list")
 
 
 def _found(request: web.Request) -> File:

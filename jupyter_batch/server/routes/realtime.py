@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from aiohttp import web
 from jupyter_batch.server.answers import Answer
 from jupyter_batch.server.echo import model as echo
 from jupyter_batch.server.errors import ApiError
-from jupyter_batch.server.service import json_body, reply, service
+from jupyter_batch.server.service import json_body, reply, service, streamed
 from jupyter_batch.server.upstream import EMBEDDINGS
 
 STARTED = 1_735_689_600
@@ -66,20 +67,8 @@ async def _whole_or_streamed(
     if not body.get("stream") or answer.status != 200:  # noqa: PLR2004 - HTTP's own
         return reply(answer.body, answer.status)
     usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    return await _streamed(request, pieces(answer.body, with_usage=usage))
-
-
-async def _streamed(request: web.Request, pieces: Iterator[dict[str, Any]]) -> web.StreamResponse:
-    """Server-sent events, and the mark of their end."""
-    response = web.StreamResponse(
-        headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-    )
-    await response.prepare(request)
-    for piece in pieces:
-        await response.write(b"data: " + orjson.dumps(piece) + b"\n\n")
-    await response.write(b"data: [DONE]\n\n")
-    await response.write_eof()
-    return response
+    encoded = map(orjson.dumps, pieces(answer.body, with_usage=usage))
+    return await streamed(request, (b"data: %b\n\n" % one for one in chain(encoded, [b"[DONE]"])))
 
 
 @routes.post("/v1/responses")
