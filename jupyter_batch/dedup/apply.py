@@ -41,6 +41,7 @@ from jupyter_batch.row_files.row_sources import NOWHERE, Places
 from jupyter_batch.wire.openai import whole_lines
 
 if TYPE_CHECKING:
+    from jupyter_batch.frames.row_keys import KnownRows
     from jupyter_batch.row_files.hash_arrays import Array
 
 
@@ -68,7 +69,7 @@ def arrange(
     waits: Waits = lambda _: True,
     failures: bool = True,
     others: Mapping[str, list[Array]] | None = None,
-    known: Array | None = None,
+    known: KnownRows | None = None,
 ) -> Arranged | None:
     """Return the job with existing answers, and requests only for the remaining rows.
 
@@ -76,20 +77,20 @@ def arrange(
     job that is in progress. failures: do not send requests again whose earlier answers were billed
     but unusable. others: the request hashes of each other kind that jobs of the scope have, and
     those of the requests as sent where they differ; else they are made from the request lines.
-    known: flags of rows that have no line in the draft, since an earlier job answered them; None is
-    returned where no job has the answer of one.
+    known: rows that have no line in the draft, since an earlier job answered them; None is returned
+    where no job has the answer of one.
     """
     if others is None:
         kinds = further_kinds(ledger, record)
         paths = [draft.requests(shard.number) for shard in shards] if kinds else []
         paths = [draft.asked] if draft.asked.exists() else paths
         others = {kind: [rehashed(record, paths, hashes, kind)] for kind in kinds}
-    reuse = decide(ledger, record, hashes, draft, waits, failures, others)
+    reuse = decide(ledger, record, hashes, draft, waits, failures, others, known)
     drafted = reuse.whose != LEFT_OUT
     if known is not None:
-        if not np.isin(reuse.whose[known], (ANSWERED, FOLLOWS)).all():
+        if not np.isin(reuse.whose[known.flags], (ANSWERED, FOLLOWS)).all():
             return None
-        drafted &= ~known
+        drafted &= ~known.flags
     if reuse.plain:
         sync(draft.requests(shard.number) for shard in shards)
         made = filled(draft, record.id, shards, limits)

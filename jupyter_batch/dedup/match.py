@@ -30,6 +30,7 @@ from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
+    from jupyter_batch.frames.row_keys import KnownRows
     from jupyter_batch.row_files.hash_arrays import Array
 
 INHERITED = -1  # in Reuse.whose: the row was answered and billed before, but the answer is unusable
@@ -96,12 +97,13 @@ def decide(
     waits: Waits,
     failures: bool,
     others: Mapping[str, list[Array]],
+    known: KnownRows | None = None,
 ) -> Reuse:
     """Decide how each row gets its answer; the draft gets the existing ones.
 
     hashes: request hashes, zeros for a row without a request. failures: copy answers that were
     billed but are unusable, too. others: by other kind of hash the request hashes, and those of the
-    requests as sent where they differ.
+    requests as sent where they differ. known: the places of rows in a job that answered them.
     """
     new = record.id
     whose = np.full(len(hashes), OWN, dtype=np.int64)
@@ -122,7 +124,8 @@ def decide(
         mine, *as_sent = asked.get(job.hashing, ()) or (hashes[:0],)
         if not len(mine):  # planned since by another kernel: `store` notices
             continue
-        here, there = _asked_there(job, folder, mine, open_rows)
+        guess = known.at[open_rows] if known is not None and known.job == job.id else None
+        here, there = _asked_there(job, folder, mine, open_rows, guess)
         for sent in as_sent if job.adopted else ():  # its hashes are of requests as they were sent
             here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))
         if len(here):
@@ -203,16 +206,16 @@ def _leaders(hashes: Array, whose: Array) -> Array:
 
 
 def _asked_there(
-    job: JobRecord, folder: JobFolder, hashes: Array, rows: Array
+    job: JobRecord, folder: JobFolder, hashes: Array, rows: Array, guess: Array | None = None
 ) -> tuple[Array, Array]:
     """The rows whose requests another job has, and their positions there.
 
-    Compares with the requests both before and after a retry's changes.
+    Compares with the requests both before and after a retry's changes. guess: as in `matches`.
     """
     theirs, changed = request_hashes(job, folder), changed_of(job, folder)
     if theirs is None:
         return rows[:0], rows[:0]
-    here, there = matches(hashes, rows, theirs)
+    here, there = matches(hashes, rows, theirs, guess)
     if changed is None:
         return here, there
     also, at = matches(hashes, rows, changed)

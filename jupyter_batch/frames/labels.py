@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # --- hashes ---------------------------------------------------------------------------------------------------------
 
 
-def _mix(values: Array, tag: int) -> Array:
+def mixed(values: Array, tag: int) -> Array:
     """Spread integers over 64 bits (splitmix64); overflow is intended."""
     with np.errstate(over="ignore"):
         mixed = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(tag)
@@ -41,7 +41,7 @@ def label_hashes(index: Index) -> Array:
             hashed = np.append(label_hashes(level), _MISSING)[
                 np.asarray(codes, dtype=np.int64)
             ]  # code -1 is missing
-            out = _mix(out ^ hashed, _LEVEL)
+            out = mixed(out ^ hashed, _LEVEL)
         return out
     if isinstance(index, pd.CategoricalIndex):
         taken: Array = np.append(label_hashes(index.categories), _MISSING)[
@@ -51,7 +51,7 @@ def label_hashes(index: Index) -> Array:
     if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
         return _hash_times(index)
     if isinstance(index.dtype, np.dtype) and index.dtype.kind in "iub":
-        return _mix(index.to_numpy().astype(np.int64), _INTEGER)
+        return mixed(index.to_numpy().astype(np.int64), _INTEGER)
     if isinstance(index.dtype, np.dtype) and index.dtype.kind == "f":
         return _hash_floats(index.to_numpy().astype(np.float64))
     return _hash_objects(np.asarray(index.astype(object), dtype=object))
@@ -74,15 +74,15 @@ def _hash_times(index: Any) -> Array:
 
 
 def _hash_ticks(micros: Array, nanos: Array, tag: int) -> Array:
-    out: Array = _mix(micros, tag) ^ np.where(nanos == 0, np.uint64(0), _mix(nanos, tag))
+    out: Array = mixed(micros, tag) ^ np.where(nanos == 0, np.uint64(0), mixed(nanos, tag))
     return out
 
 
 def _hash_floats(values: Array) -> Array:
     """Hash whole numbers like integers."""
     whole = np.isfinite(values) & (np.floor(values) == values) & (np.abs(values) < 2.0**62)
-    out = _mix(np.where(whole, 0.0, values).view(np.uint64), _FLOAT)
-    out[whole] = _mix(values[whole].astype(np.int64), _INTEGER)
+    out = mixed(np.where(whole, 0.0, values).view(np.uint64), _FLOAT)
+    out[whole] = mixed(values[whole].astype(np.int64), _INTEGER)
     out[np.isnan(values)] = _MISSING
     return out
 
@@ -95,7 +95,7 @@ def _hash_objects(values: Array) -> Array:
         where = kinds == kind
         chosen = values[where]
         if kind == _INTEGER:
-            out[where] = _mix(
+            out[where] = mixed(
                 np.array([int(value) & 0xFFFF_FFFF_FFFF_FFFF for value in chosen], np.uint64),
                 _INTEGER,
             )
@@ -114,7 +114,7 @@ def _hash_objects(values: Array) -> Array:
             out[where] = _hash_ticks(micros, nanos, int(kind))
         else:
             texts = [value if kind == _TEXT else _shown(value) for value in chosen]
-            out[where] = _mix(_hash_texts(texts), int(kind))
+            out[where] = mixed(_hash_texts(texts), int(kind))
     return out
 
 
@@ -216,10 +216,18 @@ def _spec(index: Index) -> dict[str, Any]:
     }
 
 
+def is_named(zone: Any) -> bool:
+    """Return whether a zone has a name, or a fixed offset: its times are equal on every machine."""
+    return isinstance(zone, timezone) or bool(_name_of(zone))
+
+
+def _name_of(zone: Any) -> str | None:
+    return getattr(zone, "key", None) or getattr(zone, "zone", None)
+
+
 def _zone(zone: Any) -> Any:
     """Return a zone's name, or its fixed UTC offset in seconds."""
-    name = getattr(zone, "key", None) or getattr(zone, "zone", None)
-    if name:
+    if name := _name_of(zone):
         return name
     distance = zone.utcoffset(datetime(2000, 1, 1))  # noqa: DTZ001 - a fixed zone needs none
     return int(distance.total_seconds()) if distance is not None else "UTC"

@@ -111,11 +111,12 @@ def pairs(hashes: bytes | bytearray) -> Array:
 class KnownRows:
     """The rows of a frame that an earlier job answered. flags: of each row; others: the other rows.
 
-    keys: of that job.
+    at: the position of each row in the job, -1 for the others. keys: of the job, `job` its id.
     """
 
-    def __init__(self, flags: Array, keys: Keys) -> None:
-        self.flags, self.others, self._keys = flags, np.flatnonzero(~flags), keys
+    def __init__(self, at: Array, keys: Keys, job: str) -> None:
+        self.at, self.flags, self.job, self._keys = at, at >= 0, job, keys
+        self.others = np.flatnonzero(~self.flags)
 
     def asks_with(self, others: bytes | bytearray) -> bytearray:
         """The request hashes of all rows. others: those of the rows that are not known."""
@@ -126,10 +127,9 @@ class KnownRows:
         return self._with(self._keys.fingerprints, others)
 
     def _with(self, known: Any, others: bytes | bytearray) -> bytearray:
-        every: Array = np.empty((len(self.flags), 2), dtype="<u8")
-        every[: len(known)] = known[: len(every)]
-        every[~self.flags] = pairs(others)
-        return bytearray(every.tobytes())
+        every: Array = known[self.at].astype("<u8", copy=False)
+        every[self.others] = pairs(others)
+        return bytearray(every.data)
 
 
 def _ambiguous(fingerprints: Array, asks: Array) -> Array:

@@ -49,7 +49,7 @@ def text_blocks(
     """
     used(frame, columns)
     start, count, size = 0, row_count(frame), _FIRST_ROWS
-    is_known = bool(columns) and _has_arrow()
+    is_known = bool(columns) and has_arrow()
     each = [_texts(column(frame, label)) for label in columns] if is_known else []
     while start < count:
         rows = range(start, min(start + size, count))
@@ -63,7 +63,8 @@ def text_blocks(
         start = rows.stop
 
 
-def _has_arrow() -> bool:
+def has_arrow() -> bool:
+    """Whether pyarrow is installed."""
     try:
         import pyarrow.compute  # noqa: F401 - whether it is installed
     except ImportError:

@@ -28,6 +28,7 @@ from jupyter_batch.row_files.row_sources import NOWHERE, Places
 
 if TYPE_CHECKING:
     from jupyter_batch.dedup.match import Waits
+    from jupyter_batch.frames.row_keys import KnownRows
     from jupyter_batch.merging.rendered import Rendered
     from jupyter_batch.row_files.hash_arrays import Array
 
@@ -68,7 +69,7 @@ class JobDraft:
         waits: Waits = lambda _: True,
         failures: bool = True,
         others: Mapping[str, list[Array]] | None = None,
-        known: Array | None = None,
+        known: KnownRows | None = None,
     ) -> bool:
         """Take the answers that other jobs have, and keep requests for the remaining rows only.
 

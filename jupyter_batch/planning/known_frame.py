@@ -3,12 +3,11 @@
 A digest of all that the requests and the rows' keys are made from is kept with each job. It is
 cryptographic (SHA-256), so that no two frames have the same by chance or by intent.
 Each job keeps the digests of blocks of its rows, too: where a later frame of the same call has an
-equal block at the same place, its rows have the requests that they had, and are not rendered.
+equal block, wherever it is now, its rows have the requests that they had, and are not rendered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from zlib import crc32
@@ -20,8 +19,7 @@ from jupyter_batch.config.option import Col
 from jupyter_batch.core.errors import JupyterBatchError
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.file_checks.request_checks import is_damaged
-from jupyter_batch.frames.adapter import row_count
-from jupyter_batch.frames.digest import BLOCK_ROWS, Digests, block_digest
+from jupyter_batch.frames.digest import Digests
 from jupyter_batch.frames.row_keys import Keys, KnownRows
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
@@ -30,11 +28,11 @@ from jupyter_batch.merging.rendered import Rendered, keys_of
 from jupyter_batch.planning.ask import Ask
 from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.prompts.prompt import Written
-from jupyter_batch.results.outcomes import GOOD, of_job
+from jupyter_batch.results.columns import ANSWERED
+from jupyter_batch.results.copy_answers import answer_files, columns_in
+from jupyter_batch.row_files.row_columns import places_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     Array: TypeAlias = np.ndarray[Any, Any]
 
 _NOT_ASKED = frozenset(
@@ -107,43 +105,39 @@ _MOST_JOBS = 8
 
 
 class _Kept(msgspec.Struct, array_like=True):
-    """The digests on disk. keys: the CRC-32 of the keys of the same rows."""
+    """The digests on disk. keys: the CRC-32 of the keys of the same rows. ends: as in `Digests`."""
 
     rows: int
     keys: int
     digests: list[bytes]
+    ends: list[int]
 
 
 class Blocks(NamedTuple):
-    """The digests of a frame's blocks, and `asked`, that of the call and the kind of its hashes."""
+    """The digests of a frame's rows, and `asked`, that of the call and the kind of its hashes."""
 
     asked: str
-    digests: list[bytes]
+    digests: Digests
 
     @classmethod
     def of(cls, ask: Ask, lines: RequestLines, digests: Digests | None) -> Blocks | None:
         """The digests of a frame whose rows can be known; None for another one."""
         asked = frame_digest(ask, lines.hashing) if digests is not None and lines.is_plain else ""
-        return cls(asked, digests.blocks) if digests is not None and asked else None
+        return cls(asked, digests) if digests is not None and asked else None
 
     def write(self, folder: JobFolder, rows: int, keys: bytes) -> None:
         """Keep the digests with a job. keys: those of its rows, as the folder has them."""
-        kept = _Kept(rows, crc32(keys), self.digests)
+        kept = _Kept(rows, crc32(keys), self.digests.blocks, self.digests.ends)
         folder.write(folder.blocks, msgspec.msgpack.encode(kept))
 
 
-def known_rows(
-    ledger: Ledger, blocks: Blocks, frame: pd.DataFrame, columns: Sequence[Any]
-) -> KnownRows | None:
-    """The rows of a frame that one of the last jobs of the same call answered; None without any.
-
-    columns: those that its requests read.
-    """
+def known_rows(ledger: Ledger, blocks: Blocks) -> KnownRows | None:
+    """The rows of a frame that one of the last jobs of the same call answered; None without any."""
     jobs = [job for job in ledger.jobs() if job.asked_digest == blocks.asked and not job.adopted]
     best: KnownRows | None = None
     for job in jobs[:_MOST_JOBS]:
         try:
-            found = _known_in(ledger, job, frame, columns, blocks.digests)
+            found = _known_in(ledger, job, blocks.digests)
         except (JupyterBatchError, OSError, ValueError, msgspec.MsgspecError):  # damaged, or none
             continue
         if found is not None and (best is None or found.flags.sum() > best.flags.sum()):
@@ -157,18 +151,11 @@ _ENOUGH = 0.9
 """Of the rows of a frame; then no other job is compared."""
 
 
-def _known_in(
-    ledger: Ledger,
-    job: JobRecord,
-    frame: pd.DataFrame,
-    columns: Sequence[Any],
-    digests: list[bytes],
-) -> KnownRows | None:
+def _known_in(ledger: Ledger, job: JobRecord, digests: Digests) -> KnownRows | None:
     folder = ledger.folders.of(job.id)
     kept = msgspec.msgpack.decode(folder.blocks.read_bytes(), type=_Kept)
-    known = _in_equal_blocks(kept, frame, columns, digests)
-    rows = np.flatnonzero(known)
-    if not len(rows):
+    at = _in_equal_blocks(kept, digests)
+    if not (at >= 0).any():
         return None
     data = folder.keys.read_bytes()
     if crc32(data) != kept.keys:
@@ -176,25 +163,31 @@ def _known_in(
     keys = Keys.from_bytes(data)
     if keys.asks is None or len(keys) != kept.rows:
         return None
-    status = of_job(job, ledger.shards(job.id), folder, values=False).status
-    known[rows] = np.isin(np.frombuffer(status, dtype=np.uint8)[rows], GOOD)
-    return KnownRows(known, keys) if known.any() else None
+    at[~_answered(ledger, job, folder)[at]] = -1  # those without a place have the last one's
+    return KnownRows(at, keys, job.id) if (at >= 0).any() else None
 
 
-def _in_equal_blocks(
-    kept: _Kept, frame: pd.DataFrame, columns: Sequence[Any], digests: list[bytes]
-) -> Array:
-    """The rows of the frame whose block is equal in the job with these digests."""
-    rows = row_count(frame)
-    known: Array = np.zeros(rows, dtype=bool)
-    for number, digest in enumerate(kept.digests):
-        start = number * BLOCK_ROWS
-        stop = min(start + BLOCK_ROWS, kept.rows)
-        if stop > rows:
-            break
-        if stop - start < BLOCK_ROWS and stop < rows:  # rows were added to it
-            same = block_digest(frame, columns, start, stop) == digest
-        else:
-            same = digests[number] == digest
-        known[start:stop] = same
-    return known
+def _in_equal_blocks(kept: _Kept, digests: Digests) -> Array:
+    """The position in the job of each row of the frame whose block it has, too; -1 for the others."""
+    starts = dict(zip(kept.digests, [0, *kept.ends], strict=False))
+    at: Array = np.full(digests.ends[-1] if digests.ends else 0, -1, dtype=np.int64)
+    start = 0
+    for digest, stop in zip(digests.blocks, digests.ends, strict=True):
+        there = starts.get(digest)
+        if there is not None:
+            at[start:stop] = np.arange(there, there + stop - start)
+        start = stop
+    return at
+
+
+def _answered(ledger: Ledger, job: JobRecord, folder: JobFolder) -> Array:
+    """Whether the job has an answer of each of its rows."""
+    shards = ledger.shards(job.id)
+    rows: Array = np.zeros(job.rows, dtype=bool)
+    for file in answer_files(job, shards, folder):
+        for columns in columns_in(file, job):
+            found = columns.rows[columns.status == ANSWERED]
+            rows[found[(found >= 0) & (found < job.rows)]] = True
+    copies, originals = places_of(job, shards, folder).followers()
+    rows[copies] |= rows[originals]
+    return rows

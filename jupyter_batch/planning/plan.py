@@ -129,7 +129,7 @@ def draft_rows(
         return
     blocks = Blocks.of(ask, lines, digests)
     if reuse and attach and blocks is not None:
-        lines.known = known_rows(ledger, blocks, frame, lines.columns)
+        lines.known = known_rows(ledger, blocks)
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     # Files that are written again without the rows that are not sent, or dropped, are not synced.
@@ -173,10 +173,11 @@ def _drafted(
     if (sent := lines.sent_hashes()) is not None:
         folder.write(folder.sent, sent)
     draft.hashes = hash_array(lines.hashes)
-    flags = None if lines.known is None else lines.known.flags
     if not reuse:
         draft.record = msgspec.structs.replace(record, alone=True)
-    elif not draft.deduplicate(draft.hashes, ask.limits, others=_by_kind(others), known=flags):
+    elif not draft.deduplicate(
+        draft.hashes, ask.limits, others=_by_kind(others), known=lines.known
+    ):
         return False
     index, held = frames.index_to_bytes(frames.row_labels(frame)), rendered.keys.to_bytes()
     draft.write_rows(RowFiles(lines.unsent(), held, index, hashes=draft.hashes))

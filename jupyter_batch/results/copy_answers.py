@@ -158,13 +158,11 @@ def _answered(file: AnswerFile, job: JobRecord, wanted: Array) -> tuple[Array, d
     for columns in columns_in(file, job):
         lines += len(columns)
         here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)))
-        here = here[missing[columns.rows[here]] & _are_answers(columns)[here]][::-1]
-        first = np.full(len(wanted), -1, dtype=np.int64)
-        first[columns.rows[here]] = here  # of several lines the first one, which comes last here
-        rows = np.flatnonzero(first >= 0)
+        here = here[missing[columns.rows[here]] & _are_answers(columns)[here]]
+        rows, at = np.unique(columns.rows[here], return_index=True)  # of several lines the first
         missing[rows] = False
         codes = [code for code, why in enumerate(columns.finishes) if why in CUT]
-        finish, before = columns.finish[first[rows]], sum(map(len, found))
+        finish, before = columns.finish[here[at]], sum(map(len, found))
         for at in np.flatnonzero(np.isin(finish, codes)).tolist():
             cut_off[before + at] = str(columns.finishes[finish[at]])
         found.append(rows)

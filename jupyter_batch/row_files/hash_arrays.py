@@ -22,9 +22,16 @@ def sum_of(hashes: bytes | bytearray) -> int:
     return sum(int(total) << 32 * place for place, total in enumerate(totals)) % (1 << 128)
 
 
-def matches(mine: Array, rows: Array, theirs: Array) -> tuple[Array, Array]:
-    """The rows whose request hash is among `theirs`, and their positions there."""
-    at = np.where(rows < len(theirs), rows, 0)  # of most rows, where a frame has grown
+def matches(
+    mine: Array, rows: Array, theirs: Array, guess: Array | None = None
+) -> tuple[Array, Array]:
+    """The rows whose request hash is among `theirs`, and their positions there.
+
+    guess: the positions of most rows, -1 for unknown ones; those of `rows` without it, as in a frame
+    that has grown.
+    """
+    guess = rows if guess is None else guess
+    at = np.where((guess >= 0) & (guess < len(theirs)), guess, 0)
     found = _equal(mine[rows], theirs, at)
     rest = np.flatnonzero(~found)
     there = np.flatnonzero(theirs.any(axis=1)) if len(rest) else rest

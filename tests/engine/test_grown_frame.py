@@ -19,7 +19,7 @@ from jupyter_batch.dedup import match
 from jupyter_batch.frames import digest
 from jupyter_batch.merging import merge, own_cells
 from jupyter_batch.merging import target as merging_target
-from jupyter_batch.planning import known_frame, request_lines
+from jupyter_batch.planning import request_lines
 from jupyter_batch.planning.request_lines import RequestLines
 from tests.ledgers import forget
 
@@ -178,8 +178,8 @@ def test_answers_with_a_schema_and_vectors_are_referred_to(server, call, home):
 def rendered(monkeypatch):
     """The numbers of rows that are rendered from here on, one for each frame; blocks have 40 rows."""
     monkeypatch.setattr(request_lines, "LEAST_ROWS", 50)
-    monkeypatch.setattr(digest, "BLOCK_ROWS", 40)
-    monkeypatch.setattr(known_frame, "BLOCK_ROWS", 40)
+    monkeypatch.setattr(digest, "_MEAN_ROWS", 1)
+    monkeypatch.setattr(digest, "_LEAST_ROWS", 40)
     real, counts = RequestLines.__iter__, []
 
     def rows(self):
@@ -189,6 +189,14 @@ def rendered(monkeypatch):
 
     monkeypatch.setattr(RequestLines, "__iter__", rows)
     return counts
+
+
+@pytest.fixture
+def small_blocks(rendered, monkeypatch):
+    """Blocks have eight rows on average."""
+    monkeypatch.setattr(digest, "_MEAN_ROWS", 8)
+    monkeypatch.setattr(digest, "_LEAST_ROWS", 2)
+    monkeypatch.setattr(digest, "_READ_ROWS", 100)
 
 
 def odd(rows):
@@ -219,10 +227,9 @@ def test_old_rows_are_not_rendered_again(server, call, home, rendered, tmp_path,
     The job's files by row are those of a job for which all rows were rendered.
     """
     ask(odd(130), call)
-    missing = int(odd(130)["text"].isna().sum())
     asked = sent(server)
     ask(odd(135), call)
-    assert rendered == [130, missing + 5]
+    assert rendered == [130, 15 + int(odd(120)["text"].isna().sum())]
     frame = odd(135)
     frame.loc["k50", "text"] += " edited"
     ask(frame, call)
@@ -240,6 +247,63 @@ def test_old_rows_are_not_rendered_again(server, call, home, rendered, tmp_path,
     assert rendered[4] == 123
     for name in ("keys.bin", "prints.bin", "unsent.json", "index.json", "blocks.bin"):
         assert (files / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_rows_that_moved_are_not_rendered_again(server, call, home, rendered, small_blocks):
+    """Rows that are inserted, changed or removed anywhere: a few around them are rendered, new ones alone are sent."""
+    frame = numbered(300).assign(n=range(300), other=0)
+    ask(frame.copy(), call)
+    asked, more = sent(server), numbered(310).assign(n=-1, other=0).iloc[300:]
+    for changed, new, most in (
+        (pd.concat([more[:5], frame]), 5, 60),
+        (pd.concat([frame[:150], more[5:], frame[150:]], ignore_index=True), 5, 60),
+        (frame.drop(index=["k3", "k150", "k299"]), 0, 120),
+        (frame.assign(n=frame["n"].where(frame["n"] != 200, -1)), 1, 60),
+        (frame.sample(frac=1, random_state=1).iloc[:290], 0, 290),
+    ):
+        ask(changed.copy(), call)
+        asked += new
+        assert sent(server) == asked
+        assert rendered[-1] <= most
+    forget(home)
+    ask(frame.assign(other=1), call)
+    assert (len(rendered), sent(server)) == (6, asked)
+
+
+def test_cells_and_labels_of_any_type_are_known_again(server, call, home, rendered, small_blocks):
+    """Of a frame with every kind of column and with equal labels, rows that are known are not rendered."""
+
+    def typed(rows):
+        at = pd.Series(range(rows))
+        frame = pd.DataFrame(
+            {
+                "text": [f"row{n}" for n in at],
+                "kind": pd.Categorical([("b", "a", None)[n % 3] for n in at]),
+                "whole": at.where(at % 5 != 0).astype("Int64"),
+                "part": at.where(at % 7 != 0) / 2,
+                "flag": (at % 2 == 0).astype("boolean"),
+                "time": pd.date_range("2026-03-29", periods=rows, freq="h", tz="Europe/Berlin"),
+                "span": pd.to_timedelta(at, unit="s"),
+                "mixed": pd.Series([(n, str(n), n / 2, None)[n % 4] for n in at], dtype=object),
+                "plain": pd.Series([None if n % 9 == 0 else "é" * n for n in at], dtype=object),
+            }
+        )
+        frame["text"] = frame["text"].astype("string")
+        frame.index = pd.MultiIndex.from_arrays([at // 20, ["x"] * rows])
+        return frame
+
+    prompt = " ".join(f"{{{name}}}" for name in typed(1))
+    frame = typed(120)
+    frame.llm.batch(prompt, out="out", na="send", **call).wait(60)
+    assert sent(server) == 120
+    grown = typed(125)
+    grown = pd.concat([grown[120:], grown[:120]])
+    assert rendered == [120]
+    grown.llm.batch(prompt, out="out", na="send", **call).wait(60)
+    assert sent(server) == 125
+    assert rendered[1] <= 40
+    assert (grown["out"].str.split().str[0] == grown["text"]).all()
+    assert grown["out"].iloc[5:].tolist() == frame["out"].tolist()
 
 
 def test_failed_rows_are_rendered_and_sent_again(server, call, home, rendered):
