@@ -159,10 +159,10 @@ def _answered(file: AnswerFile, job: JobRecord, wanted: Array) -> tuple[Array, d
         lines += len(columns)
         here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)))
         here = here[missing[columns.rows[here]] & _are_answers(columns)[here]]
-        rows, at = np.unique(columns.rows[here], return_index=True)  # of several lines the first
+        rows, first = np.unique(columns.rows[here], return_index=True)  # of several lines
         missing[rows] = False
         codes = [code for code, why in enumerate(columns.finishes) if why in CUT]
-        finish, before = columns.finish[here[at]], sum(map(len, found))
+        finish, before = columns.finish[here[first]], sum(map(len, found))
         for at in np.flatnonzero(np.isin(finish, codes)).tolist():
             cut_off[before + at] = str(columns.finishes[finish[at]])
         found.append(rows)
