@@ -54,8 +54,13 @@ def sendable(body: Mapping[str, Any]) -> dict[str, Any]:
 
     litellm reads no address and no key within `extra_body`.
     """
-    return {
-        name: value
-        for name, value in body.items()
-        if name not in _OF_THE_CALL and not decides_place(name)
-    }
+    left_out = _left_out(tuple(body))
+    if not left_out:
+        return dict(body)
+    return {name: value for name, value in body.items() if name not in left_out}
+
+
+@functools.lru_cache(maxsize=64)
+def _left_out(names: tuple[str, ...]) -> frozenset[str]:
+    """Those of a body's fields that may not be sent: the bodies of a job have the same fields."""
+    return frozenset(name for name in names if name in _OF_THE_CALL or decides_place(name))

@@ -335,7 +335,7 @@ def test_nothing_stays_open(endpoint):
     call = call_to("openai/m", api_base=endpoint.base, api_key=KEY)
     for _ in range(2):
         asked(call, [BODIES["plain"][1]])
-    assert call._session is None
+    assert call._connector is None
     gc.collect()  # an open session or socket would warn, and a warning is an error
 
 
