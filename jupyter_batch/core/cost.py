@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import filterfalse
 from typing import Any
 
 import msgspec
@@ -173,7 +174,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
 def bill(costs: Iterable[float], standard: Iterable[float]) -> Bill:
     """Return the bill of requests from the actual and the realtime cost of each."""
     there = list(costs)
-    known = [cost for cost in there if cost == cost]  # noqa: PLR0124 - NaN is not itself: unknown
+    known = list(filterfalse(math.isnan, there))
     live = math.fsum(standard)
     return Bill(
         known=math.fsum(known),

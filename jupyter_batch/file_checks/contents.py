@@ -135,7 +135,11 @@ def _expected(shard: ShardRecord, facts: Facts, output: Contents, found: int) ->
 
 def missing(shard: ShardRecord, facts: Facts, output: Contents, errors: Contents) -> Missing:
     """The rows missing from a shard's results, by the provider's counts."""
-    found = sum(map(max, output.rows, errors.rows))
+    found = int(
+        np.count_nonzero(
+            np.frombuffer(output.rows, np.uint8) | np.frombuffer(errors.rows, np.uint8)
+        )
+    )
     completed, failed = _counts(shard)
     whole, in_output = _expected(shard, facts, output, found)
     named = shard.output_file_id is not None

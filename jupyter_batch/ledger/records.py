@@ -27,7 +27,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     that the provider counted, but that its result files lacked when last fetched.
     reported: the tokens of the batch as a whole, by the provider; usage: the sum of its lines.
     shed: requests that wait for their service tier to have capacity, when it was polled last.
-    kept: the files with its results on this disk: (name, bytes, CRC-32). refetch: a file is fetched
+    kept: the files with its results on this disk: (name, bytes, checksum). refetch: a file is fetched
     although one is here, since that one lacks rows or is damaged; lost: the name of the file that
     was missing or damaged.
     fetched_at: when its results were last counted.

@@ -1,6 +1,6 @@
 """Decoded result lines as columns, their form on disk, and a job's answers as references to them.
 
-The form on disk: a header in JSON, then each array, then the texts as UTF-8; checked by a CRC-32.
+The form on disk: a header in JSON, then each array, then the texts as UTF-8; checked by 32 bits of an XXH3.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from zlib import crc32
 
 import msgspec
 import numpy as np
+from xxhash import xxh3_64
 
 from jupyter_batch.core.request import Status, Usage
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.row_files.checksums import sum_from
+from jupyter_batch.row_files.checksums import file_hash
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -28,8 +28,8 @@ CODE = {status: code for code, status in enumerate(CODES)}
 ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
-_MAGIC = b"JBC4"
-_HEAD_BYTES, _ALIGN = 16, 8
+_MAGIC = b"JBC5"
+_HEAD_BYTES, _ALIGN, _CHECK = 16, 8, 0xFFFFFFFF
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a job may have thousands of shards, and a process few maps."""
 _MOST_FINISHES = 255
@@ -158,12 +158,12 @@ class Columns:
             )
         )
         head += b" " * (-len(head) % _ALIGN)
-        parts = [head, *(array.tobytes() for array in arrays.values()), texts.data]
         length = len(head).to_bytes(8, "little")
-        check = crc32(length)
+        parts = [length, head, *(array.view(np.uint8) for array in arrays.values()), texts.data]
+        check = xxh3_64()
         for part in parts:
-            check = crc32(part, check)
-        yield _MAGIC + check.to_bytes(4, "little") + length
+            check.update(part)
+        yield _MAGIC + (check.intdigest() & _CHECK).to_bytes(4, "little")
         yield from parts
 
     @classmethod
@@ -171,7 +171,8 @@ class Columns:
         """The columns on disk; None where they are missing, damaged, or of something else."""
         try:
             data = _contents(path)
-            if data[:4] != _MAGIC or sum_from(path, 8) != int.from_bytes(data[4:8], "little"):
+            check = int.from_bytes(data[4:8], "little")
+            if data[:4] != _MAGIC or file_hash(path, 8)[1] & _CHECK != check:
                 return None
             end = _HEAD_BYTES + int.from_bytes(data[8:_HEAD_BYTES], "little")
             head = msgspec.json.decode(bytes(data[_HEAD_BYTES:end]), type=_Head)

@@ -104,10 +104,11 @@ class Outcomes:
         lines, replaced = self._stored(columns, asked)
         at, codes = columns.rows[lines] - self.first, columns.status[lines]
         answered = codes == _ANSWERED
-        for line in lines[~answered].tolist():
-            row = int(columns.rows[line])
+        failed = lines[~answered]
+        for row, line in zip(columns.rows[failed].tolist(), failed.tolist(), strict=True):
             self.reasons[row] = columns.reasons[line]
-            self.raws.pop(row, None)
+            if self.raws:
+                self.raws.pop(row, None)
             if self._keep and line in columns.raws:
                 self.raws[row] = columns.raws[line]
         for row in replaced:
@@ -356,12 +357,11 @@ def of_shard(
 
 def _reasons(found: Outcomes, asked: bytearray, copies: list[int]) -> dict[str, Any]:
     """The most frequent reasons of a shard's failures, each with its first row."""
-    counted: Counter[str] = Counter()
-    firsts: dict[str, int] = {}
-    for row, reason in found.reasons.items():
-        if asked[row - found.first]:
-            counted[reason] += 1
-            firsts[reason] = min(row, firsts.get(reason, row))
+    own = {row: reason for row, reason in found.reasons.items() if asked[row - found.first]}
+    counted = Counter(own.values())
+    firsts = {
+        reason: row for row, reason in sorted(own.items(), reverse=True)
+    }  # the first comes last
     counted.update(
         found.reasons[row] for at in copies if (row := at + found.first) in found.reasons
     )

@@ -25,7 +25,7 @@ from jupyter_batch.results.columns import Columns, Texts
 from jupyter_batch.results.lines.builder import Builder
 from jupyter_batch.results.lines.plain import Answers, chat_answers
 from jupyter_batch.results.lines.shapes import Run, Shapes
-from jupyter_batch.row_files.checksums import file_sum
+from jupyter_batch.row_files.checksums import file_hash
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.models import mark_of, model_of
 from jupyter_batch.wire.dialects import OPENAI, decode_lines
@@ -146,7 +146,7 @@ def _mark(path: Path, job: JobRecord, dialect: str) -> bytes:
     if job.lax:
         model = class_of(job)
         how = (*how, "" if model is None else mark_of(model))
-    return blake2b(msgspec.json.encode((file_sum(path), how)), digest_size=16).digest()
+    return blake2b(msgspec.json.encode((file_hash(path), how)), digest_size=16).digest()
 
 
 def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:

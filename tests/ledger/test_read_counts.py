@@ -54,11 +54,11 @@ def test_a_result_file_is_read_through_when_its_answers_are(call, home, monkeypa
     name = job.id
     del job
     forget(home)
-    checksums.crc_of.cache_clear()
+    checksums.hash_of.cache_clear()
     opened = jobs.open_job(name)
-    assert checksums.crc_of.cache_info().misses == 0
+    assert checksums.hash_of.cache_info().misses == 0
     data = output.read_bytes()
     output.write_bytes(data[:-3] + b"xx\n")  # as long as before
     opened.results()
-    assert checksums.crc_of.cache_info().misses >= 1
+    assert checksums.hash_of.cache_info().misses >= 1
     assert not opened.is_complete or output.read_bytes() == data  # it is fetched again
