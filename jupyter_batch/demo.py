@@ -120,13 +120,13 @@ def _show(frame: pd.DataFrame, home: Path) -> int:
     return _judge(frame, job, endpoint)
 
 
-def _is_in_the_middle(seen: Snapshot) -> bool:
+def _is_in_the_middle(snapshot: Snapshot) -> bool:
     """Whether half of the batches were sent and not all answers are here."""
-    return not seen.is_complete and _sent(seen) >= (len(seen.shards) + 1) // 2
+    return not snapshot.is_complete and _sent(snapshot) >= (len(snapshot.shards) + 1) // 2
 
 
-def _sent(seen: Snapshot) -> int:
-    return sum(shard.batch_id is not None for shard in seen.shards)
+def _sent(snapshot: Snapshot) -> int:
+    return sum(shard.batch_id is not None for shard in snapshot.shards)
 
 
 def _start(rows: int) -> subprocess.Popen[str]:

@@ -213,13 +213,13 @@ class Handle(buttons.Holder):
         causes = "; ".join(view(seen).blocked)
         return JobBlockedError(f"{self.id}: {causes}", job=self.id, blocked=str(seen.blocked))
 
-    def _blocked_here(self, seen: Snapshot) -> Block | None:
+    def _blocked_here(self, snapshot: Snapshot) -> Block | None:
         """The block for this process; None where another process lacks a key that this one may have."""
-        return seen.blocked
+        return snapshot.blocked
 
-    def _note_blocked(self, seen: Snapshot) -> None:
+    def _note_blocked(self, snapshot: Snapshot) -> None:
         """Set or clear `_idle`."""
-        if self._over.is_set() or self._blocked_here(seen) is not None:
+        if self._over.is_set() or self._blocked_here(snapshot) is not None:
             self._idle.set()
         else:
             self._idle.clear()

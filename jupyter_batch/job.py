@@ -379,9 +379,9 @@ class Job(JobState):
         retried = sent_again(self.snapshot().again)
         return f"{retried[:1].upper()}{retried[1:]}."
 
-    def _on_retry_change(self, seen: Snapshot) -> None:
+    def _on_retry_change(self, snapshot: Snapshot) -> None:
         """In the worker's thread: redraw, since the retry has changed."""
-        del seen
+        del snapshot
         self._redraw()
 
 

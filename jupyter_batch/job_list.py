@@ -86,18 +86,22 @@ class Jobs(list[Any]):
 
     def snapshots(self) -> list[Snapshot]:
         """Return the present snapshots in the list's order, without forgotten jobs; the ledger is read once."""
-        return [shot for _, shot in self._with_snapshots()]
+        return [snapshot for _, snapshot in self._with_snapshots()]
 
     def _with_snapshots(self) -> list[tuple[Any, Snapshot]]:
         ledgers = {id(one._here): one._here.ledger for one in self}
         seen = {key: Overview(ledger, time.time()) for key, ledger in ledgers.items()}
-        shots = [
+        snapshots = [
             seen[id(one._here)].snapshot([job.id for job in one.jobs], one.id)
             if isinstance(one, Group)
             else seen[id(one._here)].snapshot([one.id])
             for one in self
         ]
-        return [(one, shot) for one, shot in zip(self, shots, strict=True) if shot is not None]
+        return [
+            (one, snapshot)
+            for one, snapshot in zip(self, snapshots, strict=True)
+            if snapshot is not None
+        ]
 
     def damaged(self) -> list[str]:
         """Sentences about jobs that can't be read."""
@@ -118,24 +122,24 @@ class Jobs(list[Any]):
 
     def _each_dollar_once(self) -> list[Snapshot]:
         counted: set[str] = set()
-        shots = []
-        for one, shot in reversed(self._with_snapshots()):  # the oldest first: its call paid
+        snapshots = []
+        for one, snapshot in reversed(self._with_snapshots()):  # the oldest first: its call paid
             ids = [job.id for job in one.jobs] if isinstance(one, Group) else [one.id]
             own = [job for job in ids if job not in counted]
             counted.update(own)
             if len(own) == len(ids):
-                shots.append(shot)
+                snapshots.append(snapshot)
                 continue
             paid = Overview(one._here.ledger, time.time()).snapshot(own, one.id) if own else None
-            shots.append(
+            snapshots.append(
                 msgspec.structs.replace(
-                    shot,
+                    snapshot,
                     bill=paid.bill if paid is not None else Bill(),
                     input_tokens=paid.input_tokens if paid is not None else 0,
                     output_tokens=paid.output_tokens if paid is not None else 0,
                 )
             )
-        return shots[::-1]
+        return snapshots[::-1]
 
     def _links(self) -> Callable[[str], str]:
         """The address of the page of each job's rows, by its id; "" outside of notebooks."""

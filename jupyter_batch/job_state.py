@@ -131,22 +131,22 @@ class JobState(Handle):
             return [timeline.JobEvents(record, self._shards(), [])]
         return timeline.read(self._here.ledger, [record.id])
 
-    def _shown(self, seen: Snapshot | None = None) -> Snapshot:
+    def _shown(self, snapshot: Snapshot | None = None) -> Snapshot:
         """Return the snapshot, the worker's or a new one, with what only this process knows."""
         record, shards, folder = self._read()
-        seen = seen or snapshot_of(record, shards, time.time())
+        snapshot = snapshot or snapshot_of(record, shards, time.time())
         found = self._preview.look(record, shards, folder)
         again = None if self._next is None else self._next.snapshot()
-        offered = self._offers(record, shards, seen, again)
-        seen = self._priced(record, shards, seen, offered, again)
+        offered = self._offers(record, shards, snapshot, again)
+        snapshot = self._priced(record, shards, snapshot, offered, again)
         return msgspec.structs.replace(
-            seen,
+            snapshot,
             attach=reopen(self.id),
             merged=self._answers.message,
-            unbound=(self.id,) if self._is_unbound(record, seen) else (),
+            unbound=(self.id,) if self._is_unbound(record, snapshot) else (),
             answers=found.answers,
             examples=found.examples,
-            reasons=(*found.reasons, *seen.reasons),
+            reasons=(*found.reasons, *snapshot.reasons),
             again=() if again is None else (again,),
             offers=offered,
             history=() if self._salvaged else self._history.look(self._here.ledger, record),
@@ -157,29 +157,29 @@ class JobState(Handle):
         self,
         record: JobRecord,
         shards: list[ShardRecord],
-        seen: Snapshot,
+        snapshot: Snapshot,
         again: Snapshot | None,
     ) -> tuple[str, ...]:
         if self._salvaged is not None:
             return ()
         fillable = self._answers.is_fillable(record, shards)
-        return offers(record, seen, again, fillable=fillable)
+        return offers(record, snapshot, again, fillable=fillable)
 
     def _priced(
         self,
         record: JobRecord,
         shards: list[ShardRecord],
-        seen: Snapshot,
+        snapshot: Snapshot,
         offered: tuple[str, ...],
         again: Snapshot | None,
     ) -> Snapshot:
         """Add the expected cost and the price of each action; a retry's own retry is its price."""
         if self._salvaged is not None:
-            return seen
+            return snapshot
         if again is not None:
-            return msgspec.structs.replace(seen, prices=again.prices)
+            return msgspec.structs.replace(snapshot, prices=again.prices)
         prices = self._prices.look(self._here.ledger, record, shards)
-        return with_prices(seen, prices, offered)
+        return with_prices(snapshot, prices, offered)
 
     def _check_finish(
         self, api_key: str | None, max_cost: float | None, mode: str = "realtime"
@@ -201,10 +201,10 @@ class JobState(Handle):
             self._waits = record.id, wait_like(self._here.ledger, record, largest)
         return self._waits[1]
 
-    def _is_unbound(self, record: JobRecord, seen: Snapshot) -> bool:
+    def _is_unbound(self, record: JobRecord, snapshot: Snapshot) -> bool:
         """Whether its answers are for a frame that this process lacks; `adopt` reports that itself."""
         held = bool(self._answers.targets or self._answers.message or self._salvaged is not None)
-        return seen.is_complete and record.framed and not (held or record.adopted)
+        return snapshot.is_complete and record.framed and not (held or record.adopted)
 
     def _begin(self, api_key: str | None) -> None:
         """Start a job that was just submitted; one that is complete already merges at once."""
@@ -258,25 +258,27 @@ class JobState(Handle):
             lent = None if api_key is None else self._here.lend_key(self.id, other)
             self._here.move(other, api_key=lent)
 
-    def _blocked_here(self, seen: Snapshot) -> Block | None:
-        of_a_key = seen.blocked is Block.KEY and not any(block.unseen for block in seen.blocks)
+    def _blocked_here(self, snapshot: Snapshot) -> Block | None:
+        of_a_key = snapshot.blocked is Block.KEY and not any(
+            block.unseen for block in snapshot.blocks
+        )
         if of_a_key and not self._here.worker.lacks_key(self.id):
             return None
-        if seen.blocked is not None and self._ends_unsent(seen):
+        if snapshot.blocked is not None and self._ends_unsent(snapshot):
             return None
-        return seen.blocked
+        return snapshot.blocked
 
-    def _ends_unsent(self, seen: Snapshot) -> bool:
+    def _ends_unsent(self, snapshot: Snapshot) -> bool:
         """Whether a cancelled job has batches that were never sent: the worker ends these without a key."""
-        unsent = any(shard.ending is None and not shard.batch_id for shard in seen.shards)
+        unsent = any(shard.ending is None and not shard.batch_id for shard in snapshot.shards)
         return unsent and bool(self._record().cancel_at)
 
-    def _on_change(self, seen: Snapshot) -> None:
+    def _on_change(self, snapshot: Snapshot) -> None:
         """In the worker's thread: draw; when it is complete, have the answers merged between two cells."""
-        if self._over.is_set() and not seen.is_complete and not self.is_complete:
+        if self._over.is_set() and not snapshot.is_complete and not self.is_complete:
             self._over.clear()  # a result file came late
             self._answers.reopen()
-        over = seen.is_complete and not self._over.is_set() and self._record().id == seen.id
+        over = snapshot.is_complete and not self._over.is_set() and self._record().id == snapshot.id
         if over:
             # Before the end is shown, so that a cell run upon it finds the merge queued. An error here,
             # of any kind (a frame that its user is changing, a full memory), is met again by the merge.
@@ -285,12 +287,12 @@ class JobState(Handle):
         if over and not self._in_group:
             self._announce_end()
         if self._monitor is not None:  # before the wait ends
-            self._monitor.update(self._shown(seen))
+            self._monitor.update(self._shown(snapshot))
         self._callbacks.changed()
         if over:
             self._note_end()
         else:
-            self._note_blocked(seen)
+            self._note_blocked(snapshot)
 
     def _merge_frames(self) -> None:
         """Merge the answers into the bound frames, each once; the monitor shows a refusal."""

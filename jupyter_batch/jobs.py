@@ -230,8 +230,8 @@ def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) 
     """Submit texts for vectors. text: a column of the frame, or a template; a list of texts needs none."""
     from jupyter_batch.prompts.embeddings import take
 
-    asked, rest = take(text, given)
-    return submit(source, asked, door=door, **rest)
+    prompt, rest = take(text, given)
+    return submit(source, prompt, door=door, **rest)
 
 
 def open_job(name: str, *, follow: bool = True) -> Any:
@@ -353,8 +353,8 @@ def resume_open() -> int:
     if unfinished:
         here.move_all()
         if kernel.is_terminal():  # which announces an end above its prompt
-            for one, shot in list_jobs()._with_snapshots():
-                if not shot.is_complete:
+            for one, snapshot in list_jobs()._with_snapshots():
+                if not snapshot.is_complete:
                     one._follow(whole=False)
     return unfinished
 

@@ -79,18 +79,18 @@ def orders_of(
     here = session(configured.home)
     asks = []
     for one in parts or [_Part(given)]:
-        asked, rest = _at_endpoint(prompt, one.given, one.given.get("model") or configured.model)
+        form, rest = _at_endpoint(prompt, one.given, one.given.get("model") or configured.model)
         opts = resolve(rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured)
-        asks.append((asked, opts, one.rows))
+        asks.append((form, opts, one.rows))
     filled = filled_by([opts for _, opts, _ in asks]) if parts and not split else ()
 
-    def made(asked: Any, opts: Options, rows: ModelRows | None) -> Order:
+    def made(prompt: Any, opts: Options, rows: ModelRows | None) -> Order:
         return _for_rows(
             rows,
             lambda source: order(
                 here.ledger,
                 source,
-                asked,
+                prompt,
                 opts,
                 door=door,
                 notebook=kernel.notebook_path(),
@@ -139,12 +139,12 @@ def _each(
     """The order of each model. A job whose key is missing waits for it; raises where all keys are."""
     orders: list[tuple[Options, Order]] = []
     refused: list[KeyMissingError] = []
-    for asked, opts, rows in asks:
+    for prompt, opts, rows in asks:
         try:
-            orders.append((opts, make(asked, opts, rows)))
+            orders.append((opts, make(prompt, opts, rows)))
         except KeyMissingError as e:
             refused.append(e)
-            orders.append((opts, make(asked, replace(opts, api_key=NO_KEY), rows)))  # type: ignore[type-var]  # a dataclass at run time
+            orders.append((opts, make(prompt, replace(opts, api_key=NO_KEY), rows)))  # type: ignore[type-var]  # a dataclass at run time
     if len(refused) == len(asks):
         raise refused[0]
     return orders
@@ -164,8 +164,8 @@ def file_order(path: Path, given: dict[str, Any]) -> tuple[Session, Options, Req
     file = RequestFile(path)
     model = given.get("model") or _model_of(file, configured.model, given.get("api_base"))
     opts = resolve(full_names({**given, "model": model}, configured.model), configured)
-    asked = ask_of(file, opts, notebook=kernel.notebook_path(), versions=_versions())
-    return session(configured.home), opts, file, asked
+    ask = ask_of(file, opts, notebook=kernel.notebook_path(), versions=_versions())
+    return session(configured.home), opts, file, ask
 
 
 def destination_of(job: JobRecord, given: dict[str, Any]) -> Destination:
@@ -193,7 +193,7 @@ def destination_of(job: JobRecord, given: dict[str, Any]) -> Destination:
             opts.model,
             mode=target.mode,
             api_base=target.api_base,
-            given=opts.prices,
+            prices=opts.prices,
             service_tier=job.tier,
         ),
         **{**target._asdict(), "limits": limits, "rush_to": job.rush_to},

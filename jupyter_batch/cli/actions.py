@@ -29,7 +29,7 @@ def run_list(_asked: argparse.Namespace) -> int:
     from jupyter_batch.cli.screen import print_list
     from jupyter_batch.monitor.view import view
 
-    print_list([view(shot) for shot in listed.snapshots()])
+    print_list([view(snapshot) for snapshot in listed.snapshots()])
     print(*listed.damaged(), sep="\n", end="")
     return 0
 

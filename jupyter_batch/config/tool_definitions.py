@@ -43,14 +43,14 @@ class Tools(NamedTuple):
         return names_of(self.definitions)
 
 
-def read(given: Any) -> Tools:
+def read(tools: Any) -> Tools:
     """Parse a list of definitions, functions and Pydantic classes, one of them, or a dict. Raises OptionError.
 
     A class has no function: the fields of a call are the answer, unless `run_tools` is given one of its name.
     """
     functions: dict[str, Function] = {}
     definitions: list[dict[str, Any]] = []
-    for name, one in _each(given):
+    for name, one in _each(tools):
         if _is_function(one):
             definition = define(one, name)
             functions[definition["function"]["name"]] = one
@@ -70,10 +70,10 @@ def read(given: Any) -> Tools:
     return Tools(definitions, functions)
 
 
-def functions_of(given: Any) -> dict[str, Function]:
+def functions_of(tools: Any) -> dict[str, Function]:
     """Return `run_tools`' functions by the names that a model uses. Raises OptionError."""
     functions: dict[str, Function] = {}
-    for name, one in _each(given):
+    for name, one in _each(tools):
         if not callable(one):
             raise OptionError(
                 f"run_tools takes functions, or a dict of them by their names, not {_shown(one)}"
@@ -82,19 +82,23 @@ def functions_of(given: Any) -> dict[str, Function]:
     return functions
 
 
-def choice(given: Any, tools: Tools | None) -> Any:
+def choice(tool_choice: Any, tools: Tools | None) -> Any:
     """Return tool_choice= as it is sent. Raises OptionError."""
     if tools is None:
         raise OptionError("`tool_choice` chooses among tools, and there are none: give tools= too")
-    if isinstance(given, Mapping):
-        held = given.get("function")
-        named = held.get("name") if isinstance(held, Mapping) else given.get("name")
+    if isinstance(tool_choice, Mapping):
+        held = tool_choice.get("function")
+        named = held.get("name") if isinstance(held, Mapping) else tool_choice.get("name")
         if named is None:
-            return dict(given)
-    elif given in _WORDS:
-        return given
+            return dict(tool_choice)
+    elif tool_choice in _WORDS:
+        return tool_choice
     else:
-        named = given.__name__ if _is_function(given) or _is_model(given) else given
+        named = (
+            tool_choice.__name__
+            if _is_function(tool_choice) or _is_model(tool_choice)
+            else tool_choice
+        )
     if named not in tools.names:
         known = ", ".join(map(repr, tools.names))
         raise OptionError(
@@ -104,13 +108,13 @@ def choice(given: Any, tools: Tools | None) -> Any:
     return {"type": "function", "function": {"name": named}}
 
 
-def choice_by_row(given: Any) -> Any:
+def choice_by_row(tool_choice: Any) -> Any:
     """Return tool_choice= where each row has its own tools, which may lack one of a name. Raises OptionError."""
-    if given is None or (isinstance(given, str) and given in _WORDS):
-        return given
+    if tool_choice is None or (isinstance(tool_choice, str) and tool_choice in _WORDS):
+        return tool_choice
     raise OptionError(
         f"`tool_choice` takes one of {', '.join(map(repr, _WORDS))} where a column has the rows' tools, not "
-        f"{_shown(given)}"
+        f"{_shown(tool_choice)}"
     )
 
 
@@ -123,15 +127,15 @@ def names_of(definitions: Any) -> tuple[str, ...]:
     )
 
 
-def _each(given: Any) -> Iterable[tuple[str | None, Any]]:
-    if _is_function(given) or _is_model(given):
-        return [(None, given)]
-    if isinstance(given, Mapping):
-        by_name = bool(given) and all(map(callable, given.values()))
-        return [(str(name), one) for name, one in given.items()] if by_name else [(None, given)]
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        return [(None, one) for one in given]
-    raise OptionError(f"a tool is {_FORM}, not {_shown(given)}")
+def _each(tools: Any) -> Iterable[tuple[str | None, Any]]:
+    if _is_function(tools) or _is_model(tools):
+        return [(None, tools)]
+    if isinstance(tools, Mapping):
+        by_name = bool(tools) and all(map(callable, tools.values()))
+        return [(str(name), one) for name, one in tools.items()] if by_name else [(None, tools)]
+    if isinstance(tools, Iterable) and not isinstance(tools, str | bytes):
+        return [(None, one) for one in tools]
+    raise OptionError(f"a tool is {_FORM}, not {_shown(tools)}")
 
 
 def _is_function(one: Any) -> bool:

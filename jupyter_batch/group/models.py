@@ -341,8 +341,8 @@ class Group(Handle):
             if new:
                 self._here.move(open_now, self._on_change)
 
-    def _on_change(self, seen: Snapshot) -> None:
-        del seen  # one job's
+    def _on_change(self, snapshot: Snapshot) -> None:
+        del snapshot  # one job's
         self._listen()
         if self._over.is_set() and not self.is_complete:  # a result file came late
             self._over.clear()
@@ -362,9 +362,9 @@ class Group(Handle):
         if self._blocked_here(self.snapshot()) is not None:
             self._idle.set()
 
-    def _blocked_here(self, seen: Snapshot) -> Block | None:
+    def _blocked_here(self, snapshot: Snapshot) -> Block | None:
         causes = [job._blocked_here(job.snapshot()) for job in self.jobs if not job.is_complete]
-        return None if None in causes else seen.blocked
+        return None if None in causes else snapshot.blocked
 
     def _merge_complete(self) -> None:
         for job in self.jobs:

@@ -197,7 +197,7 @@ class Listing:
         }
 
     def _shown(self, name: str, records: list[JobRecord], now: float) -> dict[str, Any]:
-        shots = [
+        snapshots = [
             snapshot_of(
                 record,
                 self._shards_of(record),
@@ -207,14 +207,15 @@ class Listing:
             )
             for record in records
         ]
-        shot = shots[0] if len(shots) == 1 else group_snapshot(name, shots)
+        snapshot = snapshots[0] if len(snapshots) == 1 else group_snapshot(name, snapshots)
         return {
-            **_words(shot),
+            **_words(snapshot),
             **self._notebook(
                 next((record.notebook for record in records if record.notebook), None)
             ),
             "page": "compare.html" if len(records) > 1 and not records[0].model_column else "",
-            "followed": shot.is_complete or all(r.finished_at or followed(r, now) for r in records),
+            "followed": snapshot.is_complete
+            or all(r.finished_at or followed(r, now) for r in records),
         }
 
     def _progress(self, record: JobRecord) -> Points:
@@ -242,8 +243,8 @@ def followed(record: JobRecord, now: float) -> bool:
     return holds(record.holder, record.lease_until, now)
 
 
-def _words(shot: Snapshot) -> dict[str, Any]:
-    seen = view(shot)
+def _words(snapshot: Snapshot) -> dict[str, Any]:
+    seen = view(snapshot)
     return {
         "id": seen.id,
         "title": seen.title,
@@ -264,8 +265,8 @@ def _words(shot: Snapshot) -> dict[str, Any]:
         "reasons": [f"{count:,} x {why}" for why, count in seen.reasons],
         "attach": f'df.llm.attach("{seen.id}")',
         "estimate": seen.estimate,
-        "usd": shot.bill.known if shot.bill is not None else 0.0,
-        "lost": shot.counts.failed + shot.counts.expired + shot.counts.cancelled,
-        "blocked": str(shot.blocked or ""),
+        "usd": snapshot.bill.known if snapshot.bill is not None else 0.0,
+        "lost": snapshot.counts.failed + snapshot.counts.expired + snapshot.counts.cancelled,
+        "blocked": str(snapshot.blocked or ""),
         "batches": seen.batches[:BATCHES],
     }

@@ -41,8 +41,8 @@ def text(snapshots: Iterable[Snapshot], room: int = WIDTH) -> str:
 
     room: the terminal's columns.
     """
-    shots = list(snapshots)
-    rows, blocked = [cells(shot) for shot in shots], _blocked(shots)
+    snapshots = list(snapshots)
+    rows, blocked = [cells(snapshot) for snapshot in snapshots], _blocked(snapshots)
     if not rows:
         return "No jobs."
     if room < WIDE:
@@ -68,9 +68,9 @@ def _two_lines(row: tuple[str, ...], room: int) -> list[str]:
 
 def html(snapshots: Iterable[Snapshot], link: Callable[[str], str] = lambda _: "") -> str:
     """All jobs in an HTML table; a sentence where there are none. link: the address of a job's rows, or ""."""
-    shots = list(snapshots)
-    rows = "".join(f"<tr>{_tds(shot, link(shot.id))}</tr>" for shot in shots)
-    blocked = "".join(f'<p class="jb">{esc(line)}</p>' for line in _blocked(shots))
+    snapshots = list(snapshots)
+    rows = "".join(f"<tr>{_tds(snapshot, link(snapshot.id))}</tr>" for snapshot in snapshots)
+    blocked = "".join(f'<p class="jb">{esc(line)}</p>' for line in _blocked(snapshots))
     if not rows:
         return f'{STYLE}<p class="jb">No jobs.</p>'
     head = "".join(f'<th scope="col">{esc(name)}</th>' for name in HEADINGS)
@@ -96,16 +96,16 @@ def rows_table(
     return f'{STYLE}<div class="jb jb-list {style.AS_TEXT}" {region}>{table}</div><p class="jb">{esc(below)}</p>'
 
 
-def _blocked(shots: list[Snapshot]) -> list[str]:
+def _blocked(snapshots: list[Snapshot]) -> list[str]:
     """Below the table: of each job that is blocked the cause and the remedy."""
-    seen = [view(shot) for shot in shots if shot.blocks]
+    seen = [view(snapshot) for snapshot in snapshots if snapshot.blocks]
     return [f"{one.id}: {line}" for one in seen for line in one.blocked]
 
 
-def cells(shot: Snapshot) -> tuple[str, ...]:
+def cells(snapshot: Snapshot) -> tuple[str, ...]:
     """One job's row, under HEADINGS; age: since the submission, and of one that runs how long it may take yet."""
-    seen = view(shot)
-    lost = shot.counts.failed + shot.counts.expired + shot.counts.cancelled
+    seen = view(snapshot)
+    lost = snapshot.counts.failed + snapshot.counts.expired + snapshot.counts.cancelled
     left = f", {seen.eta.partition(' left')[0].removeprefix('about ')} left" if seen.eta else ""
     return (
         seen.id,
@@ -114,9 +114,9 @@ def cells(shot: Snapshot) -> tuple[str, ...]:
         f"{seen.done:,} of {seen.total:,}" if seen.unit == "row" else seen.progress,
         ", ".join(filter(None, [f"{lost:,}" if lost else "", seen.cut_off])),
         seen.cost.removeprefix("cost ").partition(",")[0],
-        f"{span(shot.now - shot.created_at)}{left}",
+        f"{span(snapshot.now - snapshot.created_at)}{left}",
         seen.model,
-        clean(shot.notebook or ""),
+        clean(snapshot.notebook or ""),
     )
 
 
@@ -128,11 +128,11 @@ def frame(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    shots = list(snapshots)
-    index = pd.Index([shot.id for shot in shots], name="id", dtype="object")
+    snapshots = list(snapshots)
+    index = pd.Index([snapshot.id for snapshot in snapshots], name="id", dtype="object")
     return pd.DataFrame(
         {
-            name: _column(pd, kind, [value(shot) for shot in shots], index)
+            name: _column(pd, kind, [value(snapshot) for snapshot in snapshots], index)
             for name, (kind, value) in _COLUMNS.items()
         },
         index=index,
@@ -141,11 +141,11 @@ def frame(snapshots: Iterable[Snapshot]) -> pd.DataFrame:
 
 _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
     "name": ("string", attrgetter("name")),
-    "state": ("string", lambda shot: str(shot.state)),
+    "state": ("string", lambda snapshot: str(snapshot.state)),
     "blocked": ("string", attrgetter("blocked")),
     "notebook": ("string", attrgetter("notebook")),
     "created": ("time", attrgetter("created_at")),
-    "age": ("span", lambda shot: shot.now - shot.created_at),
+    "age": ("span", lambda snapshot: snapshot.now - snapshot.created_at),
     **{
         name: ("int64", attrgetter(f"counts.{name}"))
         for name in (
@@ -161,7 +161,10 @@ _COLUMNS: dict[str, tuple[str, Callable[[Snapshot], Any]]] = {
     },
     "cut_off": ("int64", attrgetter("cut_off")),
     "cost": ("Float64", attrgetter("cost")),
-    "saved": ("Float64", lambda shot: shot.bill.saved if shot.bill is not None else None),
+    "saved": (
+        "Float64",
+        lambda snapshot: snapshot.bill.saved if snapshot.bill is not None else None,
+    ),
     "model": ("string", attrgetter("model")),
     "provider": ("string", attrgetter("provider")),
     "out": ("string", attrgetter("out")),
@@ -187,14 +190,14 @@ def _column(pd: Any, kind: str, values: list[Any], index: Any) -> Any:
     return pd.Series(values, index=index, dtype=kind)
 
 
-def _tds(shot: Snapshot, link: str) -> str:
-    written = {name: esc(cell) for name, cell in zip(HEADINGS, cells(shot), strict=True)}
+def _tds(snapshot: Snapshot, link: str) -> str:
+    written = {name: esc(cell) for name, cell in zip(HEADINGS, cells(snapshot), strict=True)}
     written["id"] = f'<code class="jb-id">{written["id"]}</code>'
     if link:
         there = f'<a href="{esc(link)}" target="_blank" rel="noopener noreferrer" title="Show the rows">'
         written["id"] = f"{there}{written['id']}</a>"
     written["state"] = (
-        f'<span class="jb-pill" data-c="{esc(view(shot).colour)}">{written["state"]}</span>'
+        f'<span class="jb-pill" data-c="{esc(view(snapshot).colour)}">{written["state"]}</span>'
     )
     return "".join(
         f'<td class="jb-long" dir="auto">{cell}</td>' if name in _LONG else f"<td>{cell}</td>"

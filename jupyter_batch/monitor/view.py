@@ -13,15 +13,13 @@ import msgspec
 
 from jupyter_batch.core.status import Answer, ShardView, Snapshot, State, Step
 from jupyter_batch.monitor import words
-from jupyter_batch.monitor.words import MINUTE, clean, clock, span, usually
+from jupyter_batch.monitor.words import clean, clock, span, usually
 
 REASONS_SHOWN = 5
 LINE = 1200
 """Characters of a line that says what happened and what to do: its advice, which comes last, is never cut off."""
 ETA_ROWS = 20
 """Answered rows (or a fiftieth of all) from which an ETA is shown: from fewer it would be a guess."""
-ETA_SPREAD = 0.1
-"""A pace is never shown more exactly than this: batches are answered in bursts."""
 TEXT, ANSWER = 80, 160
 """Characters that are shown of a row, and of its answer: a schema's fields take more than a word."""
 SHARDS_SHOWN = 200
@@ -152,155 +150,155 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return [*parts, *filter(None, [self.cut_off])]
 
 
-def view(shot: Snapshot, tz: tzinfo | None = None) -> View:
+def view(snapshot: Snapshot, tz: tzinfo | None = None) -> View:
     """What every screen shows of a snapshot; clock times are in `tz`, or in this machine's zone."""
-    state, colour = _state(shot)
-    eta = _eta(shot)
+    state, colour = _state(snapshot)
+    eta = _eta(snapshot)
     return View(
-        id=clean(shot.id),
-        title=clean(shot.name or shot.out or shot.id, 80),
+        id=clean(snapshot.id),
+        title=clean(snapshot.name or snapshot.out or snapshot.id, 80),
         state=state,
         colour=colour,
-        is_final=shot.is_complete,
-        can_cancel=not shot.state.is_ending and shot.state is not State.CANCELLING,
-        done=shot.counts.done,
-        total=shot.counts.total,
-        fraction=shot.fraction,
-        percent=100 if shot.counts.running == 0 else min(99, int(shot.fraction * 100)),
-        segments=_segments(shot),
-        times=_times(shot, eta, tz),
+        is_final=snapshot.is_complete,
+        can_cancel=not snapshot.state.is_ending and snapshot.state is not State.CANCELLING,
+        done=snapshot.counts.done,
+        total=snapshot.counts.total,
+        fraction=snapshot.fraction,
+        percent=100 if snapshot.counts.running == 0 else min(99, int(snapshot.fraction * 100)),
+        segments=_segments(snapshot),
+        times=_times(snapshot, eta, tz),
         eta=eta,
-        as_of=clock(shot.now, shot.now, tz, year=True),
-        model=_model(shot),
-        batches=tuple(filter(None, map(_batch, shot.shards))),
-        tokens=_tokens(shot),
-        cost=words.cost(shot),
-        lines=_lines(shot, tz),
-        blocked=tuple(clean(line, LINE) for line in words.blocks(shot, tz)),
-        reasons=tuple((clean(why), count) for why, count in shot.reasons[:REASONS_SHOWN]),
-        more_reasons=max(0, len(shot.reasons) - REASONS_SHOWN),
-        attach=clean(shot.attach, 200),
-        estimate=words.estimate(shot),
-        prices=tuple((one.action, words.price(one)) for one in shot.prices),
-        answers=tuple(map(_sight, shot.answers)),
-        examples=_examples(shot),
-        parts=_parts(shot),
-        offers=shot.offers,
-        more_parts=max(0, len(shot.shards) - SHARDS_SHOWN),
-        unit="row" if shot.samples == 1 else "answer",
-        cut_off=f"{shot.cut_off:,} cut off" if shot.cut_off else "",
-        **words.curve(shot),
+        as_of=clock(snapshot.now, snapshot.now, tz, year=True),
+        model=_model(snapshot),
+        batches=tuple(filter(None, map(_batch, snapshot.shards))),
+        tokens=_tokens(snapshot),
+        cost=words.cost(snapshot),
+        lines=_lines(snapshot, tz),
+        blocked=tuple(clean(line, LINE) for line in words.blocks(snapshot, tz)),
+        reasons=tuple((clean(why), count) for why, count in snapshot.reasons[:REASONS_SHOWN]),
+        more_reasons=max(0, len(snapshot.reasons) - REASONS_SHOWN),
+        attach=clean(snapshot.attach, 200),
+        estimate=words.estimate(snapshot),
+        prices=tuple((one.action, words.price(one)) for one in snapshot.prices),
+        answers=tuple(map(_sight, snapshot.answers)),
+        examples=_examples(snapshot),
+        parts=_parts(snapshot),
+        offers=snapshot.offers,
+        more_parts=max(0, len(snapshot.shards) - SHARDS_SHOWN),
+        unit="row" if snapshot.samples == 1 else "answer",
+        cut_off=f"{snapshot.cut_off:,} cut off" if snapshot.cut_off else "",
+        **words.curve(snapshot),
     )
 
 
-def _state(shot: Snapshot) -> tuple[str, str]:
-    counts = shot.counts
-    if shot.state.is_ending and not shot.collected:
+def _state(snapshot: Snapshot) -> tuple[str, str]:
+    counts = snapshot.counts
+    if snapshot.state.is_ending and not snapshot.collected:
         return "collecting", "busy"
     lost = counts.failed + counts.expired + counts.cancelled
-    if shot.state is State.COMPLETED and lost + shot.cut_off:
-        return str(shot.state), "warn"
-    return str(shot.state), COLOURS[shot.state]
+    if snapshot.state is State.COMPLETED and lost + snapshot.cut_off:
+        return str(snapshot.state), "warn"
+    return str(snapshot.state), COLOURS[snapshot.state]
 
 
-def _segments(shot: Snapshot) -> tuple[Segment, ...]:
-    counts = shot.counts
+def _segments(snapshot: Snapshot) -> tuple[Segment, ...]:
+    counts = snapshot.counts
     parts = [
         Segment("succeeded", counts.succeeded, "succeeded"),
-        Segment("reused", counts.reused, _reused(shot)),
+        Segment("reused", counts.reused, _reused(snapshot)),
         Segment("failed", counts.failed, "failed"),
         Segment("expired", counts.expired, "expired"),
         Segment("cancelled", counts.cancelled, "cancelled"),
         Segment("skipped", counts.skipped, "skipped"),
-        Segment("running", counts.running, "running" if shot.state is State.RUNNING else "open"),
+        Segment(
+            "running", counts.running, "running" if snapshot.state is State.RUNNING else "open"
+        ),
     ]
     return tuple(part for part in parts if part.count)
 
 
-def _reused(shot: Snapshot) -> str:
+def _reused(snapshot: Snapshot) -> str:
     """`reused`, and of what: in a first run nothing was answered before, but rows may be alike."""
-    if not shot.equal:
+    if not snapshot.equal:
         return "reused"
-    how_many = "" if shot.equal == shot.counts.reused else f"{shot.equal:,} "
-    return f"reused ({how_many}equal {'row' if shot.equal == 1 else 'rows'})"
+    how_many = "" if snapshot.equal == snapshot.counts.reused else f"{snapshot.equal:,} "
+    return f"reused ({how_many}equal {'row' if snapshot.equal == 1 else 'rows'})"
 
 
-def _eta(shot: Snapshot) -> str:
-    counts = shot.counts
+def _eta(snapshot: Snapshot) -> str:
+    counts = snapshot.counts
     own = counts.total - counts.reused - counts.skipped
     answered = own - counts.running
     if (
-        shot.state is not State.RUNNING
-        or shot.eta is None
+        snapshot.state is not State.RUNNING
+        or snapshot.eta is None
         or counts.running == 0
-        or shot.pace is None
+        or snapshot.pace is None
     ):
         return ""
     if answered < min(ETA_ROWS, max(2, own / 50)):
         return ""
-    left = f"{words.roughly(shot.eta)} left{_spread(shot.eta, shot.pace[1])}"
-    if shot.expires_at is not None and shot.now < shot.expires_at < shot.now + shot.eta:
+    left = f"{words.roughly(snapshot.eta)} left{words.spread(snapshot.eta, snapshot.pace[1])}"
+    if (
+        snapshot.expires_at is not None
+        and snapshot.now < snapshot.expires_at < snapshot.now + snapshot.eta
+    ):
         return f"{left} at this pace, which is after it expires"
     return left
 
 
-def _spread(eta: float, answered: int) -> str:
-    """` (5 to 8 min)`: two standard errors of a pace estimated from so many rows; "" where both ends read alike."""
-    left = max(0.25, 1 - max(ETA_SPREAD, 2 / answered**0.5))
-    low, high = words.roughly(eta * left), words.roughly(eta / left)
-    if low == high or eta < MINUTE:
-        return ""
-    low, high = low.removeprefix("about "), high.removeprefix("about ")
-    number, _, unit = low.partition(" ")
-    return f" ({number if high.endswith(f' {unit}') else low} to {high})"
-
-
-def _usual(shot: Snapshot) -> str:
+def _usual(snapshot: Snapshot) -> str:
     """`usually 4 to 20 min`, of earlier batches like its own, until it has a pace; "" once that has passed."""
-    wait = shot.usual
-    if wait is None or shot.state.is_ending or shot.blocked or shot.elapsed > wait.high:
+    wait = snapshot.usual
+    if wait is None or snapshot.state.is_ending or snapshot.blocked or snapshot.elapsed > wait.high:
         return ""
     return usually(wait.low, wait.high)
 
 
-def _times(shot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
+def _times(snapshot: Snapshot, eta: str, tz: tzinfo | None) -> tuple[str, ...]:
     def at(when: float) -> str:
-        return clock(when, shot.now, tz)
+        return clock(when, snapshot.now, tz)
 
-    if shot.finished_at is not None and shot.state.is_ending:
-        kept = shot.keeps_until is not None and shot.keeps_until > shot.now
+    if snapshot.finished_at is not None and snapshot.state.is_ending:
+        kept = snapshot.keeps_until is not None and snapshot.keeps_until > snapshot.now
         return (
-            f"took {span(shot.elapsed)}",
-            f"ended {at(shot.finished_at)}",
-            *([f"the provider deletes its copy on {at(shot.keeps_until or 0.0)}"] if kept else []),
+            f"took {span(snapshot.elapsed)}",
+            f"ended {at(snapshot.finished_at)}",
+            *(
+                [f"the provider deletes its copy on {at(snapshot.keeps_until or 0.0)}"]
+                if kept
+                else []
+            ),
         )
-    spent = f"{span(shot.elapsed)} " if shot.elapsed >= 1 else ""
-    parts = [f"{spent}since {at(shot.created_at)}", eta or _usual(shot)]
-    if shot.deadline is not None:
-        parts.append(f"the rest {words.WAYS[shot.deadline_mode]} from {at(shot.deadline)} on")
-    if shot.expires_at is not None and not shot.state.is_ending:
+    spent = f"{span(snapshot.elapsed)} " if snapshot.elapsed >= 1 else ""
+    parts = [f"{spent}since {at(snapshot.created_at)}", eta or _usual(snapshot)]
+    if snapshot.deadline is not None:
         parts.append(
-            f"{'expires' if shot.now < shot.expires_at else 'was to expire'} {at(shot.expires_at)}"
+            f"the rest {words.WAYS[snapshot.deadline_mode]} from {at(snapshot.deadline)} on"
         )
-    if shot.keeps_until is not None:  # some batch has ended, and is not collected yet
-        parts.append(f"the provider keeps results until {at(shot.keeps_until)}")
+    if snapshot.expires_at is not None and not snapshot.state.is_ending:
+        parts.append(
+            f"{'expires' if snapshot.now < snapshot.expires_at else 'was to expire'} {at(snapshot.expires_at)}"
+        )
+    if snapshot.keeps_until is not None:  # some batch has ended, and is not collected yet
+        parts.append(f"the provider keeps results until {at(snapshot.keeps_until)}")
     return tuple(part for part in parts if part)
 
 
-def _model(shot: Snapshot) -> str:
-    model, provider = clean(shot.model, 100), clean(shot.provider, 40)
+def _model(snapshot: Snapshot) -> str:
+    model, provider = clean(snapshot.model, 100), clean(snapshot.provider, 40)
     name = model if not provider or model.startswith(f"{provider}/") else f"{model} ({provider})"
-    name = clean(shot.called, 100) or name
-    sent = [shard for shard in shot.shards if shard.batch_id]
+    name = clean(snapshot.called, 100) or name
+    sent = [shard for shard in snapshot.shards if shard.batch_id]
     live = bool(sent) and all(shard.realtime for shard in sent)
-    way = words.WAYS["flex" if shot.mode == "flex" else "realtime"]
+    way = words.WAYS["flex" if snapshot.mode == "flex" else "realtime"]
     return f"{name}, {way}" if live else name
 
 
-def _tokens(shot: Snapshot) -> str:
-    if shot.input_tokens is None or shot.output_tokens is None:
+def _tokens(snapshot: Snapshot) -> str:
+    if snapshot.input_tokens is None or snapshot.output_tokens is None:
         return ""
-    return f"{shot.input_tokens:,} tokens in, {shot.output_tokens:,} out"
+    return f"{snapshot.input_tokens:,} tokens in, {snapshot.output_tokens:,} out"
 
 
 def _sight(answer: Answer) -> Sight:
@@ -309,16 +307,16 @@ def _sight(answer: Answer) -> Sight:
     )
 
 
-def _examples(shot: Snapshot) -> tuple[Sight | None, ...]:
-    examples = dict(shot.examples)
+def _examples(snapshot: Snapshot) -> tuple[Sight | None, ...]:
+    examples = dict(snapshot.examples)
     return tuple(
         _sight(examples[why]) if why in examples else None
-        for why, _ in shot.reasons[:REASONS_SHOWN]
+        for why, _ in snapshot.reasons[:REASONS_SHOWN]
     )
 
 
-def _parts(shot: Snapshot) -> tuple[Part, ...]:
-    return tuple(_part(shard) for shard in shot.shards[:SHARDS_SHOWN])
+def _parts(snapshot: Snapshot) -> tuple[Part, ...]:
+    return tuple(_part(shard) for shard in snapshot.shards[:SHARDS_SHOWN])
 
 
 def _part(shard: ShardView) -> Part:
@@ -353,20 +351,20 @@ def _plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _lines(shot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
+def _lines(snapshot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    free = [shard.note for shard in shot.shards if not (shard.held or shard.blocked)]
+    free = [shard.note for shard in snapshot.shards if not (shard.held or shard.blocked)]
     notes = [
-        *words.blocks(shot, tz),
-        shot.message,
-        *words.limits(shot, tz),
+        *words.blocks(snapshot, tz),
+        snapshot.message,
+        *words.limits(snapshot, tz),
         *free,
-        *words.cuts(shot),
-        shot.merged,
-        *map(to_attach, shot.unbound),
-        sent_again(shot.again),
+        *words.cuts(snapshot),
+        snapshot.merged,
+        *map(to_attach, snapshot.unbound),
+        sent_again(snapshot.again),
     ]
-    reasons = [clean(why, LINE) for why, _ in shot.reasons]
+    reasons = [clean(why, LINE) for why, _ in snapshot.reasons]
     return tuple(
         dict.fromkeys(
             line
@@ -386,9 +384,9 @@ def sent_again(again: Sequence[Snapshot]) -> str:
     return f"sent again as {'; '.join(map(_in_short, again))}" if again else ""
 
 
-def _in_short(shot: Snapshot) -> str:
+def _in_short(snapshot: Snapshot) -> str:
     """The state in short: at the end with the number of answers, then the job that retries it."""
-    seen = view(shot)
+    seen = view(snapshot)
     share = f", {seen.share}" if seen.is_final else ""
-    further = "".join(f", then as {_in_short(again)}" for again in shot.again)
+    further = "".join(f", then as {_in_short(again)}" for again in snapshot.again)
     return f"job {seen.id}: {seen.state}{share}{further}"

@@ -17,6 +17,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 MOST = 8
 """Of a longer text so many times what is shown of it is looked at: the rest could only be reached through blanks."""
 
+PACE_SPREAD = 0.1
+"""A pace is never shown more exactly than this: batches are answered in bursts."""
+
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs"})
@@ -63,6 +66,17 @@ def roughly(seconds: float) -> str:
     return f"about {days} {'day' if days == 1 else 'days'}"
 
 
+def spread(eta: float, answered: int) -> str:
+    """` (5 to 8 min)`: two standard errors of a pace estimated from so many rows; "" where both ends read alike."""
+    left = max(0.25, 1 - max(PACE_SPREAD, 2 / answered**0.5))
+    low, high = roughly(eta * left), roughly(eta / left)
+    if low == high or eta < MINUTE:
+        return ""
+    low, high = low.removeprefix("about "), high.removeprefix("about ")
+    number, _, unit = low.partition(" ")
+    return f" ({number if high.endswith(f' {unit}') else low} to {high})"
+
+
 def clock(when: float, now: float, tz: tzinfo | None, *, year: bool = False) -> str:
     """A moment as people say it: `12:03`, with its day where that is not today; with `year` for who reads it later."""
     there, here = (datetime.fromtimestamp(t, tz=UTC).astimezone(tz) for t in (when, now))
@@ -98,26 +112,26 @@ _CUT = {
 _FINISHES = frozenset(map(str, Finish))
 
 
-def cuts(shot: Snapshot) -> list[str]:
+def cuts(snapshot: Snapshot) -> list[str]:
     """`3 answers were cut off: allow more (max_tokens); ...`, for each finish reason."""
     phrases = []
-    for word, answers in shot.cuts:
+    for word, answers in snapshot.cuts:
         finish = Finish(word) if word in _FINISHES else Finish.ERROR
         were = "answer was" if answers == 1 else "answers were"
         them = "it" if answers == 1 else "them"
         again = f"; job.retry(max_tokens=...) sends {them} again" if finish is Finish.LENGTH else ""
         phrases.append(
-            f"{answers:,} {were} cut off: {_CUT[finish]}{again if shot.is_complete else ''}"
+            f"{answers:,} {were} cut off: {_CUT[finish]}{again if snapshot.is_complete else ''}"
         )
     return phrases
 
 
-def cost(shot: Snapshot) -> str:
+def cost(snapshot: Snapshot) -> str:
     """`cost $0.0123, saved $0.0123`: of the results so far, and against realtime."""
-    bill = shot.bill
+    bill = snapshot.bill
     if bill is None:
         return ""
-    so_far = "" if shot.is_complete else " so far"
+    so_far = "" if snapshot.is_complete else " so far"
     if bill.cost is not None:
         saved = f", saved {money(bill.saved)}" if bill.saved and bill.saved > 0 else ""
         return f"cost {money(bill.cost)}{so_far}{saved}"
@@ -127,14 +141,14 @@ def cost(shot: Snapshot) -> str:
     return f"cost at least {money(bill.known)}{so_far}, unknown for {bill.unknown:,} {rows}"
 
 
-def estimate(shot: Snapshot) -> str:
+def estimate(snapshot: Snapshot) -> str:
     """`about $0.12, at most $0.40 in all`; "" where neither is known, or the job is complete."""
-    if shot.is_complete:
+    if snapshot.is_complete:
         return ""
-    about = f"about {money(shot.expected)}" if shot.expected else ""
-    most = f"at most {money(shot.most)}" if shot.most else ""
+    about = f"about {money(snapshot.expected)}" if snapshot.expected else ""
+    most = f"at most {money(snapshot.most)}" if snapshot.most else ""
     both = ", ".join(filter(None, (about, most)))
-    without = "" if shot.limited or not shot.most else " without max_tokens"
+    without = "" if snapshot.limited or not snapshot.most else " without max_tokens"
     return f"{both} in all{without}" if both else ""
 
 
@@ -212,22 +226,22 @@ def _until(moment: str) -> str:
     return f". It gives up {moment}" if moment else ""
 
 
-def blocks(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+def blocks(snapshot: Snapshot, tz: tzinfo | None) -> list[str]:
     """A sentence for each cause of a block."""
-    return [sentence(block, _moment(block.until, shot, tz)) for block in shot.blocks]
+    return [sentence(block, _moment(block.until, snapshot, tz)) for block in snapshot.blocks]
 
 
-def limits(shot: Snapshot, tz: tzinfo | None) -> list[str]:
+def limits(snapshot: Snapshot, tz: tzinfo | None) -> list[str]:
     """A sentence about the shards that wait for a limit, and one about those that may never fit."""
     lines = []
     for alone in (False, True):
-        held = [shard for shard in shot.shards if shard.held and shard.alone is alone]
+        held = [shard for shard in snapshot.shards if shard.held and shard.alone is alone]
         if held:
             first = held[0]
             many = len(held) if len({shard.note for shard in held}) > 1 else 1
-            gives_up = _moment(first.until, shot, tz)
+            gives_up = _moment(first.until, snapshot, tz)
             lines.append(waits(first.note, alone=alone, gives_up=gives_up, batches=many))
-    if shed := sum(shard.shed for shard in shot.shards):
+    if shed := sum(shard.shed for shard in snapshot.shards):
         lines.append(_waits_for_tier(shed))
     return lines
 
@@ -249,8 +263,8 @@ def note_of(shard: ShardView) -> str:
     return waits(shard.note) if shard.held else shard.note
 
 
-def _moment(when: float, shot: Snapshot, tz: tzinfo | None) -> str:
-    return clock(when, shot.now, tz) if when else ""
+def _moment(when: float, snapshot: Snapshot, tz: tzinfo | None) -> str:
+    return clock(when, snapshot.now, tz) if when else ""
 
 
 COLUMNS = 40
@@ -268,23 +282,25 @@ class CurveFields(TypedDict, total=False):
     curve_words: str
 
 
-def curve(shot: Snapshot) -> CurveFields:
+def curve(snapshot: Snapshot) -> CurveFields:
     """Rows done in percent of all, from the submission to now or the end; nothing where no course is to be seen yet."""
-    points, total = shot.history, shot.counts.total
-    end = shot.finished_at or shot.now
-    if not points or not total or end <= shot.created_at:
+    points, total = snapshot.history, snapshot.counts.total
+    end = snapshot.finished_at or snapshot.now
+    if not points or not total or end <= snapshot.created_at:
         return {}
-    if points[-1][1] != shot.counts.done:
-        points = (*points, (max(end, points[-1][0]), shot.counts.done))
+    if points[-1][1] != snapshot.counts.done:
+        points = (*points, (max(end, points[-1][0]), snapshot.counts.done))
     if sum(one[1] < other[1] for one, other in pairwise(points)) < CHANGES:
         return {}
-    step = (end - shot.created_at) / (COLUMNS - 1)
-    heights = [done_at(points, shot.created_at + number * step) for number in range(COLUMNS - 1)]
-    heights.append(shot.counts.done)
-    counted = "rows" if shot.samples == 1 else "answers"
+    step = (end - snapshot.created_at) / (COLUMNS - 1)
+    heights = [
+        done_at(points, snapshot.created_at + number * step) for number in range(COLUMNS - 1)
+    ]
+    heights.append(snapshot.counts.done)
+    counted = "rows" if snapshot.samples == 1 else "answers"
     captions = [
-        *_marks(points, total, shot.created_at),
-        f"{shot.counts.done:,} of {total:,} {counted} after {span(end - shot.created_at)}",
+        *_marks(points, total, snapshot.created_at),
+        f"{snapshot.counts.done:,} of {total:,} {counted} after {span(end - snapshot.created_at)}",
     ]
     return {
         "curve": tuple(round(100 * rows / total) for rows in heights),

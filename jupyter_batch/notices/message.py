@@ -19,20 +19,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Any]
 
 
-def message_of(seen: Snapshot) -> Message:
+def message_of(snapshot: Snapshot) -> Message:
     """The message about a job's present state."""
-    shown = view(seen)
-    blocked = "; ".join(shown.blocked) if seen.blocked is not None else ""
+    shown = view(snapshot)
+    blocked = "; ".join(shown.blocked) if snapshot.blocked is not None else ""
     return Message(
         title=f"{shown.title}: {shown.state}",
         text=f"{text.line(shown)}{'; ' if blocked else ''}{blocked}",
         fields={
-            "job": seen.id,
-            "name": seen.name,
-            "model": seen.model,
-            "state": str(seen.state),
-            "blocked": None if seen.blocked is None else str(seen.blocked),
-            "counts": msgspec.to_builtins(seen.counts),
-            "cost": seen.cost,
+            "job": snapshot.id,
+            "name": snapshot.name,
+            "model": snapshot.model,
+            "state": str(snapshot.state),
+            "blocked": None if snapshot.blocked is None else str(snapshot.blocked),
+            "counts": msgspec.to_builtins(snapshot.counts),
+            "cost": snapshot.cost,
         },
     )

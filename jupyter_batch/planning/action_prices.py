@@ -227,28 +227,33 @@ def _open(shard: ShardRecord) -> int:
 
 
 def offers(
-    job: JobRecord, seen: Snapshot, again: Snapshot | None, *, fillable: bool
+    job: JobRecord, snapshot: Snapshot, again: Snapshot | None, *, fillable: bool
 ) -> tuple[str, ...]:
     """The names of the buttons of the actions that are possible now, other than cancelling.
 
     again: the snapshot of the job that retries this one. fillable: a frame waits for answers, or
     refused them.
     """
-    missed = seen.counts.failed + seen.counts.expired + seen.counts.cancelled - job.unsendable
+    missed = (
+        snapshot.counts.failed
+        + snapshot.counts.expired
+        + snapshot.counts.cancelled
+        - job.unsendable
+    )
     able = {
-        "retry": seen.is_complete and missed > 0 if again is None else "retry" in again.offers,
-        "finish": job.mode != REALTIME and not seen.is_complete and not job.cancel_at,
+        "retry": snapshot.is_complete and missed > 0 if again is None else "retry" in again.offers,
+        "finish": job.mode != REALTIME and not snapshot.is_complete and not job.cancel_at,
         "merge": fillable,
     }
     return tuple(name for name, is_so in able.items() if is_so)
 
 
-def with_prices(seen: Snapshot, prices: Prices, offered: tuple[str, ...]) -> Snapshot:
+def with_prices(snapshot: Snapshot, prices: Prices, offered: tuple[str, ...]) -> Snapshot:
     """The snapshot with the prices of the actions that it offers."""
     return msgspec.structs.replace(
-        seen,
+        snapshot,
         expected=prices.expected,
-        most=prices.most if prices.most is not None else seen.most,
+        most=prices.most if prices.most is not None else snapshot.most,
         limited=prices.limited,
         prices=tuple(one for one in prices.actions if one.action in offered),
     )

@@ -71,7 +71,7 @@ def target_of(opts: Options, prompt: Any) -> Target:
     if opts.mode == FLEX:
         check_flex(
             opts.model,
-            price_of(opts.model, mode=FLEX, api_base=opts.api_base, given=opts.prices),
+            price_of(opts.model, mode=FLEX, api_base=opts.api_base, prices=opts.prices),
         )
     mode, base, version = _place(provider, opts)
     cloud = settings_of(provider, given_of(opts), os.environ) if is_cloud(provider) else {}
@@ -111,7 +111,7 @@ def _check_deadline(opts: Options, mode: str) -> None:
             + ("give deadline=" if opts.deadline is None else "leave it out")
         )
     if to_flex:
-        price = price_of(opts.model, api_base=opts.api_base, given=opts.prices)
+        price = price_of(opts.model, api_base=opts.api_base, prices=opts.prices)
         check_flex(opts.model, price, option="deadline_mode")
     if opts.deadline is not None and mode != REALTIME:
         check = check_deadline if mode == BATCH else check_live
@@ -143,7 +143,7 @@ def price_for(opts: Options, target: Target, params: dict[str, Any]) -> Price:
         opts.model,
         mode=target.mode,
         api_base=target.api_base,
-        given=opts.prices,
+        prices=opts.prices,
         service_tier=tier_of(params),
     )
 

@@ -78,7 +78,7 @@ def settings_of(
 def check_cloud(
     provider: str,
     model: str,
-    settings: Mapping[str, str],
+    cloud: Mapping[str, str],
     secret: str | None,
     metadata: Mapping[str, str] | None,
 ) -> None:
@@ -90,13 +90,13 @@ def check_cloud(
     missing = [
         f"{s.name}= ({s.needed}; or {s.environ[0]} in the environment)"
         for s in record.settings
-        if s.needed and not settings.get(s.name)
+        if s.needed and not cloud.get(s.name)
     ]
     if missing:
         raise OptionError(f"a batch of {provider} needs {'; '.join(missing)}")
     for setting in record.settings:
-        if setting.name in settings:
-            _check_form(setting, settings[setting.name])
+        if setting.name in cloud:
+            _check_form(setting, cloud[setting.name])
     if record.check_model:
         load(record.check_model)(model)
     _check_metadata(record, metadata or {})
@@ -138,25 +138,25 @@ def check_package(provider: str, secret: str | None) -> None:
 
 
 def base_of(
-    provider: str, settings: Mapping[str, str], api_base: str | None, environ: Mapping[str, str]
+    provider: str, cloud: Mapping[str, str], api_base: str | None, environ: Mapping[str, str]
 ) -> str:
     """The API's address: from the call, the environment, or the region (as litellm forms it)."""
-    base: str = api_base or load(RECORDS[provider].base_of)(settings, environ)
+    base: str = api_base or load(RECORDS[provider].base_of)(cloud, environ)
     return base.rstrip("/")
 
 
-def arguments_of(settings: Mapping[str, str], secret: str | None) -> dict[str, str]:
+def arguments_of(cloud: Mapping[str, str], secret: str | None) -> dict[str, str]:
     """Return the arguments of litellm's real-time call for these settings."""
     known = {setting.name for setting in _every() if setting.call} | set(SECRETS)
-    held = {**settings, **secrets_in(secret)}  # the settings are from the ledger
+    held = {**cloud, **secrets_in(secret)}  # the settings are from the ledger
     return {name: value for name, value in held.items() if name in known}
 
 
-def check_region(settings: Mapping[str, str]) -> None:
+def check_region(cloud: Mapping[str, str]) -> None:
     """Reject a malformed region, since it becomes part of a host name. Raises OptionError."""
     for setting in _every():
-        if setting.form == "region" and setting.name in settings:
-            _check_form(setting, settings[setting.name])
+        if setting.form == "region" and setting.name in cloud:
+            _check_form(setting, cloud[setting.name])
 
 
 def _is_path(text: str, name: str) -> bool:

@@ -56,55 +56,55 @@ class Decision(NamedTuple):
 
 def decide(
     provider: str,
-    base: str | None,
+    api_base: str | None,
     keys: Collection[Key],
     *,
     environ: Mapping[str, str],
     named: Collection[str] | None,
     keyless: bool = False,
 ) -> Decision:
-    """Return the first of `keys` that may be sent to `base` (None: where the SDK sends it).
+    """Return the first of `keys` that may be sent to `api_base` (None: where the SDK sends it).
 
     named: the addresses that this kernel named without a key, as `address` writes them; None where
-    `base` itself was just named. keyless: the job was submitted without a key.
+    `api_base` itself was just named. keyless: the job was submitted without a key.
     """
-    by_user = is_named(provider, base, environ=environ, named=named)
+    by_user = is_named(provider, api_base, environ=environ, named=named)
     for key in keys:
-        if key.source is Source.CALL or by_user or _owns(key, base):
+        if key.source is Source.CALL or by_user or _owns(key, api_base):
             return Decision(key.text)
-    if base is not None and is_near(base) and (keyless or (by_user and not keys)):
+    if api_base is not None and is_near(api_base) and (keyless or (by_user and not keys)):
         return Decision(NO_KEY)
-    return Decision(None, _reason(provider, base, keys))
+    return Decision(None, _reason(provider, api_base, keys))
 
 
 def is_named(
     provider: str,
-    base: str | None,
+    api_base: str | None,
     *,
     environ: Mapping[str, str],
     named: Collection[str] | None,
 ) -> bool:
     """Whether this process's user named an address."""
-    if base is None or named is None:
+    if api_base is None or named is None:
         return True
-    return address(base) in {*named, *named_by_environment(provider, environ)}
+    return address(api_base) in {*named, *named_by_environment(provider, environ)}
 
 
-def _owns(key: Key, base: str | None) -> bool:
+def _owns(key: Key, api_base: str | None) -> bool:
     record = RECORDS.get(key.provider)
-    return record is not None and base is not None and is_own_host(record, base)
+    return record is not None and api_base is not None and is_own_host(record, api_base)
 
 
-def is_own_host(record: Record, base: str) -> bool:
+def is_own_host(record: Record, api_base: str) -> bool:
     """Whether an address is one of the provider's own, over TLS and at the usual port."""
-    return is_https_at(base, record.hosts)
+    return is_https_at(api_base, record.hosts)
 
 
-def owner_of(base: str | None) -> Record | None:
+def owner_of(api_base: str | None) -> Record | None:
     """The provider whose own host an address is."""
-    if base is None:
+    if api_base is None:
         return None
-    return next((record for record in RECORDS.values() if is_own_host(record, base)), None)
+    return next((record for record in RECORDS.values() if is_own_host(record, api_base)), None)
 
 
 def named_by_environment(provider: str, environ: Mapping[str, str]) -> set[str]:
@@ -119,8 +119,8 @@ def named_by_environment(provider: str, environ: Mapping[str, str]) -> set[str]:
 
 def keys_of(
     provider: str,
-    base: str | None,
-    given: str | None,
+    api_base: str | None,
+    api_key: str | None,
     environ: Mapping[str, str],
     module: object = None,
 ) -> list[Key]:
@@ -129,15 +129,15 @@ def keys_of(
     module: litellm, if it is imported: a key set on it by the user counts. Raises KeyMissingError
     for a variable that holds no key, and OptionError for an argument that is not a key.
     """
-    if given is not None:
-        return [Key(_cleaned(given, "api_key", OptionError), Source.CALL, "api_key", provider)]
-    return list(_set_here(provider, base, environ, module))
+    if api_key is not None:
+        return [Key(_cleaned(api_key, "api_key", OptionError), Source.CALL, "api_key", provider)]
+    return list(_set_here(provider, api_base, environ, module))
 
 
 def _set_here(
-    provider: str, base: str | None, environ: Mapping[str, str], module: object
+    provider: str, api_base: str | None, environ: Mapping[str, str], module: object
 ) -> Iterator[Key]:
-    owner = owner_of(base)
+    owner = owner_of(api_base)
     if owner is not None and owner.name != provider and owner.compatible:
         for name in owner.key:  # such as Groq's, called in OpenAI's dialect
             if environ.get(name, "").strip():
@@ -174,27 +174,27 @@ def _cleaned(
     return key
 
 
-def _reason(provider: str, base: str | None, keys: Collection[Key]) -> str:
+def _reason(provider: str, api_base: str | None, keys: Collection[Key]) -> str:
     """Why no key is sent, and the remedy."""
     names = key_names(provider)
     variable = names[0] if names else "the provider's key"
     if not keys:
-        owner = owner_of(base)
+        owner = owner_of(api_base)
         if owner is not None and owner.key and owner.name != provider:
             variable = owner.key[0]
-        if base is None or owner is not None:
+        if api_base is None or owner is not None:
             return (
                 f"no API key for {provider}: set {variable} in the environment before Jupyter starts (or "
                 "os.environ in a cell), or give api_key= for this call; it is kept in memory alone"
             )
         return (
-            f"no API key for {provider} at {host_of(base)}: give api_key= (in the cell, or "
-            f"job.resume(api_key=...)), or set {variable} and {_naming(provider)}={base}"
+            f"no API key for {provider} at {host_of(api_base)}: give api_key= (in the cell, or "
+            f"job.resume(api_key=...)), or set {variable} and {_naming(provider)}={api_base}"
         )
     return (
-        f"{keys_named(keys)} was not sent to {host_of(base or '')}, which this kernel did not name: run the job's "
+        f"{keys_named(keys)} was not sent to {host_of(api_base or '')}, which this kernel did not name: run the job's "
         "cell again, or job.resume(api_key=...) with a key for that host; in a terminal set "
-        f"{_naming(provider)}={base}"
+        f"{_naming(provider)}={api_base}"
     )
 
 

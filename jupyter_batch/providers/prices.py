@@ -58,37 +58,37 @@ def price_of(
     *,
     mode: str = BATCH,
     api_base: str | None = None,
-    given: Mapping[str, Mapping[str, Any]] | None = None,
+    prices: Mapping[str, Mapping[str, Any]] | None = None,
     service_tier: str = "",
 ) -> Price:
     """Return the token prices of a model, in a batch and in real time; None where unknown.
 
-    model: a litellm id. mode: of the job. given: the user's own prices, as in `options.prices`.
+    model: a litellm id. mode: of the job. prices: the user's own prices, as in `options.prices`.
     service_tier: of its requests in real time, in OpenAI's terms.
     """
     known = _known(*_split(model), api_base)
     tier = FLEX if mode == FLEX else service_tier if mode == REALTIME else ""
     for key in (model, _split(model)[1], ""):
-        if given and key in given:
-            return _own(given[key], known, mode, tier)
+        if prices and key in prices:
+            return _own(prices[key], known, mode, tier)
     return known
 
 
-def _own(given: Mapping[str, Any], known: Price, mode: str, tier: str) -> Price:
+def _own(prices: Mapping[str, Any], known: Price, mode: str, tier: str) -> Price:
     """US dollars per million tokens for the job's mode; those of others: in `realtime`, `flex`."""
-    paid, live = _tariff_of(given), given.get("realtime")
+    paid, live = _tariff_of(prices), prices.get("realtime")
     tiers = dict(known.tiers or {})
     if tier not in USUAL_TIERS:
         mode, tiers[tier] = tier, paid
-    if FLEX in given:
-        tiers[FLEX] = _tariff_of(given[FLEX])
+    if FLEX in prices:
+        tiers[FLEX] = _tariff_of(prices[FLEX])
     standard = _tariff_of(live) if live else paid if mode == REALTIME else known.standard
     return Price(batch=paid, standard=standard, tiers=tiers, source=OWN, longest=known.longest)
 
 
-def _tariff_of(given: Mapping[str, Any]) -> Tariff:
+def _tariff_of(prices: Mapping[str, Any]) -> Tariff:
     return Tariff(
-        rates=Rates(**{kind: given[kind] / 1e6 for kind in KINDS if kind in given}).filled()
+        rates=Rates(**{kind: prices[kind] / 1e6 for kind in KINDS if kind in prices}).filled()
     )
 
 

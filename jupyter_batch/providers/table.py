@@ -177,10 +177,10 @@ def address_of(provider: str, api_base: str | None, environ: Mapping[str, str]) 
     return base.rstrip("/") if base else None
 
 
-def version_for(provider: str, given: str | None, environ: Mapping[str, str]) -> str | None:
+def version_for(provider: str, api_version: str | None, environ: Mapping[str, str]) -> str | None:
     """The API's version, if it has to be chosen. Raises OptionError where it is missing."""
     record = RECORDS.get(provider)
-    version = given or (_first(record.version, environ) if record is not None else None)
+    version = api_version or (_first(record.version, environ) if record is not None else None)
     if record is not None and record.version and not version:
         raise OptionError(
             f'{record.title} needs api_version= (such as "2024-10-21"), or {record.version[0]} in the '
@@ -225,17 +225,17 @@ def check_output_life(provider: str, life: float | None) -> None:
 
 
 def is_keyless(
-    provider: str, base: str | None, api_key: str | None, environ: Mapping[str, str]
+    provider: str, api_base: str | None, api_key: str | None, environ: Mapping[str, str]
 ) -> bool:
     """Whether a local server is called without a key, since this process has none for it."""
-    if is_embedded(provider) or is_cloud(provider) or base is None or not is_near(base):
+    if is_embedded(provider) or is_cloud(provider) or api_base is None or not is_near(api_base):
         return False
-    return not keys_of(provider, base, api_key, environ, sys.modules.get("litellm"))
+    return not keys_of(provider, api_base, api_key, environ, sys.modules.get("litellm"))
 
 
 def realtime_key(
     provider: str,
-    given: str | None,
+    api_key: str | None,
     environ: Mapping[str, str],
     *,
     api_base: str | None = None,
@@ -251,7 +251,7 @@ def realtime_key(
     for name in record.base if record is not None and api_base is None else ():
         if environ.get(name):
             check_base(environ[name], name)
-    keys = keys_of(provider, api_base, given, environ, litellm)
+    keys = keys_of(provider, api_base, api_key, environ, litellm)
     chosen = decide(provider, api_base, keys, environ=environ, named=named, keyless=keyless)
     if chosen.key is not None:
         return chosen.key
@@ -263,21 +263,21 @@ def realtime_key(
     raise KeyMissingError(chosen.reason)
 
 
-def facts_of(provider: str, base: str | None) -> Facts:
+def facts_of(provider: str, api_base: str | None) -> Facts:
     """The facts about a provider at an address: a local one is polled more often."""
     record = RECORDS.get(provider)
     if record is None:
         facts = Facts(name=provider, dialect=OPENAI, key=key_names(provider)[0], limits=_ANY)
     else:
-        facts = _facts(record, base)
+        facts = _facts(record, api_base)
     if record is not None and record.embedded:
         return msgspec.structs.replace(facts, **_OURS)
-    return msgspec.structs.replace(facts, **_NEAR) if base and is_near(base) else facts
+    return msgspec.structs.replace(facts, **_NEAR) if api_base and is_near(api_base) else facts
 
 
-def _facts(record: Record, base: str | None) -> Facts:
+def _facts(record: Record, api_base: str | None) -> Facts:
     names = record.key or (record.login,)
-    keeps = record.keeps_days if _is_its_own(record, base) else None
+    keeps = record.keeps_days if _is_its_own(record, api_base) else None
     return Facts(
         name=record.name,
         dialect=record.dialect or OPENAI,
@@ -293,9 +293,9 @@ def _facts(record: Record, base: str | None) -> Facts:
     )
 
 
-def _is_its_own(record: Record, base: str | None) -> bool:
+def _is_its_own(record: Record, api_base: str | None) -> bool:
     """Whether an address is the provider's own, not another server of its dialect."""
-    return base is None or host_name(base) == host_name(record.default_base or "")
+    return api_base is None or host_name(api_base) == host_name(record.default_base or "")
 
 
 def chat_path(provider: str) -> str:
@@ -304,9 +304,9 @@ def chat_path(provider: str) -> str:
     return record.chat if record is not None else CHAT
 
 
-def _name_of(base: str, record: Record, environ: Mapping[str, str]) -> str:
+def _name_of(api_base: str, record: Record, environ: Mapping[str, str]) -> str:
     """The source of an address that the call did not give."""
-    return next((name for name in record.base if environ.get(name) == base), "litellm.api_base")
+    return next((name for name in record.base if environ.get(name) == api_base), "litellm.api_base")
 
 
 def _first(names: tuple[str, ...], environ: Mapping[str, str]) -> str | None:

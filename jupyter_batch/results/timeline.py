@@ -84,13 +84,13 @@ def read(ledger: Ledger, jobs: Sequence[str]) -> list[JobEvents]:
     ]
 
 
-def graph(shot: Snapshot, linked: Sequence[JobEvents], tz: tzinfo | None = None) -> Graph:
+def graph(snapshot: Snapshot, linked: Sequence[JobEvents], tz: tzinfo | None = None) -> Graph:
     """The figure of a job, or of several as one.
 
-    shot: its state. linked: its jobs; salvaged ones have no events.
+    snapshot: its state. linked: its jobs; salvaged ones have no events.
     """
-    seen, names = view(shot, tz), _names(linked)
-    end = shot.finished_at or shot.now
+    seen, names = view(snapshot, tz), _names(linked)
+    end = snapshot.finished_at or snapshot.now
     most = max(8, min(POINTS, ALL_POINTS // max(1, len(linked))))
     lines = tuple(
         Line(name, _points(one, end, most))
@@ -98,7 +98,7 @@ def graph(shot: Snapshot, linked: Sequence[JobEvents], tz: tzinfo | None = None)
         if one.events
     )
     moments, bands = _bands(linked[0], end) if len(linked) == 1 else ((), ())
-    begin = min((one.job.created_at for one in linked), default=shot.created_at)
+    begin = min((one.job.created_at for one in linked), default=snapshot.created_at)
     seen_from = SLIVER * (end - begin)
     batches = [
         _batch(shard, one, name, end, seen_from)
@@ -107,9 +107,9 @@ def graph(shot: Snapshot, linked: Sequence[JobEvents], tz: tzinfo | None = None)
         for shard in one.shards
     ]
     shown = batches if len(batches) <= BATCHES else _slowest(batches)
-    total = max([one.job.rows for one in linked] or [shot.counts.total])
+    total = max([one.job.rows for one in linked] or [snapshot.counts.total])
     ahead = (
-        _ahead(shot, seen) if shot.counts.total <= total else ()
+        _ahead(snapshot, seen) if snapshot.counts.total <= total else ()
     )  # several models have no common pace
     latest = max(
         end, *(line.points[-1][0] for line in lines), *(at for at, _ in ahead), begin + 1.0
@@ -238,11 +238,14 @@ def _bands(course: JobEvents, end: float) -> tuple[tuple[float, ...], tuple[Band
     return moments, (*([Band(GIVEN, (given,) * len(moments))] if given else []), *bands)
 
 
-def _ahead(shot: Snapshot, seen: View) -> Points:
+def _ahead(snapshot: Snapshot, seen: View) -> Points:
     """From the last point to the last row, where the View has an eta."""
-    if not seen.eta or shot.eta is None or shot.eta > FURTHEST * shot.elapsed:
+    if not seen.eta or snapshot.eta is None or snapshot.eta > FURTHEST * snapshot.elapsed:
         return ()
-    return (shot.now, shot.counts.done), (shot.now + shot.eta, shot.counts.total)
+    return (snapshot.now, snapshot.counts.done), (
+        snapshot.now + snapshot.eta,
+        snapshot.counts.total,
+    )
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class JobActions:
         "estimate" is none of them: the expected and the highest cost of a job that is open.
         """
         found: dict[str, list[Any]] = {}
-        shots: list[Snapshot] = []
+        snapshots: list[Snapshot] = []
         open_now = over = False
         for record, shards in self._standing():
             seen = snapshot_of(record, shards, time.time())
@@ -82,7 +82,7 @@ class JobActions:
             )
             prices = self._prices.setdefault(record.id, ActionPrices())
             seen = with_prices(seen, prices.look(self._ledger, record, shards), names)
-            shots.append(seen)
+            snapshots.append(seen)
             open_now |= not seen.state.is_ending
             over |= seen.is_complete
             for name in names:
@@ -96,7 +96,7 @@ class JobActions:
             made.append({"name": "cancel", "price": ""})
         if over and not open_now:
             made.append({"name": "forget", "price": ""})
-        if expected := estimate(group_snapshot(self._name, shots)):
+        if expected := estimate(group_snapshot(self._name, snapshots)):
             made.append({"name": "estimate", "price": expected})
         return made
 

@@ -224,7 +224,7 @@ def test_real_time_in_another_tier_has_that_tier_s_price():
     assert price.paid("batch", "flex") == price.batch
     assert price_of("openai/gpt-4").paid("realtime", "flex") is None
     own = {"": {"input": 1.0, "output": 1.0}}
-    flex = price_of("openai/gpt-5-mini", mode="flex", given=own)
+    flex = price_of("openai/gpt-5-mini", mode="flex", prices=own)
     assert actual(flex.paid("flex", "flex"), Usage(1000)) == pytest.approx(0.001)
     assert actual(flex.standard, Usage(1000)) == pytest.approx(0.00025)
 
@@ -265,20 +265,20 @@ def test_the_person_s_own_price_comes_first():
     """In dollars per million tokens, by the model's id or bare name, or for whichever model it is."""
     mine = {"input": 0.2, "output": 0.8, "cached": 0.1, "realtime": {"input": 0.4, "output": 1.6}}
     for given in ({"openai/mine": mine}, {"mine": mine}, {"": mine}):
-        price = price_of("openai/mine", given=given)
+        price = price_of("openai/mine", prices=given)
         assert actual(price.batch, Usage(1_000_000, 500_000, 400_000)) == pytest.approx(
             0.12 + 0.04 + 0.4
         )
         assert actual(price.standard, Usage(1_000_000)) == pytest.approx(0.4)
     flat = {"openai/gpt-4o": {"input": 1, "output": 1}}
     assert actual(
-        price_of("openai/gpt-4o", given=flat).standard, Usage(1_000_000)
+        price_of("openai/gpt-4o", prices=flat).standard, Usage(1_000_000)
     ) == pytest.approx(2.5)
     assert (
-        actual(price_of("openai/gpt-4o", given=flat, mode="realtime").standard, Usage(1_000_000))
+        actual(price_of("openai/gpt-4o", prices=flat, mode="realtime").standard, Usage(1_000_000))
         == 1
     )
-    assert price_of("openai/other", given={"openai/mine": mine}).batch is None
+    assert price_of("openai/other", prices={"openai/mine": mine}).batch is None
 
 
 def test_a_price_is_read_without_litellm():

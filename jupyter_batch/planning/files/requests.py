@@ -159,7 +159,7 @@ def ask_of(
         target = target._replace(endpoint=RESPONSES)
     elif target.endpoint == RESPONSES:
         raise OptionError(f"{opts.model} is asked at {RESPONSES}; the file's url is {url}")
-    price = price_of(opts.model, mode=target.mode, api_base=target.api_base, given=opts.prices)
+    price = price_of(opts.model, mode=target.mode, api_base=target.api_base, prices=opts.prices)
     return Ask(
         prompt=None,
         params={},
