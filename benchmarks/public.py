@@ -282,6 +282,23 @@ repr(job)
 print(time.process_time() - c, time.perf_counter() - t)
 """
 
+_LITELLM = """
+import threading, time, IPython, pandas
+from jupyter_batch.http import litellm
+coming = litellm._begun()
+[thread] = [one for one in threading.enumerate() if one.name == "jupyter_batch litellm"]
+clock, before, held = time.pthread_getcpuclockid(thread.ident), 0.0, 0.0
+while thread.is_alive():
+    time.sleep(0.001)
+    try:
+        now = time.clock_gettime(clock)
+    except OSError:  # it has ended
+        break
+    before, held = now, max(held, now - before)
+coming.result()
+print(before, held)
+"""
+
 
 @functools.cache
 def _compile() -> None:
@@ -318,6 +335,16 @@ def first_call(rows: int, home: Path) -> Figures:
     return {"ms": cpu * 1e3, "wall": wall}
 
 
+def litellm_imported(rows: int, home: Path) -> Figures:
+    """The import of litellm by its thread: its CPU, and the most of it between two ticks of the main thread.
+
+    By CPU and not by the clock, so that other processes do not count.
+    """
+    del rows
+    cpu, held = _fresh(_LITELLM, home)
+    return {"ms": cpu * 1e3, "held": held * 1e3}
+
+
 CASES: dict[str, dict[str, Callable[[int, Path], Figures]]] = {
     "out: frame to request files": {
         "jupyter_batch, df.llm.batch": out,
@@ -342,6 +369,7 @@ CASES: dict[str, dict[str, Callable[[int, Path], Figures]]] = {
         "import jupyter_batch": imported,
         "%load_ext jupyter_batch": loaded,
         "first cell, Anthropic": first_call,
+        "litellm's import": litellm_imported,
     },
 }
 """Groups of the table, and their rows."""
