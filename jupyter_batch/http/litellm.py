@@ -113,7 +113,9 @@ def _quick_parses() -> Iterator[None]:
 
     One has 1.8 MB in 130,000 pieces; no other thread runs while it is parsed, and json takes twice as long.
     """
-    is_importing, thread, plain = True, threading.get_ident(), json.load
+    is_importing, thread = True, threading.get_ident()
+    module: Any = json
+    plain = module.load
 
     @functools.wraps(plain)
     def load(file: Any, **options: Any) -> Any:
@@ -125,13 +127,13 @@ def _quick_parses() -> Iterator[None]:
         except ValueError:  # it may still be what json reads: NaN
             return json.loads(text)
 
-    json.load = load
+    module.load = load
     try:
         yield
     finally:
         is_importing = False
-        if json.load is load:
-            json.load = plain
+        if module.load is load:
+            module.load = plain
 
 
 def price_list() -> Path | None:
