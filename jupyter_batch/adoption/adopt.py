@@ -31,6 +31,7 @@ from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
 from jupyter_batch.row_files.hash_arrays import hash_array
 from jupyter_batch.row_files.hash_kinds import adopted_kind
+from jupyter_batch.row_files.linked_parts import contents
 from jupyter_batch.row_files.row_columns import RowFiles, Unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, Places, space_of
 
@@ -247,7 +248,7 @@ def _take_rows(parts: list[Part], places: Array, shards: dict[int, ShardRecord])
 
 def _hashes(was: JobRecord | None, there: JobFolder, parts: list[Part], rows: int) -> Array:
     """The request hashes of the rows, as far as request files were found."""
-    known = there.request_hashes.read_bytes() if was else b""
+    known = contents(there.request_hashes) if was else b""
     hashes = hash_array(known.ljust(rows * HASH_BYTES, b"\0")).copy()
     for part in parts:
         if part.hashes:

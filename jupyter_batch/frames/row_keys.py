@@ -103,6 +103,15 @@ class Keys:
         )
 
 
+def sections(data: bytes, before: bytes) -> list[tuple[int, int, int]]:
+    """The arrays in the bytes of two sets of keys with request hashes: their offsets, bytes a row."""
+    rows, was = (int.from_bytes(keys[4:_HEAD_BYTES], "little") for keys in (data, before))
+    return [(_HEAD_BYTES + rows * at, _HEAD_BYTES + was * at, size) for at, size in _ARRAYS]
+
+
+_ARRAYS = ((0, 8), (8, 16), (24, 16))
+
+
 def pairs(hashes: bytes | bytearray) -> Array:
     """Return joined hashes of 16 bytes as uint64 of shape (rows, 2)."""
     return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
@@ -111,11 +120,13 @@ def pairs(hashes: bytes | bytearray) -> Array:
 class KnownRows:
     """The rows of a frame that an earlier job answered. flags: of each row; others: the other rows.
 
-    at: the position of each row in the job, -1 for the others. keys: of the job, `job` its id.
+    there: the position in the job of each row that it has, -1 for new ones; at: of those that it
+    answered. keys: of the job, `job` its id.
     """
 
-    def __init__(self, at: Array, keys: Keys, job: str) -> None:
-        self.at, self.flags, self.job, self._keys = at, at >= 0, job, keys
+    def __init__(self, there: Array, answered: Array, keys: Keys, job: str) -> None:
+        self.at = np.where((there >= 0) & answered[there], there, -1)
+        self.there, self.flags, self.job, self._keys = there, self.at >= 0, job, keys
         self.others = np.flatnonzero(~self.flags)
 
     def asks_with(self, others: bytes | bytearray) -> bytearray:

@@ -30,6 +30,7 @@ from jupyter_batch.planning.request_lines import RequestLines
 from jupyter_batch.prompts.prompt import Written
 from jupyter_batch.results.columns import ANSWERED
 from jupyter_batch.results.copy_answers import answer_files, columns_in
+from jupyter_batch.row_files.linked_parts import contents
 from jupyter_batch.row_files.row_columns import places_of
 
 if TYPE_CHECKING:
@@ -157,14 +158,14 @@ def _known_in(ledger: Ledger, job: JobRecord, digests: Digests) -> KnownRows | N
     at = _in_equal_blocks(kept, digests)
     if not (at >= 0).any():
         return None
-    data = folder.keys.read_bytes()
+    data = contents(folder.keys)
     if crc32(data) != kept.keys:
         return None
     keys = Keys.from_bytes(data)
     if keys.asks is None or len(keys) != kept.rows:
         return None
-    at[~_answered(ledger, job, folder)[at]] = -1  # those without a place have the last one's
-    return KnownRows(at, keys, job.id) if (at >= 0).any() else None
+    known = KnownRows(at, _answered(ledger, job, folder), keys, job.id)
+    return known if known.flags.any() else None
 
 
 def _in_equal_blocks(kept: _Kept, digests: Digests) -> Array:

@@ -18,6 +18,7 @@ import numpy as np
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.row_files.hash_arrays import hash_array
+from jupyter_batch.row_files.linked_parts import contents
 
 if TYPE_CHECKING:
     from jupyter_batch.ledger.queries import Mark
@@ -178,10 +179,10 @@ def _read(folder: JobFolder, files: tuple[_Stamp, _Stamp | None], rows: int) -> 
         for path, stamp in zip((folder.request_hashes, folder.changed), files, strict=True):
             if stamp is None:
                 continue
-            data = path.read_bytes()
+            data = contents(path)
             if len(data) != rows * _HASH_BYTES:
                 return None
             found += data
-    except OSError:
+    except (OSError, ValueError):
         return None
     return np.sort(hash_array(found)[:, 0])

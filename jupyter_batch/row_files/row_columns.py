@@ -17,9 +17,10 @@ import msgspec
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.request import Status, custom_id, position_of
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.ledger.reading import RESTORE, opened_if_there, read, reading
+from jupyter_batch.ledger.reading import RESTORE, opened_if_there, reading
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.process.log import logger
+from jupyter_batch.row_files.linked_parts import contents, row_spans, text_spans, write_linked
 from jupyter_batch.row_files.request_files import REQUEST_ID
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 
@@ -87,7 +88,7 @@ def read_keys(folder: JobFolder, job: JobRecord) -> Keys:
         "they ask; job.results() has the answers"
     )
     with reading(folder.keys, remedy):
-        keys = Keys.from_bytes(folder.keys.read_bytes(), job.hashing)
+        keys = Keys.from_bytes(contents(folder.keys), job.hashing)
         if len(keys) != job.frame_rows:
             raise ValueError(len(keys))
     return keys
@@ -103,7 +104,7 @@ def source_index(job: JobRecord, folder: JobFolder) -> pd.Index[Any]:
         return pd.RangeIndex(job.frame_rows)
     try:
         with reading(folder.index):
-            index: pd.Index[Any] = index_from_bytes(folder.index.read_bytes())
+            index: pd.Index[Any] = index_from_bytes(contents(folder.index))
             if len(index) != job.frame_rows:
                 raise ValueError(len(index))
     except LedgerCorruptError as e:
@@ -213,7 +214,7 @@ def request_hashes(job: JobRecord, folder: JobFolder, kind: str = "") -> Array |
         there = file is not None
     try:
         with reading(folder.request_hashes, remedy):
-            hashes: Array = pairs(read(folder.request_hashes, remedy))
+            hashes: Array = pairs(contents(folder.request_hashes))
             if len(hashes) != job.rows:
                 raise ValueError(len(hashes))
             return hashes
@@ -292,7 +293,8 @@ class RowFiles(msgspec.Struct):
     """The data of a new job by row. keys, index: as their files hold them.
 
     hashes: request hashes. changed: those of requests sent again with other parameters. others:
-    request hashes of other kinds.
+    request hashes of other kinds. before: the folder of a job that has most of the rows, and the
+    position there of each, -1 for none: the data that it has, too, are linked.
     """
 
     unsent: list[Unsent]
@@ -301,15 +303,16 @@ class RowFiles(msgspec.Struct):
     hashes: Array | None = None
     changed: Array | None = None
     others: dict[str, Array] = {}
+    before: tuple[JobFolder, Array] | None = None
 
     @classmethod
     def of(cls, job: JobRecord, folder: JobFolder) -> RowFiles:
         """The data of a stored job, for its successor; a damaged key or index file is left out."""
         rows = cls(read_unsent(folder, job))
         with contextlib.suppress(LedgerCorruptError):
-            rows.keys = read(folder.keys)
+            rows.keys = _contents(folder.keys)
         with contextlib.suppress(LedgerCorruptError):
-            rows.index = read(folder.index)
+            rows.index = _contents(folder.index)
         rows.hashes = request_hashes(job, folder)  # an old job may have none
         rows.changed = changed_of(job, folder)
         kinds = folder.other_hashes()
@@ -323,13 +326,44 @@ class RowFiles(msgspec.Struct):
 
     def write(self, folder: JobFolder) -> None:
         """Write each file for which there is data."""
-        for target, data in ((folder.keys, self.keys), (folder.index, self.index)):
+        hashes = None if self.hashes is None else self.hashes.astype("<u8").tobytes()
+        for target, data in (
+            (folder.keys, self.keys),
+            (folder.index, self.index),
+            (folder.request_hashes, hashes),
+        ):
             if data is not None:
-                folder.write(target, data)
+                self._write(folder, target, data)
         folder.write(folder.unsent, msgspec.json.encode(self.unsent))
-        if self.hashes is not None:
-            folder.write(folder.request_hashes, self.hashes.astype("<u8").tobytes())
         for kind, hashes in self.others.items():
             folder.write(folder.hashes_in(kind), hashes.astype("<u8").tobytes())
         if self.hashes is not None and self.changed is not None:
             folder.write(folder.changed, self.changed.astype("<u8").tobytes())
+
+    def _write(self, folder: JobFolder, target: Path, data: bytes) -> None:
+        """Write a file; the parts that the job before has are linked."""
+        if self.before is None:
+            folder.write(target, data)
+            return
+        from jupyter_batch.frames.row_keys import sections
+
+        there, at = self.before
+        before = there.path / target.name
+        try:
+            held = contents(before)
+        except (OSError, ValueError):  # gone or damaged
+            folder.write(target, data)
+            return
+        if target == folder.index:
+            spans = text_spans(data, held)
+        elif target == folder.keys:
+            spans = row_spans(data, held, at, sections(data, held))
+        else:
+            spans = row_spans(data, held, at, [(0, 0, 16)])
+        write_linked(folder, target, data, before, spans)
+
+
+def _contents(path: Path) -> bytes:
+    """The bytes of a file. Raises LedgerError."""
+    with reading(path):
+        return contents(path)

@@ -5,6 +5,7 @@ Written when a job is planned.
 
 from __future__ import annotations
 
+import zlib
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -42,6 +43,21 @@ NOWHERE = -1
 """The row has no request in this job: it was left out, or its answer was reused."""
 
 
+_PACKED = b"JBP2"  # as the beginning of a number it would be none of a shard or a row
+
+
+def _stored(data: bytes) -> Array:
+    """The array in a file; those of earlier versions are not compressed. Raises ValueError."""
+    import numpy as np
+
+    if data.startswith(_PACKED):
+        try:
+            data = zlib.decompress(memoryview(data)[len(_PACKED) :])
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+    return np.frombuffer(data, "<i8").astype(np.int64)
+
+
 class Places:
     """One int64 a row: the number of its shard, NOWHERE, or -2 minus the row it duplicates.
 
@@ -62,8 +78,7 @@ class Places:
         import numpy as np
 
         if folder.places.exists():
-            array = np.frombuffer(folder.places.read_bytes(), "<i8").astype(np.int64)
-            return cls(array).with_pieces(shards)
+            return cls(_stored(folder.places.read_bytes())).with_pieces(shards)
         array = np.full(rows, NOWHERE, dtype=np.int64)
         for shard in shards:
             array[shard.first : shard.last + 1] = shard.number
@@ -78,9 +93,7 @@ class Places:
 
         shards: the job's, or none where they are not known.
         """
-        import numpy as np
-
-        array = np.frombuffer(data, "<i8").astype(np.int64)
+        array = _stored(data)
         most = max((shard.number for shard in shards), default=rows)
         if (
             len(array) != rows
@@ -100,7 +113,7 @@ class Places:
 
     def to_bytes(self) -> bytes:
         """The content of the job's file."""
-        return self.array.astype("<i8").tobytes()
+        return _PACKED + zlib.compress(self.array.astype("<i8").tobytes(), 1)
 
     def asked(self, shard: ShardRecord) -> bytearray:
         """1 for each row between the shard's first and last that it has a request of, else 0."""

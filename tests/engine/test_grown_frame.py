@@ -14,13 +14,18 @@ import pytest
 
 from jupyter_batch import jobs
 from jupyter_batch.cli import main
-from jupyter_batch.core.errors import ColumnError
+from jupyter_batch.core.errors import ColumnError, LedgerError
 from jupyter_batch.dedup import match
 from jupyter_batch.frames import digest
+from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.merging import merge, own_cells
 from jupyter_batch.merging import target as merging_target
 from jupyter_batch.planning import request_lines
 from jupyter_batch.planning.request_lines import RequestLines
+from jupyter_batch.row_files import linked_parts
+from jupyter_batch.row_files.linked_parts import contents
+from jupyter_batch.row_files.row_columns import read_keys
+from jupyter_batch.runner.process import session
 from tests.ledgers import forget
 
 from .conftest import numbered
@@ -35,6 +40,15 @@ def files(home, job, pattern):
 def answered(server, call, home):
     """A job of 40 rows that is complete."""
     return numbered(40).llm.batch("{text}", out="out", **call).wait(60)
+
+
+def refusing(error):
+    """A system call that fails."""
+
+    def refuse(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    return refuse
 
 
 def check(found, frame):
@@ -79,7 +93,6 @@ def test_answers_are_referred_to_and_outlive_their_job(answered, call, home, tmp
 def test_the_view_has_the_answers_that_are_referred_to(answered, call, home):
     """Pages, search and single rows of the row view, without the job that paid."""
     from jupyter_batch.results.rows.contents import Contents
-    from jupyter_batch.runner.process import session
 
     frame = numbered(50).iloc[::-1]
     job = frame.llm.batch("{text}", out="out", **call).wait(60)
@@ -103,11 +116,7 @@ def test_the_view_has_the_answers_that_are_referred_to(answered, call, home):
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EMLINK])
 def test_a_disk_without_links_has_a_copy(answered, call, home, monkeypatch, error):
     """Where no hard link can be made, the file is copied, and read in the same way."""
-
-    def refuse(*_, **__):
-        raise OSError(error, os.strerror(error))
-
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", refusing(error))
     frame = numbered(45)
     job = frame.llm.batch("{text}", out="out", **call).wait(60)
     jobs.forget(answered.id)
@@ -180,6 +189,8 @@ def rendered(monkeypatch):
     monkeypatch.setattr(request_lines, "LEAST_ROWS", 50)
     monkeypatch.setattr(digest, "_MEAN_ROWS", 1)
     monkeypatch.setattr(digest, "_LEAST_ROWS", 40)
+    monkeypatch.setattr(linked_parts, "LEAST_BYTES", 0)
+    monkeypatch.setattr(linked_parts, "_SHORT", 16)
     real, counts = RequestLines.__iter__, []
 
     def rows(self):
@@ -246,7 +257,55 @@ def test_old_rows_are_not_rendered_again(server, call, home, rendered, tmp_path,
     forget(tmp_path / "other")
     assert rendered[4] == 123
     for name in ("keys.bin", "prints.bin", "unsent.json", "index.json", "blocks.bin"):
-        assert (files / name).read_bytes() == (whole / name).read_bytes()
+        assert contents(files / name) == contents(whole / name)
+    assert {path.name for path in files.glob("linked-*")} == {
+        f"linked-{name}-0.bin" for name in ("keys", "prints")
+    }
+
+
+def size_of(folder):
+    """The bytes of the data by row that a folder does not share with another one."""
+    files = [path for name in ("keys", "prints", "index") for path in folder.glob(f"*{name}*")]
+    return sum(path.stat().st_size for path in files if path.stat().st_nlink == 1)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_data_by_row_are_stored_once(server, call, home, rendered, monkeypatch, links):
+    """Three generations of a frame: each refers to the first one's file, and is whole without the job.
+
+    Labels of texts, too. A disk without links has whole files.
+    """
+    if not links:
+        monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    frame = numbered(1000).assign(n=range(1000))
+    jobs_of, sizes = [], []
+    for part in (frame[:960], frame[:980], frame):
+        job = ask(part.copy(), call)
+        jobs_of.append(job)
+        sizes.append(size_of(home / "jobs" / job.id))
+        assert sent(server) == len(part)
+    first, second, third = jobs_of
+    if links:
+        assert max(sizes[1:]) < sizes[0] / 8
+        inodes = {
+            (home / "jobs" / job.id / "linked-keys-0.bin").stat().st_ino for job in jobs_of[1:]
+        }
+        assert inodes == {(home / "jobs" / first.id / "keys.bin").stat().st_ino}
+    for job in (first, second):
+        jobs.forget(job.id)
+    forget(home)
+    moved = frame[["text", "n"]].iloc[::-1].copy()
+    jobs.open_job(third.id).merge(moved)
+    assert (moved["out"] == moved["text"] + " " + moved["n"].astype(str)).all()
+    again = pd.concat([numbered(1).rename({"k0": "new"}).assign(n=-1), frame])
+    ask(again, call)
+    assert sent(server) == 1001
+    if links:  # of a damaged file: the rows are found by what they ask
+        (home / "jobs" / third.id / "linked-keys-0.bin").write_bytes(b"\0" * 9)
+        with pytest.raises(LedgerError, match="damaged"):
+            read_keys(JobFolder(home / "jobs" / third.id), session(home).ledger.job(third.id))
+    ask(frame.copy(), call)
+    assert sent(server) == 1001
 
 
 def test_rows_that_moved_are_not_rendered_again(server, call, home, rendered, small_blocks):

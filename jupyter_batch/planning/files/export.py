@@ -27,6 +27,7 @@ from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.draft import StaleError, job_draft, limit_costs
 from jupyter_batch.planning.files.metadata import metadata
 from jupyter_batch.planning.plan import draft_rows
+from jupyter_batch.row_files.linked_parts import contents
 from jupyter_batch.row_files.row_columns import RowFiles
 
 if TYPE_CHECKING:
@@ -141,9 +142,9 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
 def _same_rows(ledger: Ledger, other: JobRecord, record: JobRecord, draft: JobFolder) -> bool:
     """Whether another job's rows have the same keys, so that its answers can be used."""
     try:
-        same = ledger.folders.of(other.id).keys.read_bytes() == draft.keys.read_bytes()
+        same = contents(ledger.folders.of(other.id).keys) == contents(draft.keys)
         same = same and other.hashing == record.hashing
-    except OSError:
+    except (OSError, ValueError):
         return False
     return not other.framed or (same and other.columns == record.columns)
 
