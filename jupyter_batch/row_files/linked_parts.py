@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.row_files.checksums import file_sum
+from jupyter_batch.row_files.checksums import file_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 class _Parts(msgspec.Struct, array_like=True):
-    """The list of a file. files: name, size and CRC-32 of each; parts: (file or _OWN, offset, size)."""
+    """The list of a file. files: name, size and XXH3 of each; parts: (file or _OWN, offset, size)."""
 
     files: list[tuple[str, int, int]]
     parts: list[tuple[int, int, int]]
@@ -52,7 +52,7 @@ class _Parts(msgspec.Struct, array_like=True):
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) == _MAGIC:
                 return msgspec.msgpack.decode(file.read(), type=cls)
-        size, check = file_sum(path)
+        size, check = file_hash(path)
         return cls([(path.name, size, check)], [(0, 0, size)], b"")
 
     def within(self, start: int, size: int) -> Iterator[tuple[int, int, int]]:
@@ -87,7 +87,7 @@ def contents(path: Path) -> bytes:
         files = []
         for name, size, check in listed.files:
             other = path.with_name(Path(name).name)
-            if file_sum(other) != (size, check):
+            if file_hash(other) != (size, check):
                 raise ValueError(f"{other} is damaged")
             files.append(stack.enter_context(other.open("rb")))
         for number, offset, size in listed.parts:
@@ -149,7 +149,8 @@ def _linked(
         link = target.with_name(f"linked-{target.stem}-{number}.bin")
         os.link(before.with_name(name), link)
         files.append((link.name, size, check))
-    return _Parts(files, [(numbers.get(file, _OWN), *rest) for file, *rest in parts], bytes(own))
+    listed = [(numbers.get(file, _OWN), offset, size) for file, offset, size in parts]
+    return _Parts(files, listed, bytes(own))
 
 
 def row_spans(

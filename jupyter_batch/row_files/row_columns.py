@@ -326,15 +326,12 @@ class RowFiles(msgspec.Struct):
 
     def write(self, folder: JobFolder) -> None:
         """Write each file for which there is data."""
-        hashes = None if self.hashes is None else self.hashes.astype("<u8").tobytes()
-        for target, data in (
-            (folder.keys, self.keys),
-            (folder.index, self.index),
-            (folder.request_hashes, hashes),
-        ):
+        for target, data in ((folder.keys, self.keys), (folder.index, self.index)):
             if data is not None:
                 self._write(folder, target, data)
         folder.write(folder.unsent, msgspec.json.encode(self.unsent))
+        if self.hashes is not None:
+            self._write(folder, folder.request_hashes, self.hashes.astype("<u8").tobytes())
         for kind, hashes in self.others.items():
             folder.write(folder.hashes_in(kind), hashes.astype("<u8").tobytes())
         if self.hashes is not None and self.changed is not None:
