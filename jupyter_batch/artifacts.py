@@ -30,7 +30,7 @@ class Artifacts:
         rows: pd.DataFrame | None = None,
         rendered: Rendered | None = None,
         out: str = "",
-        secret: str | None = None,
+        api_key: str | None = None,
         functions: Any = None,
     ) -> None:
         from jupyter_batch.planning.files.export import METADATA, read_built
@@ -41,7 +41,7 @@ class Artifacts:
         self.id = built.job.id
         self.rows = built.job.frame_rows
         self._sent = sum(shard.requests for shard in built.shards)
-        self._frame, self._out, self._secret, self._functions = frame, out, secret, functions
+        self._frame, self._out, self._api_key, self._functions = frame, out, api_key, functions
         self._rendered, self._rows = rendered, rows
 
     @property
@@ -65,7 +65,7 @@ class Artifacts:
         here = session(settings.read().home)
         now = time.time()
         built = read_built(self.folder).job
-        here.check_key(built, api_key or self._secret)
+        here.check_key(built, api_key or self._api_key)
         record = take(here.ledger, self.folder, now=now)
         job = of(here, record.id)
         here.lend(record.id, self._functions)
@@ -76,7 +76,7 @@ class Artifacts:
             )
         # A job that the ledger has for these files, and that names another server, gets nothing of this call.
         ours = place_of(record) == place_of(built)
-        job._begin(api_key or self._secret if ours else None)
+        job._begin(api_key or self._api_key if ours else None)
         if wait:
             job.wait(timeout)
         return job

@@ -188,9 +188,9 @@ class JobState(Handle):
         from jupyter_batch.planning.retry import check_finish
 
         record, shards, _ = self._read()
-        key = api_key or self._here.key_of(self.id)
+        api_key = api_key or self._here.key_of(self.id)
         ledger = self._here.ledger
-        check_finish(ledger, record, shards, mode=mode, api_key=key, max_cost=max_cost)
+        check_finish(ledger, record, shards, mode=mode, api_key=api_key, max_cost=max_cost)
 
     def _usual(self, record: JobRecord, shards: list[ShardRecord]) -> Wait | None:
         """The usual wait for its largest batch, read once; None for a complete job."""

@@ -179,14 +179,16 @@ def build(
     from jupyter_batch.planning.files import export as files
 
     source = as_frame(source)
-    here, several, orders, key, numbers = orders_of(source, prompt, given, door, needs_key=False)
+    here, several, orders, api_key, numbers = orders_of(
+        source, prompt, given, door, needs_key=False
+    )
     if several and folder is not None:
         raise InputError(
             "each model has a folder of its own: leave `folder` out, or build for one model at a time"
         )
     made = []
     for opts, order in orders:
-        here.name(opts.api_base, order.ask.provider, with_key=key is not None)
+        here.name(opts.api_base, order.ask.provider, with_key=api_key is not None)
         place, rendered = files.build(
             here.ledger, order, None if folder is None else Path(folder), now=time.time()
         )
@@ -197,7 +199,7 @@ def build(
                 rows=order.rows,
                 rendered=rendered,
                 out=opts.out,
-                secret=key,
+                api_key=api_key,
                 functions=order.functions,
             )
         )

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Checked(NamedTuple):
-    """A checked call: the options and the order of each model. key: of the call, if any.
+    """A checked call: the options and the order of each model. api_key: of the call, if any.
 
     numbers: for each row of the frame the number of its order, where a column names the models.
     """
@@ -51,7 +51,7 @@ class Checked(NamedTuple):
     here: Session
     several: bool
     orders: list[tuple[Options, Order]]
-    key: str | None
+    api_key: str | None
     numbers: np.ndarray[Any, Any] | None = None
 
 
@@ -74,13 +74,13 @@ def orders_of(
     given = full_names(given, configured.model)
     names = _names(given.get("model"), called)
     given, split = _with_endpoint(given)
-    key = given.get("api_key")
+    api_key = given.get("api_key")
     parts = _by_row(source, prompt, given) if split else _by_model(given)
     here = session(configured.home)
     asks = []
     for one in parts or [_Part(given)]:
         form, rest = _at_endpoint(prompt, one.given, one.given.get("model") or configured.model)
-        opts = resolve(rest if needs_key else {**rest, "api_key": key or NO_KEY}, configured)
+        opts = resolve(rest if needs_key else {**rest, "api_key": api_key or NO_KEY}, configured)
         asks.append((form, opts, one.rows))
     filled = filled_by([opts for _, opts, _ in asks]) if parts and not split else ()
 
@@ -102,8 +102,8 @@ def orders_of(
 
     orders = _each(asks, made) if parts else [(asks[0][1], made(*asks[0]))]
     orders = [(opts, _called(order, names)) for opts, order in orders]
-    check_one_place(key, [order.ask for _, order in orders])
-    return Checked(here, bool(parts), orders, key, _numbers([rows for *_, rows in asks]))
+    check_one_place(api_key, [order.ask for _, order in orders])
+    return Checked(here, bool(parts), orders, api_key, _numbers([rows for *_, rows in asks]))
 
 
 def _spelled_out(

@@ -214,9 +214,9 @@ def member_of(job: JobRecord, *, lacks_key: bool) -> Member:
     return Member(job.id, origin(job.api_base) if job.api_base else job.provider, lacks_key)
 
 
-def check_one_place(key: str | None, asks: Iterable[Ask]) -> None:
+def check_one_place(api_key: str | None, asks: Iterable[Ask]) -> None:
     """Raise OptionError where a call with one key names models of several providers."""
-    if key is None:
+    if api_key is None:
         return
     places = {
         origin(ask.place) if ask.place else ask.provider
@@ -230,14 +230,14 @@ def check_one_place(key: str | None, asks: Iterable[Ask]) -> None:
         )
 
 
-def keys_by_job(key: str | None, members: Iterable[Member]) -> Mapping[str, str | None]:
+def keys_by_job(api_key: str | None, members: Iterable[Member]) -> Mapping[str, str | None]:
     """The key of each job of a group: for all jobs at one address, else for those that lack one.
 
     Raises OptionError where these are at several addresses.
     """
     members = list(members)
     wanting = members
-    if key is not None and len({one.place for one in members}) > 1:
+    if api_key is not None and len({one.place for one in members}) > 1:
         wanting = [one for one in members if one.lacks_key]
         if len({one.place for one in wanting}) != 1:
             raise OptionError(
@@ -245,4 +245,4 @@ def keys_by_job(key: str | None, members: Iterable[Member]) -> Mapping[str, str 
                 "them, such as group.jobs[0].resume(api_key=...)"
             )
     chosen = {one.id for one in wanting}
-    return {one.id: key if one.id in chosen else None for one in members}
+    return {one.id: api_key if one.id in chosen else None for one in members}

@@ -191,25 +191,26 @@ def version_for(provider: str, api_version: str | None, environ: Mapping[str, st
     return version
 
 
-def check_window(provider: str, window: str) -> None:
+def check_window(provider: str, completion_window: str) -> None:
     """Check that the provider supports a completion window. Raises OptionError."""
     record = RECORDS[provider]
     if record.window_hours is not None:
         try:
-            hours_of(window, record)
+            hours_of(completion_window, record)
         except BadRequestError as e:
             raise OptionError(str(e)) from None
-    elif record.windows and not record.any_window and window not in record.windows:
+    elif record.windows and not record.any_window and completion_window not in record.windows:
         raise OptionError(
-            f"completion_window={window!r}: {record.title} has {', '.join(record.windows)}"
+            f"completion_window={completion_window!r}: {record.title} has {', '.join(record.windows)}"
         )
 
 
-def check_output_life(provider: str, life: float | None) -> None:
+def check_output_life(provider: str, output_expires_after: float | None) -> None:
     """Check that the provider can keep result files for so long. Raises OptionError."""
     record = RECORDS[provider]
-    if life is None or (
-        record.output_life and record.output_life[0] <= life <= record.output_life[1]
+    if output_expires_after is None or (
+        record.output_life
+        and record.output_life[0] <= output_expires_after <= record.output_life[1]
     ):
         return
     if record.output_life is None:
@@ -220,7 +221,7 @@ def check_output_life(provider: str, life: float | None) -> None:
     least, most = record.output_life
     raise OptionError(
         f"output_expires_after: {record.title} keeps result files from {least // 3600}h to "
-        f"{most // 86400}d, not for {life:,.0f} seconds"
+        f"{most // 86400}d, not for {output_expires_after:,.0f} seconds"
     )
 
 
