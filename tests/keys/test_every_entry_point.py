@@ -96,12 +96,17 @@ def test_a_job_at_a_host_that_was_not_named_is_not_polled(door, day_two, foreign
 
 
 def test_the_key_of_the_cell_sets_it_going(day_two, foreign, frame, home):
-    """Restart and run all: `%load_ext` asks with nothing, and the cell's own key is the only one that is sent."""
+    """Restart and run all: `%load_ext` asks with nothing, and the cell's own key is the only secret that is sent."""
     jobs.resume_open()
     passes(home)
     assert foreign.calls == []
     again = frame.llm.batch(
-        "Say {t}", out="said", model="openai/llama-3", api_base=f"{foreign.url}/v1", api_key=THEIRS
+        "Say {t}",
+        out="said",
+        model="openai/llama-3",
+        api_base=f"{foreign.url}/v1",
+        api_key=THEIRS,
+        aws_secret_access_key="of-a-cloud",
     )
     assert again.id == day_two
     until(lambda: again.state == "running" and foreign.calls)
