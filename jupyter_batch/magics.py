@@ -48,7 +48,7 @@ def prompts(body: str) -> list[str]:
 
 
 def typed(raw_cell: str | None, line: str, body: str) -> str:
-    """The body as it was typed, without the last line break, which IPython adds.
+    """The body as it was typed, without the last line break, which IPython adds, nor Windows's.
 
     IPython strips `>>> ` and `In [1]: ` from a body that begins with them; the raw cell still has them. It is used
     only where it is this magic's own cell (not inside `%%time`, say).
@@ -56,7 +56,7 @@ def typed(raw_cell: str | None, line: str, body: str) -> str:
     head, newline, rest = (raw_cell or "").lstrip("\n").partition("\n")
     if newline and head.startswith(f"%%{NAME}") and head[len(NAME) + 2 :].strip() == line.strip():
         body = rest
-    return body.removesuffix("\n")
+    return body.replace("\r\n", "\n").removesuffix("\n")
 
 
 # -- the magic ---------------------------------------------------------------------------------------------------------

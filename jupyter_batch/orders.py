@@ -72,10 +72,10 @@ def orders_of(
     source, prompt, given = _spelled_out(source, prompt, given)
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)
-    names = _names(given.get("model"), called)
     given, split = _with_endpoint(given)
     api_key = given.get("api_key")
     parts = _by_row(source, prompt, given) if split else _by_model(given)
+    names = _names(given.get("model"), called)
     here = session(configured.home)
     asks = []
     for one in parts or [_Part(given)]:
@@ -346,7 +346,8 @@ def _by_model(given: Mapping[str, Any]) -> list[_Part]:
 
 def full_names(given: dict[str, Any], configured: str | None) -> dict[str, Any]:
     """The options with each model's full name. Raises ModelError for a bare name that fits several providers."""
-    model = given.get("model") or configured
+    model = given.get("model")
+    model = configured if model is None else model
 
     def full(name: Any) -> Any:
         if not isinstance(name, str):

@@ -148,12 +148,18 @@ def test_nothing_is_expanded(shell, face):
 
 @pytest.mark.parametrize(
     "body",
-    [">>> print(1)\nmore {text}", "In [1]: x\n   ...: y {text}", "x {text}\n\n", "\n\nx {text}"],
+    [
+        ">>> print(1)\nmore {text}",
+        "In [1]: x\n   ...: y {text}",
+        "x {text}\n\n",
+        "\n\nx {text}",
+        "x\r\ny {text}\r\n",
+    ],
 )
 def test_the_body_is_the_one_that_was_typed(shell, face, body):
-    """IPython strips prompts from a body that begins with them; the magic takes it as typed, but for one line break."""
+    """IPython strips prompts from a body that begins with them; the magic takes it as typed, but for line breaks."""
     run(shell, f"%%llm_batch df\n{body}")
-    assert face.asked[0][1] == body.removesuffix("\n")
+    assert face.asked[0][1] == body.replace("\r\n", "\n").removesuffix("\n")
 
 
 def test_called_from_code_or_inside_another_magic_the_given_body_counts(shell, face):
@@ -239,6 +245,11 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
         ("%%llm_batch df --na drop --wait maybe\nx", r"`maybe` is one word too many"),
         ("%%llm_batch df --out 'a b\nx", r"a quote in the line is never closed"),
         ("%%llm_batch df --job 2nd\nx", r"--job takes a name"),
+        ("%%llm_batch df --job class\nx", r"--job takes a name"),
+        (
+            "%%llm_batch df --job df\nx",
+            r"--job takes a name for the Job, which no frame has, not 'df'",
+        ),
         ("%%llm_batch df --metadata team\nx", r"--metadata takes KEY=VALUE"),
         ("%%llm_batch df\n   \n", r"the cell has no prompt"),
         ("%llm_batch lst", r"did you mean %llm_batch list\?"),

@@ -80,8 +80,9 @@ def test_the_full_name_is_what_is_stored(home):
     """So both spellings are one request."""
     df = pd.DataFrame({"text": ["a"]})
     assert df.llm.preview("{text}", model="claude-haiku-4-5").model == "anthropic/claude-haiku-4-5"
-    with pytest.raises(OptionError, match="different ones"):
-        df.llm.preview("{text}", model=["gpt-4o-mini", "openai/gpt-4o-mini"])
+    for models in (["gpt-4o-mini", "openai/gpt-4o-mini"], []):
+        with pytest.raises(OptionError, match="different ones"):
+            df.llm.preview("{text}", model=models)
 
 
 def test_the_list_of_jobs_takes_a_limit(home):

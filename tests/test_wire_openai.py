@@ -504,12 +504,19 @@ def test_a_byte_order_mark_loses_no_row():
     ]
 
 
-def test_a_broken_line_has_no_custom_id_and_loses_no_other():
-    """Cut off in the middle of a download, say."""
-    good = chat({"content": "good"})
-    results = list(decode_lines(b"\n".join([good, good[:40], good]), CHAT))
-    assert [r.custom_id for r in results] == ["x", None, "x"]
+def test_a_line_cut_off_has_no_custom_id_and_loses_no_other():
+    """Cut off in the middle of a download, wherever; a whole line that can't be read is a failure of its row."""
+    good = chat({"content": "a } b"})
+    cuts = [good[:at] for at in range(1, len(good))]
+    results = list(decode_lines(b"\n".join([good, *cuts, good]), CHAT))
+    assert [r.custom_id for r in results] == ["x", *[None] * len(cuts), "x"]
     assert "not valid JSON" in results[1].error
+    for value in (b"[" * 9_999 + b"]" * 9_999, b'{"":' * 9_999 + b"1" + b"}" * 9_999, b"oops"):
+        broken = good[:-1] + b',"more":' + value + b"}"
+        assert decode(broken, CHAT).custom_id == "x"
+        assert "not valid JSON" in decode(broken.replace(b"200", b"500"), CHAT).error
+        assert isinstance(tolerant.raw(broken), str)
+    assert tolerant.raw(good[:-1] + b',"more":' + b"9" * 5_000 + b"}")["more"] == float("inf")
 
 
 def test_tokens_are_read_in_every_dialect():

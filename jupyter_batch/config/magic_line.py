@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from jupyter_batch.config.option import Col, Option
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, FINISH, OPTIONS
 from jupyter_batch.config.settings import unknown
-from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS
+from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS, is_name
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.frames.adapter import is_readable
 
@@ -241,8 +241,8 @@ def read_line(line: str, names: Mapping[str, Any]) -> tuple[argparse.Namespace, 
     if asked.help:
         return asked, {}
     refuse(left, flags(), f"%%{NAME} --help shows all")
-    if asked.job is not None and not asked.job.isidentifier():
-        raise OptionError(f"--job takes a name for the Job, not {asked.job!r}")
+    if asked.job is not None and (not is_name(asked.job) or asked.job == asked.frame):
+        raise OptionError(f"--job takes a name for the Job, which no frame has, not {asked.job!r}")
     given = values(asked, OPTIONS + CHAT_PARAMS, names)
     if "system" in given and not re.search(r"""--system(\s+|=)['"]""", line):
         given["system"] = _text_named(given["system"], names)

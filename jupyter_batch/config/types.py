@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import math
 import numbers
 from collections.abc import Callable, Mapping
@@ -32,6 +33,11 @@ class Kind(NamedTuple):
     from_text: Callable[[str], Any] = str
     metavar: str = ""
     many: bool = False
+
+
+def is_name(text: str) -> bool:
+    """Whether a variable can have this name."""
+    return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def plain(value: Any) -> Any:

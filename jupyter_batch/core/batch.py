@@ -17,12 +17,12 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     status: the provider's own word. ending: one of the four endings; None if open or unknown.
     bad_lines: failed lines of the request file, from 1, each with the reason; the first few
     hundred. output_file_id, error_file_id: None where there is no such file (yet). errors: why the
-    whole batch failed, the first few and a count. quota: refused since too much is enqueued; a
-    retry can work. spent: refused because the account's quota or credit is used up. input_file:
-    refused because its request file is missing, or not processed yet. limit: the limit that its
-    refusal states. shed: requests that wait for their service tier to have capacity. ended_at: when
-    it ended, if the provider reports it. tag: the metadata that the batch was created with.
-    endpoint: its requests' path, if reported.
+    whole batch failed, the first few and a count, or why an open one does not advance. quota:
+    refused since too much is enqueued; a retry can work. spent: refused because the account's
+    quota or credit is used up. input_file: refused because its request file is missing, or not
+    processed yet. limit: the limit that its refusal states. shed: requests that wait for their
+    service tier to have capacity. ended_at: when it ended, if the provider reports it. tag: the
+    metadata that the batch was created with. endpoint: its requests' path, if reported.
     """
 
     id: str

@@ -76,6 +76,8 @@ _SHAPES = (
     (re.compile(r"\bAIza[\w-]{30,}|\bya29\.[\w.-]{20,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), MASK),
 )
 """Secrets that this process does not know, recognized by their format."""
+_ASSIGNED = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]*=[^=]")
+"""The start of a line of a .env file."""
 
 _known: dict[str, None] = {}  # only in memory, in order of arrival
 
@@ -96,6 +98,8 @@ def clean(text: str) -> str:
         key = key[1:-1].strip()
     if not key:
         raise ValueError("is empty")
+    if _ASSIGNED.match(key):
+        raise ValueError("begins with a variable's name and '=', which are no part of the key")
     bad = next((at for at, char in enumerate(key) if not "!" <= char <= "~"), None)
     if bad is None:
         return key

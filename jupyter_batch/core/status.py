@@ -140,7 +140,8 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     realtime: its batch is a run on this disk, with an id of ours. held: it waits for a transient
     limit ("queue" or "rate"). alone: it was repeatedly refused for
     that with no other open batch in this ledger. until: when it gives up; 0 for never. shed: its
-    requests that wait for their service tier to have capacity.
+    requests that wait for their service tier to have capacity. sought: its create has no answer, for
+    the reason in `note`, and the batch is looked for.
     """
 
     number: int
@@ -157,6 +158,7 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     until: float = 0.0
     shed: int = 0
+    sought: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

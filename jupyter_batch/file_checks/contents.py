@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,8 @@ from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
 
-_ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]{1,80})"')
+_BLANK = b" \t\r\0"
+"""Bytes of a line that holds nothing: a file that was written in advance ends with zeros."""
 _SHOWN = 200
 """Characters shown of a line that belongs to no row."""
 
@@ -61,7 +61,7 @@ def _scanned(path: Path, job: str, shard: ShardRecord) -> Contents:
         blocks = () if file is None else iter(lambda: file.read(BLOCK_BYTES), b"")
         for block in whole_lines(blocks):
             for line in block.split(b"\n"):
-                if not line or line.isspace():
+                if not line.strip(_BLANK):
                     continue
                 last = line
                 at = _row(line, job, shard)
@@ -77,11 +77,8 @@ def _scanned(path: Path, job: str, shard: ShardRecord) -> Contents:
 
 
 def _row(line: bytes, job: str, shard: ShardRecord) -> int | None:
-    """The row of the shard, from 0, that a line belongs to.
-
-    In a text within the line the quotes would be escaped.
-    """
-    for found in _ID.finditer(line):
+    """The row of the shard, from 0, that a line belongs to."""
+    for found in tolerant.ID.finditer(line):
         at = position_of(job, found[1].decode("utf-8", "replace"))
         if at is not None and shard.first <= at <= shard.last:
             return at - shard.first

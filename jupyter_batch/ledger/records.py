@@ -168,6 +168,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
             held=self.held if self.step is Step.WAITING else "",
             alone=self.alone >= QUOTA_TRIES,
             until=self.blocked_until,
+            sought=self.step is Step.SUBMITTING and self.create_sent and bool(self.note),
         )
 
 

@@ -353,7 +353,11 @@ def _plural(word: str, count: int) -> str:
 
 def _lines(snapshot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
     """The job's own message, what a shard has to say, what became of the merge: each once, and not as a reason too."""
-    free = [shard.note for shard in snapshot.shards if not (shard.held or shard.blocked)]
+    free = [
+        words.note_of(shard) if shard.sought else shard.note
+        for shard in snapshot.shards
+        if not (shard.held or shard.blocked)
+    ]
     notes = [
         *words.blocks(snapshot, tz),
         snapshot.message,

@@ -180,6 +180,10 @@ _UNKNOWN_CREATE = (
     "job.resume() searches again, job.resume(send_again=True) sends it again, which may be paid twice, and "
     "job.cancel() gives it up"
 )
+_SOUGHT = (
+    "it is not known yet whether the provider created the batch ({why}): it is looked for, and nothing is sent again "
+    "before that is known"
+)
 _UNSEEN = (
     "the provider does not find the batch under this key{why}. It may belong to another key's organization or "
     "project: give the key that it was sent with, job.resume(api_key=...) or {key}. It is looked for again from time "
@@ -260,6 +264,8 @@ def note_of(shard: ShardView) -> str:
         return f"waiting for the flex tier ({shard.shed:,})"
     if shard.blocked is not None:
         return f"blocked ({shard.blocked}): {shard.note}"
+    if shard.sought:
+        return _SOUGHT.format(why=shard.note)
     return waits(shard.note) if shard.held else shard.note
 
 

@@ -44,6 +44,8 @@ _NOT_FOUND = 404
 _SERVER = 500
 _SPENT = 402
 """Payment required."""
+_PROXY = 407
+"""Proxy Authentication Required: the call has not left the network of this machine."""
 _NEVER_SPENT = frozenset({404, 405, 501})
 _STATES = ("status", "state", "processing_status")
 """State fields of a batch or a file."""
@@ -56,6 +58,8 @@ _PREFIX = re.compile(
 )
 _EMPTY = frozenset({"", "None", "null", '""', "{}", "[]"})
 
+_TO_PROXY = "; HTTP_PROXY and HTTPS_PROXY take its user and password before its host"
+_OF_A_PAGE = ", a web page: perhaps of a proxy or a firewall on the way, and not about the key"
 _NO_SUCH_KEY = "no connected db"
 """A litellm proxy's message, with 400, if it has no database: for any key but its own (1.106)."""
 
@@ -87,7 +91,8 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
     if (ours := _ours(error)) is not None:
         return ours
     failure = _failure_of(error, place)
-    failure.not_sent = failure.status is None and _never_connected(error)
+    if failure.status is None:
+        failure.not_sent = _never_connected(error)
     return failure
 
 
@@ -242,10 +247,15 @@ def by_refusal(
     """The error for a refusal. shown: the response's status; words: the displayed message."""
     text = f"{refusal.kind} {refusal.message}"
     words = words or refusal.message
+    if status == _PROXY:
+        words += _TO_PROXY
+    elif refusal.page and status in (401, 403):
+        words += _OF_A_PAGE
     message = f"{f'{place}: ' if place else ''}{words} (HTTP {shown or status})"
     retry_after = seconds_to_wait({name.lower(): value for name, value in headers.items()})
     kind = _kind(status, refusal, text)
     error = kind(message, status=status, retry_after=retry_after)
+    error.not_sent = status == _PROXY
     error.capacity = is_capacity(status, text)
     if isinstance(error, RateLimitError):
         error.spent = not error.capacity and _is_spent(status, text)
@@ -270,7 +280,7 @@ def _kind(status: int, refusal: Refusal, text: str) -> type[ProviderError]:
         return NoBatchApiError
     if status == 404:  # noqa: PLR2004 - an HTTP status is its own name
         return NotFoundError
-    return ProviderDownError if status in (408, 425) or status >= 500 else BadRequestError  # noqa: PLR2004
+    return ProviderDownError if status in (_PROXY, 408, 425) or status >= 500 else BadRequestError  # noqa: PLR2004
 
 
 def _is_spent(status: int, text: str) -> bool:

@@ -210,6 +210,7 @@ def _view(run: Run, ending: State | None) -> BatchView:
         completed=book.completed,
         failed=book.failed,
         shed=run.shed,
+        errors="" if ending else run.trouble,
         output_file_id=f"{record.id}-output" if ending and book.completed else None,
         error_file_id=f"{record.id}-errors" if ending and book.failed else None,
         created_at=record.created_at,

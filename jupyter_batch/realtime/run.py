@@ -61,8 +61,9 @@ class Run:
     """The processing of one shard in this process; it can be restarted after a stop.
 
     stopped: why it stopped before all rows had an outcome, for `poll` to raise once. again: its
-    next start follows such a stop. shed: the rows that wait for their service tier to have capacity.
-    on_end: called when no row is left to call.
+    next start follows such a stop. trouble: the last error while nothing is answered. shed: the
+    rows that wait for their service tier to have capacity. on_end: called when no row is left to
+    call.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Run:
         self.record = record
         self.stopped: JupyterBatchError | None = None
         self.again = False
+        self.trouble = ""
         self.shed = 0
         self._tier = tier
         self._gate = gate
@@ -232,6 +234,8 @@ class Run:
                 await self._await_tier(sheds, error)
                 continue
             alone, before = self._gate.pacer.answers == before, self._gate.pacer.answers
+            if failure.unreachable or (alone and error.transient):
+                self.trouble = str(error)
             if isinstance(error, RateLimitError):
                 limited += 1
             else:
@@ -277,7 +281,7 @@ class Run:
             pacer.ended(tokens)
             raise
         else:
-            self._refusals = self._stops = 0
+            self._refusals, self._stops, self.trouble = 0, 0, ""
             usage = answer.get("usage")
             pacer.answered(tokens, usage.get("total_tokens") if isinstance(usage, dict) else None)
             return answer

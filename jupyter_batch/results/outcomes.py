@@ -343,7 +343,9 @@ def of_shard(
     tally = np.bincount(np.concatenate([codes[own], of_copies]), minlength=len(CODES))
     note = shard.why
     if found.strange:
-        note = f"{found.strange} lines came that nobody asked for, or twice: kept in {folder.output(shard.number).name}"
+        lines = "1 line" if found.strange == 1 else f"{found.strange:,} lines"
+        name = folder.output(shard.number).name
+        note = f"{lines} without a row of this batch, or twice: kept in {name}"
     return {
         "counts": Counts(**{str(CODES[code]): int(tally[code]) for code in np.flatnonzero(tally)}),
         "usage": found.usage,

@@ -135,7 +135,7 @@ def row_of(
         custom_id=custom_id(job.id, asked),
         batch=next((one.batch_id for one in shards if one.number == number), None) or None,
         request=body or None,
-        raw=tolerant.loads(line) if result is not None and line else None,
+        raw=tolerant.raw(line) if result is not None and line else None,
     )
 
 

@@ -158,7 +158,7 @@ class Mover(ShardContext):
             shed=view.shed,
             expires_at=view.expires_at or shard.expires_at,
             attempts=0,
-            note=blocking.of_cancelling(self, shard),
+            note=blocking.of_cancelling(self, shard) or view.errors,
             **quota.let_in(view.status),
         )
         if shard.held and quota.is_in(view.status):

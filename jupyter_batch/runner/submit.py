@@ -36,6 +36,7 @@ CLOCKS_SECONDS = 3600.0
 """The most by which the provider's clock and ours may differ."""
 BLIND_TRIES = 3
 """The number of refused list calls after which the list counts as unavailable."""
+LOST = "the process that sent it ended before the answer"
 UNKNOWN_SECONDS = 60.0
 """The interval of searches for a batch that awaits the user's decision."""
 
@@ -151,7 +152,8 @@ async def adopt(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         case Fate.OPEN:
             pause = poll_pause(context.facts, now - sent_at, context.dice())
             due_at = min(now + pause, sent_at + context.facts.settle)
-            return context.put(shard, sent_at=sent_at, due_at=due_at, attempts=0, note="")
+            note = shard.note or LOST
+            return context.put(shard, sent_at=sent_at, due_at=due_at, attempts=0, note=note)
         case Fate.UNKNOWN:
             return _unknown(context, shard)
 
@@ -184,7 +186,7 @@ def _unknown(context: ShardContext, shard: ShardRecord) -> ShardRecord:
         shard,
         blocked_by=Block.UNKNOWN_CREATE,
         attempts=0,
-        note="",
+        note=shard.note,
         due_at=context.clock() + min(UNKNOWN_SECONDS, context.facts.poll_last),
     )
 
@@ -202,7 +204,7 @@ async def _blind(context: ShardContext, shard: ShardRecord, error: ProviderError
     return context.later(
         shard,
         error,
-        f"was the batch created? The provider's list can't be read: {error}",
+        f"the provider's list can't be read: {error}",
         blocked_by=Block.UNKNOWN_CREATE if unknown else shard.blocked_by,
     )
 

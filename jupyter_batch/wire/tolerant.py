@@ -24,6 +24,8 @@ from jupyter_batch.wire.row_error import cut, failure_of
 
 _ERRORS = 400
 """HTTP's errors begin at this status."""
+_MOST_DIGITS = 4000
+"""Python reads whole numbers of 4300 digits at most."""
 
 
 class _Answer(NamedTuple):
@@ -39,7 +41,10 @@ def read(line: bytes) -> Result:
     try:
         data = loads(line)
     except Exception as error:  # bytes from outside: any error is possible
-        return Result(None, Status.FAILED, error=cut(f"a line that is not valid JSON: {error}"))
+        why = "it is nested too deep" if isinstance(error, RecursionError) else error
+        return Result(
+            _id_in(line), Status.FAILED, error=cut(f"a line that is not valid JSON: {why}")
+        )
     if not isinstance(data, dict):
         return Result(
             None,
@@ -56,13 +61,26 @@ def read(line: bytes) -> Result:
         return Result(custom_id, Status.FAILED, error=cut(f"a line that can't be read: {error!r}"))
 
 
+def raw(line: bytes) -> Any:
+    """A line's object; its text where it can't be read."""
+    try:
+        return loads(line)
+    except (ValueError, RecursionError):
+        return line.decode("utf-8", "replace")
+
+
 def loads(data: bytes | str) -> Any:
     """Parse JSON, also with some servers' NaN, control characters, invalid UTF-8, or BOM."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-        return _whole(json.loads(text.lstrip("\ufeff"), strict=False))
+        return _whole(json.loads(text.lstrip("\ufeff"), strict=False, parse_int=_number))
+
+
+def _number(digits: str) -> int | float:
+    """A whole number; one that Python refuses to read, for its length, is a float."""
+    return int(digits) if len(digits) < _MOST_DIGITS else float(digits)
 
 
 def _whole(value: Any) -> Any:

@@ -96,12 +96,17 @@ def test_an_empty_list_proves_nothing_at_once(harness):
         assert harness.shard(job).step is Step.SUBMITTING
         await harness.step(5)
         assert harness.shard(job).blocked_by is None, "too early to ask"
+        assert "known yet whether the provider created the batch (slow)" in seen()
         for _ in range(5):
             await harness.step(FACTS.settle)
+
+    def seen():
+        return messages(harness.snapshot(job))
 
     play(way())
     assert harness.provider.asked["create"] == 1
     assert harness.shard(job).blocked_by is Block.UNKNOWN_CREATE
+    assert "not known whether the provider created the batch (slow)" in seen()
 
 
 def test_a_create_answered_without_an_id_is_adopted(harness):

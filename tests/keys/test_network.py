@@ -12,7 +12,7 @@ from jupyter_batch.core.errors import ConnectionFailedError, ProviderError
 from jupyter_batch.http import network
 from jupyter_batch.providers.anthropic.batches import ViaAnthropic
 from jupyter_batch.providers.azure.batches import ViaAzure
-from jupyter_batch.providers.failures import normalise
+from jupyter_batch.providers.failures import normalise, refused
 from jupyter_batch.providers.mistral.batches import ViaMistral
 from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access
@@ -218,6 +218,12 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch):
     )
     assert "secret" not in str(message)
     assert "proxy" not in str(normalise(OSError("refused"), "http://127.0.0.1:8000/v1"))
+    refusal = refused(407, b"<title>Access denied</title>", "https://api.openai.com/v1")
+    assert "through the proxy http://127.0.0.1:9: Access denied; HTTP_PROXY and" in str(refusal)
+    assert refusal.transient, "of the way, not of the batch"
+    assert refusal.not_sent
+    page = refused(403, b"<title>Blocked</title>", "https://api.openai.com/v1")
+    assert "Blocked, a web page: perhaps of a proxy" in str(page)
 
 
 def test_a_certificate_that_is_not_trusted_is_reported_with_the_way_out():

@@ -232,8 +232,12 @@ def test_a_network_that_goes_away_in_the_middle_fails_no_row(tmp_path):
         for _ in range(3):
             with pytest.raises(ConnectionFailedError):
                 await ended(real)
+        assert (await real.poll("realtime-jb-0")).errors == "no connection", (
+            "said while rows wait for it"
+        )
         wire.left = 1000
         view = await ended(real)
+        assert not view.errors
         await real.aclose()
         return view
 
