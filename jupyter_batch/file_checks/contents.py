@@ -15,6 +15,7 @@ from jupyter_batch.providers.protocol import Facts
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import BLOCK_BYTES, whole_lines
+from jupyter_batch.wire.row_error import ID
 
 _BLANK = b" \t\r\0"
 """Bytes of a line that holds nothing: a file that was written in advance ends with zeros."""
@@ -78,7 +79,7 @@ def _scanned(path: Path, job: str, shard: ShardRecord) -> Contents:
 
 def _row(line: bytes, job: str, shard: ShardRecord) -> int | None:
     """The row of the shard, from 0, that a line belongs to."""
-    for found in tolerant.ID.finditer(line):
+    for found in ID.finditer(line):
         at = position_of(job, found[1].decode("utf-8", "replace"))
         if at is not None and shard.first <= at <= shard.last:
             return at - shard.first

@@ -102,7 +102,12 @@ def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
 
     if file is None:
         return httpx.create_ssl_context()
-    return ssl.create_default_context(cafile=file, capath=folder)
+    try:
+        return ssl.create_default_context(cafile=file, capath=folder)
+    except OSError as e:
+        name = next(name for name in BUNDLES if os.environ.get(name, "").strip() == file)
+        why = f"{name} names {file}, which can't be read as certificates ({e})"
+        raise ConnectionError(why) from None
 
 
 def certificate_words(cause: str) -> str:
@@ -135,13 +140,15 @@ def sdk_client_for(base: str, **more: Any) -> Any:
 
 @contextlib.contextmanager
 def socks() -> Iterator[None]:
-    """Raise a helpful error where the environment's SOCKS proxy lacks its package."""
+    """Raise a helpful error for the environment's proxy: SOCKS without its package, or no address."""
     try:
         yield
-    except ImportError as e:
-        raise ConnectionError(
-            f"a SOCKS proxy needs the package socksio: pip install socksio ({e})"
-        ) from None
+    except ImportError:
+        why = "a SOCKS proxy needs the package socksio: pip install socksio"
+        raise ConnectionError(why) from None
+    except ValueError as e:
+        why = f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no proxy's address: {e}"
+        raise ConnectionError(why) from None
 
 
 def rules(base: str) -> dict[str, Any]:

@@ -97,13 +97,13 @@ def normalise(error: BaseException, place: str, secret: str = "") -> ProviderErr
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, outermost first; each once."""
+    """Yield an error and its causes, outermost first; each once, and none that is left out (`from None`)."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         yield link
         seen.add(id(link))
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _ours(error: BaseException) -> ProviderError | None:

@@ -5,6 +5,7 @@ The sentence is from core/refusals/sentence.py, as for every call; this adds the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -23,6 +24,9 @@ _ENDINGS = {
     "batch_cancelled": Status.CANCELLED,
     "batch_canceled": Status.CANCELLED,
 }
+ID = re.compile(rb'"custom_id"\s*:\s*"([^"\\]{1,80})"')
+"""The id in a line; in a text within the line the quotes would be escaped."""
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _CODES = ("code", "type", "__type", "Code", "error_code", "errorCode", "err_code")
 _INNER = ("error", "detail", "Error", "errors")
 _CODE_CHARS = 80
@@ -80,3 +84,11 @@ def _word(held: Any) -> str:
         return ""
     word = str(held).strip().rpartition("#")[2]
     return "" if "://" in word or word == "about:blank" or len(word) > _CODE_CHARS else word
+
+
+def id_in(line: bytes) -> str | None:
+    """The id in an unreadable line; None where it was cut off, since its answer may be fetched again."""
+    rest = _STRING.sub(b"", line)
+    is_whole = rest.count(b"{") == rest.count(b"}") and rest.count(b"[") == rest.count(b"]")
+    found = ID.findall(line) if is_whole and b'"' not in rest else []
+    return found[0].decode("utf-8", "replace") if len(found) == 1 else None

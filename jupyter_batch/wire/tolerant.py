@@ -20,7 +20,7 @@ import orjson
 from jupyter_batch.core.media import text_in
 from jupyter_batch.core.refusals.sentence import is_error, read_refusal, sentence_of
 from jupyter_batch.core.request import Finish, Result, Status, ToolCalls, Usage, finish_of, is_whole
-from jupyter_batch.wire.row_error import cut, failure_of
+from jupyter_batch.wire.row_error import cut, failure_of, id_in
 
 _ERRORS = 400
 """HTTP's errors begin at this status."""
@@ -43,7 +43,7 @@ def read(line: bytes) -> Result:
     except Exception as error:  # bytes from outside: any error is possible
         why = "it is nested too deep" if isinstance(error, RecursionError) else error
         return Result(
-            _id_in(line), Status.FAILED, error=cut(f"a line that is not valid JSON: {why}")
+            id_in(line), Status.FAILED, error=cut(f"a line that is not valid JSON: {why}")
         )
     if not isinstance(data, dict):
         return Result(

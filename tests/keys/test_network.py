@@ -218,6 +218,11 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch):
     )
     assert "secret" not in str(message)
     assert "proxy" not in str(normalise(OSError("refused"), "http://127.0.0.1:8000/v1"))
+    monkeypatch.setenv("https_proxy", "ftp://127.0.0.1:9")
+    with pytest.raises(ConnectionError, match="is no proxy's address") as odd:
+        network.client_for("https://api.openai.com/v1")
+    assert "is no proxy's address" in str(normalise(odd.value, "https://api.openai.com/v1"))
+    monkeypatch.setenv("https_proxy", "http://me:secret-password@127.0.0.1:9")
     refusal = refused(407, b"<title>Access denied</title>", "https://api.openai.com/v1")
     assert "through the proxy http://127.0.0.1:9: Access denied; HTTP_PROXY and" in str(refusal)
     assert refusal.transient, "of the way, not of the batch"
@@ -240,6 +245,8 @@ def test_certificates_of_each_variable(name, tmp_path, monkeypatch):
     path.write_text("")
     monkeypatch.setenv(name, str(path))
     assert network.bundle() == str(path)
+    with pytest.raises(ConnectionError, match=rf"{name} names .*ca\.pem, which can't be read"):
+        network.trusted()
     monkeypatch.setenv(name, str(tmp_path / "absent.pem"))
     assert network.bundle() is None
 
