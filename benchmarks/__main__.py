@@ -1,12 +1,13 @@
 """`python -m benchmarks`: measure the public paths, and write the table of benchmarks/README.md.
 
     python -m benchmarks [--rows 100000] [--runs 3] [--only out in again first jobs realtime]
-                         [--peers NAME ...] [--million] [--profile] [--write]
+                         [--peers NAME ...] [--million] [--profile] [--write] [--compare [FILE]]
 
 Each figure is the median of interleaved runs, each in a process of its own; those of jobs, which take a minute each,
-are of one run. Peers are measured where they are installed, with a tenth of the rows; --peers names those to measure
+are of one run. Peers are measured where they are installed, with fewer rows; --peers names those to measure
 (without a name: none). --million adds a single run with ten times the rows. --profile adds where the time of the hot
-paths goes. --write replaces the table in README.md; else it is printed. By default all takes about ten minutes.
+paths goes. --write replaces the table in README.md and figures.json; else the table is printed. --compare adds which
+cases are slower than in a figures.json, by ratios to the floors. By default all takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from benchmarks import jobs, peers, public, report, stages
 from benchmarks.public import Figures
 
 HERE = Path(__file__).parent
+FIGURES = HERE / "figures.json"
+"""Those of the table, for --compare."""
 MILLION = 10
 """By which --million multiplies the rows."""
 CASES = {**public.CASES, report.JOBS: jobs.CASES}
@@ -34,8 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, and print or write the table."""
     if sys.argv[1:2] == ["run"]:  # one case, in this process
         _, _, group, name, rows, home = sys.argv
-        cases = peers.CASES if name.endswith(peers.LABEL) else CASES
-        print(json.dumps(cases[group][name](int(rows), Path(home))))
+        cases = CASES[group] | peers.CASES.get(group, {})
+        print(json.dumps(cases[name](int(rows), Path(home))))
         return
     if sys.argv[1:2] == ["profile"]:
         rows = int(sys.argv[3])
@@ -50,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--million", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--compare", nargs="?", const=FIGURES, type=Path, metavar="FILE")
     given = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     others = peers.chosen(given.peers)
@@ -77,9 +81,14 @@ def main(arguments: list[str] | None = None) -> None:
     }
     loads = (load, os.getloadavg()[0])
     text = report.table(found, calls, profiles, rows=given.rows, runs=given.runs, loads=loads)
+    figures = report.with_floors(found, calls)
+    earlier = json.loads(given.compare.read_bytes()) if given.compare else None
     if given.write:
         report.write(HERE / "README.md", text)
+        FIGURES.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(text)
+    if earlier is not None:
+        print(report.compared(figures, earlier))
 
 
 def _is_asked(name: str, only: list[str]) -> bool:

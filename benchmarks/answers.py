@@ -88,6 +88,14 @@ def source(rows: int) -> Any:
     return pd.DataFrame({"text": texts, "number": range(rows), "kind": ["a", "b"] * (rows // 2)})
 
 
+def prompts(frame: Any) -> list[str]:
+    """The prompts of such a frame's rows."""
+    columns = (frame[name].tolist() for name in ("text", "number", "kind"))
+    return [
+        f"Is it good? {text} {number} {kind}" for text, number, kind in zip(*columns, strict=True)
+    ]
+
+
 class Peak:
     """The most memory, in MB over the start, and the main thread's longest stall, in ms."""
 

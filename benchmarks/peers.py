@@ -1,7 +1,7 @@
 """Peers on their own batch paths: a frame to their request files, result files to a list of answers.
 
-The network is stubbed below what each library does with a request and with a result. They take a tenth of the rows:
-their cost a row does not depend on it. PEERS are measured where they are installed.
+The network is stubbed below what each library does with a request and with a result. They take a tenth or a
+hundredth of the rows: their cost a row hardly depends on it. PEERS are measured where they are installed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from benchmarks.answers import result_line, source
+from benchmarks import asked_peers
+from benchmarks.answers import prompts, result_line, source
 from benchmarks.public import Figures, clocked
 
 MODEL = "gpt-4.1-mini"
@@ -30,22 +31,21 @@ OUT, IN = "out: frame to request files", "in: result files to column"
 
 
 class Peer(NamedTuple):
-    """module: its name in Python. install: what pip takes. out, into: a case of each group."""
+    """module: its name in Python. install: what pip takes. out, into: a case of each group.
+
+    into: None where `out` is both ways. label: of its rows in the table.
+    """
 
     module: str
     install: str
     out: Callable[[int, Path], Figures]
-    into: Callable[[int, Path], Figures]
+    into: Callable[[int, Path], Figures] | None
+    label: str = ", a tenth of the rows"
 
     @property
     def is_installed(self) -> bool:
         """Whether it can be imported here."""
         return importlib.util.find_spec(self.module) is not None
-
-
-def _prompts(frame: Any) -> list[str]:
-    columns = (frame[name].tolist() for name in ("text", "number", "kind"))
-    return [f"Is it good? {text} {number} {kind}" for text, number, kind in zip(*columns)]  # noqa: B905
 
 
 def _answers(custom_ids: list[str], *, as_json: bool = False, all_answered: bool = False) -> bytes:
@@ -76,7 +76,7 @@ def deluge_out(rows: int, home: Path) -> Figures:
 
     frame, found = source(rows // SHARE), Figures()
     with contextlib.redirect_stdout(io.StringIO()), clocked(rows // SHARE, found):
-        made = asyncio.run(create_batch_files_oa(MODEL, SamplingParams(), _prompts(frame)))
+        made = asyncio.run(create_batch_files_oa(MODEL, SamplingParams(), prompts(frame)))
     for path in made:
         Path(path).unlink()
     return found
@@ -134,7 +134,7 @@ def instructor_out(rows: int, home: Path) -> Figures:
     """`create_batch_from_messages`, whose requests have the schema of one field."""
     processor, frame, found = _processor(), source(rows // SHARE), Figures()
     with contextlib.redirect_stdout(io.StringIO()), clocked(rows // SHARE, found):
-        messages = [[{"role": "user", "content": prompt}] for prompt in _prompts(frame)]
+        messages = [[{"role": "user", "content": prompt}] for prompt in prompts(frame)]
         processor.create_batch_from_messages(messages, file_path=str(home / "requests.jsonl"))
     return found
 
@@ -212,7 +212,7 @@ def _inspect(rows: int) -> tuple[Figures, Figures]:
             batcher.generate_for_request(
                 {"model": MODEL, "messages": [{"role": "user", "content": prompt}]}
             )
-            for prompt in _prompts(frame)
+            for prompt in prompts(frame)
         )
         return [one.choices[0].message.content for one in await asyncio.gather(*asked)]
 
@@ -235,15 +235,29 @@ def inspect_in(rows: int, home: Path) -> Figures:
     return _inspect(rows // SHARE)[1]
 
 
+_LESS = ", a hundredth of the rows"
 PEERS = {
+    "curator": Peer(
+        "bespokelabs",
+        "bespokelabs-curator",
+        asked_peers.curator_out,
+        asked_peers.curator_in,
+        _LESS,
+    ),
+    "dspy": Peer("dspy", "dspy", asked_peers.dspy_both, None, f", requests and answers{_LESS}"),
     "inspect_ai": Peer("inspect_ai", "inspect_ai openai", inspect_out, inspect_in),
     "instructor": Peer("instructor", "instructor", instructor_out, instructor_in),
     "lm-deluge": Peer("lm_deluge", "lm-deluge", deluge_out, deluge_in),
+    "pydantic-ai": Peer(
+        "pydantic_ai",
+        "pydantic-ai-slim[openai]",
+        asked_peers.pydantic_ai_out,
+        asked_peers.pydantic_ai_in,
+    ),
 }
-LABEL = ", a tenth of the rows"
-CASES = {
-    OUT: {name + LABEL: peer.out for name, peer in PEERS.items()},
-    IN: {name + LABEL: peer.into for name, peer in PEERS.items()},
+CASES: dict[str, dict[str, Callable[[int, Path], Figures]]] = {
+    OUT: {name + peer.label: peer.out for name, peer in PEERS.items()},
+    IN: {name + peer.label: peer.into for name, peer in PEERS.items() if peer.into is not None},
 }
 """As in public.py."""
 
@@ -254,7 +268,7 @@ def chosen(names: list[str] | None) -> dict[str, dict[str, Callable[[int, Path],
     for name, peer in wanted.items():
         if not peer.is_installed:
             print(f"{name} is not installed: pip install {peer.install}", file=sys.stderr)
-    here = {name + LABEL for name, peer in wanted.items() if peer.is_installed}
+    here = {name + peer.label for name, peer in wanted.items() if peer.is_installed}
     return {
         group: {name: case for name, case in cases.items() if name in here}
         for group, cases in CASES.items()

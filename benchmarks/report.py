@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +33,9 @@ PACKAGES = (
     "lm-deluge",
     "inspect-ai",
     "instructor",
+    "bespokelabs-curator",
+    "dspy",
+    "pydantic-ai-slim",
 )
 JOBS = "jobs while they run"
 BY_ROWS = ("out", "in", "again")
@@ -92,6 +96,43 @@ def _group(name: str, cases: dict[str, public.Figures]) -> str:
     for case, each in cases.items():
         cells = [f"{each[key]:,.2f}" if key in each else "" for key in keys]
         lines.append(f"| {case} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+Found = dict[str, dict[str, public.Figures]]
+_SLOWER = 1.25
+"""A ratio to the figure before above which a case is marked: two quiet runs differ by up to a fifth."""
+
+
+def with_floors(found: Found, calls: str | None) -> dict[str, dict[str, float]]:
+    """A figure for each case to compare runs by: CPU over that of its group's floor, if it has one.
+
+    Those of real time are parts of raw aiohttp's seconds; others are milliseconds of CPU.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    for group, cases in found.items():
+        floors = [each["cpu"] for name, each in cases.items() if name.startswith("floor: ")]
+        over = floors[0] if floors and floors[0] else 1.0
+        figures[group] = {
+            name: each["cpu"] / over if "cpu" in each else each["ms"]
+            for name, each in cases.items()
+            if "cpu" in each or "ms" in each
+        }
+    named = re.findall(r"(?m)^(\S.*?)  +\d+ requests/s .*?(\d+)% of raw aiohttp$", calls or "")
+    figures["real time"] = {name: 100 / max(1, int(share)) for name, share in named}
+    return figures
+
+
+def compared(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]]) -> str:
+    """A line for each case that both runs have: the figures of `with_floors`, and which are slower."""
+    lines = []
+    for group, cases in now.items():
+        for name, figure in cases.items():
+            earlier = before.get(group, {}).get(name)
+            if earlier:
+                mark = "  slower" if figure / earlier > _SLOWER else ""
+                change = f"{earlier:10.2f} -> {figure:10.2f}  x {figure / earlier:.2f}"
+                lines.append(f"{group.partition(':')[0]}: {name:50} {change}{mark}")
     return "\n".join(lines)
 
 
