@@ -67,6 +67,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._opened = 0
+        self._synced = True
         self._reader = Reader(self.path, self._prepare)
 
     def exists(self) -> bool:
@@ -126,12 +127,13 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._file = connection, _identity(self.path)
+        self._connection, self._file, self._synced = connection, _identity(self.path), True
         self._opened += 1
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
         version = _version(connection)
         if version > len(MIGRATIONS):
             raise LedgerNewerError(
@@ -166,9 +168,17 @@ class Database:
         """Restore the content of a missing or emptied database from other files."""
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction. synced: it is on the disk at its end, with all before it.
+
+        The log of transactions (WAL) is written in order: after a loss of power those that were not
+        synced are missing from its end, and no earlier one is.
+        """
         with self._lock, self._sqlite_errors():
             connection = self._open()
+            if synced is not self._synced and not connection.in_transaction:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                self._synced = synced
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

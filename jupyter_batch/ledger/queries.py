@@ -14,7 +14,7 @@ import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, LedgerError
 from jupyter_batch.ledger.folder import Folders
-from jupyter_batch.ledger.kept_shards import FEWEST, KeptShards, Version
+from jupyter_batch.ledger.kept_shards import FEWEST, Kept, KeptShards, Version
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import (
     behind,
@@ -33,6 +33,7 @@ from jupyter_batch.ledger.rows import (
     OF_SOME,
     SELECT_JOB,
     SHARDS,
+    VERSION,
     decode,
     encode,
     insert,
@@ -63,6 +64,8 @@ class Queries(Replacing):
         self._listed: tuple[object, Mark | None] = (None, None)
         self._records: dict[str, JobRecord] = {}  # the oldest first
         self._kept = KeptShards()
+        self.queued: set[str] = set()
+        """Jobs of which a shard was held for a quota, when it was last read or written here."""
         self.unreadable: dict[str, str] = {}
         """Jobs without a readable record in database or folder, with a message about each."""
         self._unrecovered: dict[str, str] = {}
@@ -236,22 +239,27 @@ class Queries(Replacing):
     def shards(self, job: str, *, replaced: bool = False) -> list[ShardRecord]:
         """A job's shards by number; replaced: including those that were cut into smaller ones."""
         with self._lock:
-            found = self._shards_of(job).values()
-            return [shard for shard in found if replaced or not shard.replaced_by]
+            kept = self.kept(job)
+            return [*kept.shards.values()] if replaced else kept.current()
 
-    def _shards_of(self, job: str) -> dict[int, ShardRecord]:
-        """All of a job's shards, which are kept if there are many."""
-        if job not in self._kept and len(found := self._read_shards(job)) < FEWEST:
-            return found
-        version = self._version_of(job)  # before the shards: those read may be newer, never older
-        kept = self._kept.get(job, version)
-        if kept is not None:
+    def shard(self, job: str, number: int) -> ShardRecord | None:
+        """A shard by its number; None where there is none."""
+        return self.kept(job).shards.get(number)
+
+    def kept(self, job: str) -> Kept:
+        """A job's shards; as long as no other process changes them, the same object with a log."""
+        with self._lock:
+            if job not in self._kept and len(found := self._read_shards(job)) < FEWEST:
+                return Kept(None, found)
+            version = self._version_of(job)  # before the shards: those read may be newer, not older
+            kept = self._kept.get(job, version)
+            if kept is not None:
+                return kept
+            kept = Kept(version, self._read_shards(job))
+            is_final = self._connection is not None and not self._connection.in_transaction
+            if version is not None and is_final:
+                self._kept.keep(job, kept)
             return kept
-        found = self._read_shards(job)
-        is_final = self._connection is not None and not self._connection.in_transaction
-        if version is not None and is_final:
-            self._kept.keep(job, version, found)
-        return found
 
     def _read_shards(self, job: str) -> dict[int, ShardRecord]:
         rows = self._rows("SELECT number, facts FROM shard WHERE job = ? ORDER BY number", job)
@@ -259,7 +267,7 @@ class Queries(Replacing):
 
     def _version_of(self, job: str) -> Version | None:
         """The connection and the number of a job's last change."""
-        rows = self._rows("SELECT number FROM change WHERE job = ?", job)
+        rows = self._rows(VERSION, job)
         return (self._opened, rows[0][0]) if rows else None
 
     def shards_of_all(self, jobs: Sequence[str] | None = None) -> dict[str, list[ShardRecord]]:
@@ -295,9 +303,13 @@ class Queries(Replacing):
     def _read_shard(self, job: str, number: int, facts: str) -> ShardRecord:
         """A shard; a damaged record is restored from the folder. Raises LedgerCorruptError."""
         try:
-            return decode(facts, ShardRecord)
+            stored = decode(facts, ShardRecord)
         except LedgerCorruptError:
             shard = shard_of(self.folders, job, number)
+        else:
+            if stored.held:
+                self.queued.add(job)
+            return stored
         if shard is None:
             self.unreadable[job] = (
                 f"the record of batch {number} of job {job} in {self.path} is damaged, and its folder "

@@ -168,8 +168,6 @@ def _shard(there: Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRec
 
 def write_handle(folder: JobFolder, shard: ShardRecord) -> None:
     """Write a shard's record into the job's folder; a missing folder is not created again."""
-    if not folder.path.is_dir():
-        return
     with contextlib.suppress(LedgerError):  # the database has it
         folder.write(folder.handle(shard.number), msgspec.json.encode(shard))
 

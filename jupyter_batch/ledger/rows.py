@@ -17,6 +17,7 @@ SELECT_JOB = (
 SHARDS = "SELECT job, number, facts FROM shard {}ORDER BY job, number"
 OF_SOME = "WHERE job IN (SELECT value FROM json_each(?)) "
 CHANGES = "SELECT number, job FROM change WHERE number >= ? ORDER BY number"
+VERSION = "SELECT number FROM change WHERE job = ?"
 LEASES = "SELECT id, holder, lease_until FROM job WHERE finished_at = 0"
 ALL_EVENTS = "SELECT rowid, at, shard, step, done, note FROM event WHERE job = ? AND rowid > ? ORDER BY rowid"
 NEWS = ALL_EVENTS.replace("job =", "+job =")

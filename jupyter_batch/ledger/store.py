@@ -24,6 +24,7 @@ from jupyter_batch.ledger.queries import Event, Queries
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_handle
 from jupyter_batch.ledger.rows import (
+    VERSION,
     decode,
     encode,
     insert,
@@ -118,13 +119,13 @@ class Ledger(Queries):
         """
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
-        with self._transaction() as db:
-            before = self._version_of(shard.job) if shard.job in self._kept else None
+        with self._transaction(synced=_is_costly(shard, to, changes)) as db:
+            before = self._version_in(db, shard.job) if shard.job in self._kept else None
             stored = leased_shard(db, shard, holder, now)
             if stored is None:
                 return None
             moved = msgspec.structs.replace(stored, step=to, **changes)
-            is_handed_on = _handle(moved) != _handle(shard)
+            is_handed_on = _handle(moved) != _handle(shard) and _is_needed(moved, shard)
             if is_handed_on:
                 moved = msgspec.structs.replace(moved, moves=stored.moves + 1)
             db.execute(
@@ -137,13 +138,19 @@ class Ledger(Queries):
                     "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
                     (shard.job, now, shard.number, to, done, moved.note),
                 )
-            after = before and self._version_of(shard.job)
+            after = before and self._version_in(db, shard.job)
         if before and after:
             self._moved(moved, before, after)
+        if moved.held:
+            self.queued.add(shard.job)
         # Before it is sent: it can be found without the database, or with an older copy of it.
         if is_handed_on:
             write_handle(self.folders.of(shard.job), moved)
         return moved
+
+    def _version_in(self, db: sqlite3.Connection, job: str) -> Version | None:
+        row = db.execute(VERSION, (job,)).fetchone()
+        return None if row is None else (self._opened, row[0])
 
     def _moved(self, shard: ShardRecord, before: Version, after: Version) -> None:
         with self._lock:
@@ -353,6 +360,29 @@ class Ledger(Queries):
 def _handle(shard: ShardRecord) -> tuple[object, ...]:
     """The fields that must be recorded so that a shard is not sent again."""
     return shard.step, shard.batch_id, shard.file_id, shard.create_sent
+
+
+def _is_needed(moved: ShardRecord, shard: ShardRecord) -> bool:
+    """Whether a shard's new step has to be in its job's folder.
+
+    Not before its create may have left: an older record has it sent, as it may be. Nor when its
+    batch has ended: an older one has it polled.
+    """
+    if moved.step is Step.SUBMITTING:
+        return moved.create_sent or moved.file_id != shard.file_id
+    return moved.step is not Step.ENDED or moved.batch_id is None
+
+
+def _is_costly(shard: ShardRecord, to: Step, changes: Mapping[str, Any]) -> bool:
+    """Whether a move that is lost with the power may have a row paid twice.
+
+    Such are the intent to send a create, its time, and the batch that it made. Without the others
+    the shard is as before a file was uploaded, or has a batch that is asked again.
+    """
+    batch = changes.get("batch_id", shard.batch_id)
+    if to is Step.SUBMITTING:
+        return bool(changes.get("create_sent", shard.create_sent))
+    return batch is None or batch != shard.batch_id
 
 
 def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:

@@ -11,7 +11,7 @@ from jupyter_batch.providers.table import REALTIME
 _log = logger()
 
 
-def press(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], now: float) -> float:
+def press(ledger: Ledger, job: JobRecord, now: float) -> float:
     """Return the seconds to the deadline; once passed, cancel open rows, to be sent in realtime.
 
     Not where that may cost more than the job's max_cost allows.
@@ -23,7 +23,7 @@ def press(ledger: Ledger, job: JobRecord, shards: list[ShardRecord], now: float)
     if now < job.deadline:
         return job.deadline - now
     try:
-        check_rest(ledger, job, shards, mode=job.rush_to)
+        check_rest(ledger, job, ledger.shards(job.id), mode=job.rush_to)
     except InputError as e:
         why = f"the deadline has passed, and the rest is not asked in real time: {e}"
         ledger.amend(job.id, deadline=0.0, overdue=why)

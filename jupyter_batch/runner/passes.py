@@ -18,12 +18,13 @@ import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.secrets import masked
+from jupyter_batch.ledger.kept_shards import Kept
 from jupyter_batch.ledger.queries import Mark
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.process.ending import is_ending
-from jupyter_batch.runner.context import Wait
+from jupyter_batch.runner.board import Board
 from jupyter_batch.runner.late_files import LateFiles
 from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
 from jupyter_batch.runner.watchers import Watchers
@@ -34,7 +35,7 @@ LOOK_SECONDS = 1.0
 """The interval at which the ledger is read for jobs that other processes run."""
 LOOKS = 50
 """The most looks in such an interval at jobs that can't be run here."""
-FEW, SHARE = 20, 20
+FEW, SHARE = 20, 40
 """A job of more than FEW shards is not shown for SHARE times the time that its last snapshot took."""
 AT_ONCE = 8
 """The number of shards that run concurrently."""
@@ -139,7 +140,7 @@ class Passes(LoopThread, ABC):
         self._show_at: dict[str, float] = {}
         self._unshown: dict[str, float] = {}
         self._shown: dict[str, tuple[JobRecord, list[ShardRecord]]] = {}
-        self._waits: dict[str, dict[int, Wait]] = {}  # by job and shard
+        self._boards: dict[str, Board] = {}
         self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
         self._tasks: dict[tuple[str, int], asyncio.Task[float | None]] = {}
         self._changed: set[str] = set()  # jobs looked at while a task of theirs ran
@@ -192,7 +193,7 @@ class Passes(LoopThread, ABC):
         self._show_at.pop(job, None)
         self._unshown.pop(job, None)
         self._shown.pop(job, None)
-        self._waits.pop(job, None)
+        self._boards.pop(job, None)
         self._changed.discard(job)
         if self.watchers.of(job):
             try:
@@ -246,6 +247,8 @@ class Passes(LoopThread, ABC):
     def _done(self, key: tuple[str, int], task: asyncio.Task[float | None]) -> None:
         """Have the job of a task looked at; where nothing has changed, when its result says."""
         self._tasks.pop(key, None)
+        if (board := self._boards.get(key[0])) is not None:
+            board.back(key[1])
         error = None if task.cancelled() else task.exception()
         if error is not None and not is_ending(error):
             self._warn(f"{key}", f"job {key[0]}, batch {key[1]}: {_text(error)}; it is tried again")
@@ -263,10 +266,10 @@ class Passes(LoopThread, ABC):
         if self._wake is not None:
             self._wake.set()
 
-    def _show(self, job: JobRecord, shards: list[ShardRecord] | None = None) -> None:
+    def _show(self, job: JobRecord, kept: Kept | None = None) -> None:
         """Show a job to its watchers, if it has changed; one of many shards, which takes long, less often.
 
-        shards: the job's, where they were read just now.
+        kept: the job's shards, where they were read just now.
         """
         self._unshown.pop(job.id, None)
         if not self.watchers.of(job.id):
@@ -277,7 +280,7 @@ class Passes(LoopThread, ABC):
             self._unshown[job.id] = due
             return
         began = time.thread_time()
-        shards = self.ledger.shards(job.id) if shards is None else shards
+        shards = self.ledger.shards(job.id) if kept is None else kept.current()
         shown = msgspec.structs.replace(job, holder=None, lease_until=0.0), shards
         if self.watchers.has_shown(job.id) and self._shown.get(job.id) == shown:
             return

@@ -53,7 +53,7 @@ def release(context: ShardContext) -> None:
     """Make shards blocked for the budget due, as the cost of another one is known now."""
     if context.job.max_cost is None:
         return
-    for shard in context.ledger.shards(context.job.id):
+    for shard in context.ledger.kept(context.job.id).set_aside():
         if (
             shard.step in (Step.PLANNED, Step.WAITING)
             and shard.blocked_by is Block.BUDGET

@@ -74,10 +74,10 @@ class Mover(ShardContext):
             )
 
     def _current(self, shard: ShardRecord) -> ShardRecord:
-        for one in self.ledger.shards(self.job.id):
-            if one.number == shard.number:
-                return one
-        raise LostError  # it was cut into smaller shards
+        found = self.ledger.shard(self.job.id, shard.number)
+        if found is None or found.replaced_by:
+            raise LostError  # it was cut into smaller shards
+        return found
 
     async def _step(self, shard: ShardRecord) -> ShardRecord:
         if self.job.cancel_at and shard.step in (Step.PLANNED, Step.WAITING):

@@ -16,13 +16,13 @@ from collections.abc import Awaitable, Callable
 from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.status import Block, Step
 from jupyter_batch.ledger.folder import holds
+from jupyter_batch.ledger.kept_shards import Kept
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
-from jupyter_batch.providers.backoff import LONGEST as LONGEST_PAUSE
-from jupyter_batch.providers.backoff import is_due
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
+from jupyter_batch.runner.board import Board
 from jupyter_batch.runner.endings import Policy, on_ending
 from jupyter_batch.runner.loop_thread import IDLE_SECONDS
 from jupyter_batch.runner.passes import LEASE_SECONDS, RENEW_SECONDS, Passes
@@ -139,22 +139,21 @@ class Worker(Passes):
         if job.message or job.blocked_by:  # from a process without a key, before this one started
             self.ledger.say(job.id, "")
             job = self.ledger.job(job.id)
-        shards = self._shards_of(job, is_new=not held)
-        for other in {shard.joins for shard in shards} - {
-            "",
-            *self._mine,
-        }:  # the job that it waits for has to run too
-            self.take(other)
+        kept = self._kept_of(job, is_new=not held)
+        board = self._boards.setdefault(job.id, Board(self._tasks))
+        board.look(kept, job, now)
+        for other in board.joins:  # the job that it waits for has to run too
+            if other and other not in self._mine:
+                self.take(other)
         with self._lock:
             if self._providers.get(job.id) is not provider:  # retired by `take` since
                 return 0.0
-            pause = self._start(job, shards, provider, now)
+            pause = self._start(job, board, provider, now)
         if job.deadline:
-            left = await asyncio.to_thread(deadline.press, self.ledger, job, shards, now)
-            pause = min(pause, left)
-        if all(s.step is Step.COLLECTED for s in shards):
-            job = await self._finish(job, shards, provider, now)
-        self._show(job, None if job.deadline else shards)  # others ran in between
+            pause = min(pause, await asyncio.to_thread(deadline.press, self.ledger, job, now))
+        if not board.open:
+            job = await self._finish(job, kept.current(), provider, now)
+        self._show(job, None if job.deadline else kept)  # others ran in between
         return pause
 
     async def _connected(self, job: JobRecord, now: float) -> Provider | float:
@@ -194,14 +193,14 @@ class Worker(Passes):
             job_ended(finished)
         return finished
 
-    def _shards_of(self, job: JobRecord, *, is_new: bool) -> list[ShardRecord]:
+    def _kept_of(self, job: JobRecord, *, is_new: bool) -> Kept:
         """A job's shards; is_new: for a new lease, blocks for other processes' keys are retried."""
-        shards = self.ledger.shards(job.id)
+        kept = self.ledger.kept(job.id)
         wanted = is_new and job.id in self._mine and job.id not in self._key_failed
-        if not wanted or not any(map(_of_a_key, shards)):
-            return shards
+        if not wanted or not any(map(_of_a_key, kept.set_aside())):
+            return kept
         self.ledger.resume(job.id)
-        return self.ledger.shards(job.id)
+        return self.ledger.kept(job.id)
 
     def _is_another_s(self, job: JobRecord, now: float) -> bool:
         return job.holder != self.holder and holds(job.holder, job.lease_until, now)
@@ -253,38 +252,23 @@ class Worker(Passes):
         self._agenda.touch([job])
         self.poke()
 
-    def _start(
-        self, job: JobRecord, shards: list[ShardRecord], provider: Provider, now: float
-    ) -> float:
-        pause = float("inf")
-        waits = self._waits.get(job.id, {})
-        for shard in shards:
-            if shard.step is Step.COLLECTED:
-                continue
-            ended = (job.id, shard.batch_id)
-            is_over = ended in self._ended_runs
-            wait = waits.get(shard.number)
-            due_at = wait.due_at if wait is not None and wait.shard == shard else shard.due_at
-            if not is_over and not job.cancel_at and now < due_at <= now + LONGEST_PAUSE:
-                pause = min(pause, due_at - now)
-                continue
-            key = (job.id, shard.number)
-            if key in self._tasks:
-                self._changed.add(job.id)
-                continue
-            if _is_parked(job, shard):
-                continue
-            if not is_over and not _is_due(job, shard, due_at, now):
-                pause = min(pause, due_at - now)
-            elif self._has_seat():
-                self._ended_runs.discard(ended)
-                task = asyncio.create_task(self._advance(job, provider, shard))
-                self._tasks[key] = task
-                task.add_done_callback(functools.partial(self._done, key))
-            else:
+    def _start(self, job: JobRecord, board: Board, provider: Provider, now: float) -> float:
+        """Start the job's due shards as far as there are seats; return the pause of the others."""
+        if any(of == job.id for of, _ in self._tasks):
+            self._changed.add(job.id)
+        for run in [run for run in self._ended_runs if run[0] == job.id]:
+            if board.hurry(run[1]):
+                self._ended_runs.discard(run)
+        while (shard := board.first()) is not None:
+            if not self._has_seat():
                 self._agenda.seat(job.id)
                 break
-        return pause
+            board.take()
+            key = (job.id, shard.number)
+            task = asyncio.create_task(self._advance(job, provider, shard))
+            self._tasks[key] = task
+            task.add_done_callback(functools.partial(self._done, key))
+        return board.pause(now)
 
     async def _advance(
         self, job: JobRecord, provider: Provider, shard: ShardRecord
@@ -296,7 +280,8 @@ class Worker(Passes):
         mover.on_ending = self._on_ending
         await mover.advance(shard)
         if mover.unwritten is not None:
-            self._waits.setdefault(job.id, {})[shard.number] = mover.unwritten
+            if (board := self._boards.get(job.id)) is not None:
+                board.wait(mover.unwritten)
             return mover.unwritten.due_at
         if not mover.key_refused:
             return None
@@ -311,24 +296,6 @@ class Worker(Passes):
         self._leased.discard(job.id)
         self.ledger.release(job.id, self.holder)
         return None
-
-
-def _is_due(job: JobRecord, shard: ShardRecord, due_at: float, now: float) -> bool:
-    return is_due(due_at, now, job.poll_interval) or _to_cancel(job, shard)
-
-
-def _to_cancel(job: JobRecord, shard: ShardRecord) -> bool:
-    """Whether to cancel before the next poll is due; a failing provider's pause is still kept."""
-    return (
-        bool(job.cancel_at)
-        and not shard.attempts
-        and shard.step in (Step.PLANNED, Step.WAITING, Step.RUNNING)
-    )
-
-
-def _is_parked(job: JobRecord, shard: ShardRecord) -> bool:
-    """Whether a retry is useless until the user has changed something, whatever the pause."""
-    return shard.blocked_by is Block.NO_BATCH_API and not job.cancel_at
 
 
 def _of_a_key(shard: ShardRecord) -> bool:

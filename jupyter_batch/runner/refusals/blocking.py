@@ -111,7 +111,7 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     first = next(
         (
             other
-            for other in context.ledger.shards(context.job.id)
+            for other in context.ledger.kept(context.job.id).set_aside()
             if other.step is Step.WAITING
             and other.blocked_by in OF_THE_JOB
             and other.number != shard.number

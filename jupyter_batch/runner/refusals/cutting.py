@@ -130,10 +130,7 @@ def limit_of(context: ShardContext, shard: ShardRecord) -> StatedLimit | None:
     """The limit that the provider named for this shard, or for another one of the job."""
     if shard.limit is not None:
         return shard.limit
-    limits = [
-        one.limit for one in context.ledger.shards(context.job.id, replaced=True) if one.limit
-    ]
-    return min(limits, key=lambda one: one.most) if limits else None
+    return context.ledger.kept(context.job.id).limit
 
 
 async def fit(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:

@@ -41,7 +41,7 @@ def _others_held(context: ShardContext, shard: ShardRecord) -> list[ShardRecord]
     """The other shards of the job that were refused for quota, or wait behind one that was."""
     return [
         other
-        for other in context.ledger.shards(context.job.id)
+        for other in context.ledger.kept(context.job.id).set_aside()
         if other.held and other.number != shard.number
     ]
 
@@ -102,7 +102,7 @@ def refused_at_once(
     """Requeue a shard whose create was refused for quota."""
     attempts = shard.attempts + 1
     refusals = (
-        sum(other.attempts for other in context.ledger.shards(context.job.id) if other.held) + 1
+        sum(one.attempts for one in context.ledger.kept(context.job.id).set_aside() if one.held) + 1
     )  # those of the whole queue
     pause = retry_pause(context.facts, error, refusals, context.dice())
     _calm(context, shard, pause)
@@ -143,13 +143,8 @@ def refused_later(context: ShardContext, shard: ShardRecord, view: BatchView) ->
 def _calm(context: ShardContext, shard: ShardRecord, pause: float) -> None:
     """Delay the other waiting shards of the job: they would be refused alike."""
     until = context.clock() + pause
-    for other in context.ledger.shards(context.job.id):
-        if (
-            other.held
-            and other.step is Step.WAITING
-            and other.number != shard.number
-            and other.due_at < until
-        ):
+    for other in _others_held(context, shard):
+        if other.step is Step.WAITING and other.due_at < until:
             context.amend(other, due_at=until)
 
 
@@ -178,34 +173,25 @@ def _back(
     )
 
 
-FEW_JOBS = 8
-"""Above so many open jobs, their shards are read in one statement."""
-
-
 def make_way(context: ShardContext) -> None:
     """Make the next shard in the queue due, as there may be room; the oldest job's first.
 
     Jobs of other processes notice at their own retries.
     """
     ledger, place = context.ledger, (context.job.provider, context.job.api_base)
-    jobs = [
-        job
-        for job in reversed(ledger.jobs())
-        if not job.finished_at and (job.provider, job.api_base) == place
-    ]
-    every = ledger.shards_of_all([job.id for job in jobs]) if len(jobs) > FEW_JOBS else {}
-    for job in jobs:
-        for shard in every.get(job.id, []) if every else ledger.shards(job.id):
-            if shard.step is not Step.WAITING or shard.held != QUEUE:
-                continue
-            if (
-                context.ledger.move(
-                    shard, Step.WAITING, context.holder, context.clock(), due_at=0.0
-                )
-                is not None
-            ):
-                return
-            break  # another process runs it
+    found = [job for name in list(ledger.queued) if (job := ledger.find(name)) is not None]
+    for job in sorted(found, key=lambda job: job.created_at):
+        queue = [shard for shard in ledger.kept(job.id).set_aside() if shard.held]
+        if job.finished_at or not queue:
+            ledger.queued.discard(job.id)
+        elif (job.provider, job.api_base) == place:
+            for shard in queue:
+                if shard.step is not Step.WAITING or shard.held != QUEUE:
+                    continue
+                now = context.clock()
+                if ledger.move(shard, Step.WAITING, context.holder, now, due_at=0.0) is not None:
+                    return
+                break  # another process runs it
 
 
 def _under_way(context: ShardContext, shard: ShardRecord) -> list[str | None]:
