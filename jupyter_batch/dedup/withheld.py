@@ -36,7 +36,7 @@ def withheld(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Ar
     for shard in suspects:
         found = Outcomes(shard.first, shard.last, values=False)
         for dialect, path in (
-            *folder.taken_over(shard.number),
+            *folder.taken_over(shard),
             (job.dialect, folder.output(shard.number)),
             (job.dialect, folder.errors(shard.number)),
         ):

@@ -12,9 +12,12 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError, LedgerReadOnlyError
+
+if TYPE_CHECKING:
+    from jupyter_batch.ledger.records import ShardRecord
 
 _ID = re.compile("jb[a-z0-9]+")
 _DRAFT = ".draft-"
@@ -226,9 +229,11 @@ class JobFolder:
         """Result lines that a shard took from another job (same requests), under our ids."""
         return self.path / f"joined-{number}-{dialect}.{job}.jsonl"
 
-    def taken_over(self, number: int | None = None) -> Iterator[tuple[str, Path]]:
+    def taken_over(self, shard: ShardRecord | None = None) -> Iterator[tuple[str, Path]]:
         """(dialect, file) of all answers from other jobs: had at planning, or for a shard."""
-        start = "reused-" if number is None else f"joined-{number}-"
+        if shard is not None and not (shard.joins or shard.joined or shard.waited):
+            return
+        start = "reused-" if shard is None else f"joined-{shard.number}-"
         try:
             names = os.listdir(self.path)  # noqa: PTH208 - thousands of batches
         except OSError:

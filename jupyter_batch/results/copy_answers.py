@@ -239,7 +239,7 @@ def answer_files(
     Those of earlier jobs come last: they hold the old answer of a row that was sent again.
     """
     for shard in shards:
-        for dialect, path in folder.taken_over(shard.number):
+        for dialect, path in folder.taken_over(shard):
             yield AnswerFile(dialect, path, job.id)
         yield AnswerFile(job.dialect, folder.output(shard.number), job.id)
     yield from reused_files(folder, job.id)

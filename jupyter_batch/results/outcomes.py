@@ -295,7 +295,7 @@ def _taken(
     found: Outcomes, job: JobRecord, shard: ShardRecord, folder: JobFolder, asked: bytearray | None
 ) -> None:
     """Store all results of a shard."""
-    for dialect, path in folder.taken_over(shard.number):
+    for dialect, path in folder.taken_over(shard):
         for columns in columns_of(path, job, dialect):
             found.add(columns, asked, paid=False)
     for path in (folder.output(shard.number), folder.errors(shard.number)):

@@ -159,7 +159,7 @@ def _placed_again(
         has_answer[list(rows)] = True
     for shard in shards:
         mine = [*_rows_in(folder.requests(shard.number), job, REQUEST_ID.match)]
-        for _, path in folder.taken_over(shard.number):
+        for _, path in folder.taken_over(shard):
             mine += _rows_in(path, job, _RESULT_ID.search)
         array[mine] = shard.number
         has_answer[mine] = True

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
@@ -24,7 +24,7 @@ from jupyter_batch.file_checks import contents, json_documents, stored
 from jupyter_batch.file_checks.contents import Contents, Missing
 from jupyter_batch.file_checks.rejected_lines import for_the_others, rows_at_fault
 from jupyter_batch.http.streams import result_file
-from jupyter_batch.ledger.folder import JobFolder, disk_errors, written
+from jupyter_batch.ledger.folder import JobFolder, disk_errors, is_there, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.backoff import GONE_TRIES, is_lost
 from jupyter_batch.results.outcomes import of_shard
@@ -33,11 +33,22 @@ from jupyter_batch.row_files.own_ids import OwnIds
 from jupyter_batch.row_files.row_columns import places_of
 
 if TYPE_CHECKING:
+    from jupyter_batch.ledger.store import Ledger
+    from jupyter_batch.row_files.row_sources import Places
     from jupyter_batch.runner.context import ShardContext
 
 SHORT_SECONDS = 600.0
 """The time from the observed end for a provider to complete a result file that lacks rows."""
 _DRAFT = ".fetched"
+MANY = 8
+"""The batches of a job whose row sources are kept between them."""
+
+
+class Fetched(NamedTuple):
+    """A file that was fetched. here: the contents of the file that is in its place now; odd: see Contents."""
+
+    here: Contents
+    odd: str
 
 
 class NotWholeError(ConnectionFailedError):
@@ -72,25 +83,31 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
     only_output = shard.awaits_file and not shard.lost  # the error file came in time
     shard = await _named(context, shard)
     gone, odd = False, ""
-    for file_id, target in (
-        (shard.error_file_id, folder.errors(shard.number)),
-        (shard.output_file_id, folder.output(shard.number)),
-    ):
+    here: dict[Path, Contents] = {}
+    output, errors = folder.output(shard.number), folder.errors(shard.number)
+    for file_id, target in ((shard.error_file_id, errors), (shard.output_file_id, output)):
         if not file_id:
             continue
-        if await asyncio.to_thread(_is_wanted, context, shard, target, only_output=only_output):
+        if await _is_wanted(context, shard, target, only_output=only_output):
             came = await _fetch(context, shard, file_id, target)
             gone, odd = gone or came is None, odd if came is None else came.odd
-    output, errors = [
-        await _in_turn(contents.read, path, context.job, shard)
-        for path in (folder.output(shard.number), folder.errors(shard.number))
-    ]
-    if not output.found and odd:
-        output = output._replace(odd=odd)
-    lacks = contents.missing(shard, context.facts, output, errors)
+            here |= {} if came is None else {target: came.here}
+    for path in (output, errors):
+        if path not in here:
+            here[path] = await _contents(path, context.job, shard)
+    answers, failures = here[output], here[errors]
+    if not answers.found and odd:
+        answers = answers._replace(odd=odd)
+    lacks = contents.missing(shard, context.facts, answers, failures)
     if lacks.rows and not gone and _may_come(context, shard, lacks):
-        raise NotWholeError(_lacking(shard, lacks, output))
-    return await _counted(context, shard, lacks, output)
+        raise NotWholeError(_lacking(shard, lacks, answers))
+    return await _counted(context, shard, lacks, answers)
+
+
+async def _contents(path: Path, job: JobRecord, shard: ShardRecord) -> Contents:
+    if not is_there(path):  # most often there are no errors
+        return Contents(bytearray(shard.last - shard.first + 1))
+    return await _in_turn(contents.read, path, job, shard)
 
 
 def _is_short(errors: Path, job: JobRecord, shard: ShardRecord) -> bool:
@@ -99,18 +116,22 @@ def _is_short(errors: Path, job: JobRecord, shard: ShardRecord) -> bool:
     return came.cut or came.found < max(min(shard.failed, shard.requests), 1)
 
 
-def _is_wanted(
+def _is_file(path: Path) -> bool:
+    return path.is_file()
+
+
+async def _is_wanted(
     context: ShardContext, shard: ShardRecord, target: Path, *, only_output: bool
 ) -> bool:
     """Whether a result file is to be fetched: it is not here, or has to be fetched again."""
-    if not target.is_file():
+    if not _is_file(target):
         return True
     is_output = target == context.ledger.folders.of(context.job.id).output(shard.number)
     if shard.refetch and (is_output or not only_output):
         return True
     if not shard.attempts:
         return False
-    return is_output or _is_short(target, context.job, shard)
+    return is_output or await asyncio.to_thread(_is_short, target, context.job, shard)
 
 
 def _may_come(context: ShardContext, shard: ShardRecord, lacks: Missing) -> bool:
@@ -181,13 +202,10 @@ async def _counted(
     context: ShardContext, shard: ShardRecord, lacks: Missing, output: Contents
 ) -> ShardRecord:
     """The shard, collected: its rows and their cost."""
-    folder = context.ledger.folders.of(context.job.id)
     shard = await _blamed(context, msgspec.structs.replace(shard, missing=lacks.rows))
     if not lacks.rows:
         shard = msgspec.structs.replace(shard, lost="")
-    kept = await asyncio.to_thread(stored.sums, folder, shard.number)
-    shards = context.ledger.shards(context.job.id)
-    fields = await _in_turn(_figures, context.job, shard, shards, folder)
+    fields = await _in_turn(_figures, context.ledger, context.job, shard)
     if lacks.rows and not fields["note"]:
         fields["note"] = _short_by(shard, lacks)
         if lacks.nothing and output.odd:
@@ -201,7 +219,6 @@ async def _counted(
         why=shard.why,
         at_fault=shard.at_fault,
         missing=lacks.rows,
-        kept=kept,
         refetch=False,
         fetched_at=context.clock(),
         lost=shard.lost,
@@ -209,10 +226,33 @@ async def _counted(
     )
 
 
-def _figures(
-    job: JobRecord, shard: ShardRecord, shards: list[ShardRecord], folder: JobFolder
-) -> dict[str, Any]:
-    return of_shard(job, shard, folder, places_of(job, shards, folder))
+def _figures(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> dict[str, Any]:
+    folder = ledger.folders.of(job.id)
+    kept = stored.sums(folder, shard.number)
+    return {**of_shard(job, shard, folder, _places_of(ledger, job, folder)), "kept": kept}
+
+
+_places: dict[object, Places] = {}  # of the last job of many batches
+
+
+def _places_of(ledger: Ledger, job: JobRecord, folder: JobFolder) -> Places:
+    """The row sources of a job, which are read once for many batches. In the thread that decodes."""
+    number = ledger.next_number(job.id)  # it grows where a batch is cut
+    if number < MANY:
+        return places_of(job, ledger.shards(job.id), folder)
+    key = (folder.path, number, _state(folder.places), _state(folder.unsent))
+    if key not in _places:
+        _places.clear()
+        _places[key] = places_of(job, ledger.shards(job.id), folder)
+    return _places[key]
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _differing(lines: Usage | None, batch: Usage | None) -> str:
@@ -241,8 +281,8 @@ async def _blamed(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 
 async def _fetch(
     context: ShardContext, shard: ShardRecord, file_id: str, target: Path
-) -> Contents | None:
-    """Fetch a result file, and return its contents; None: it is no longer available.
+) -> Fetched | None:
+    """Fetch a result file; None: it is no longer available.
 
     A file with fewer rows than the one on disk does not replace it.
     """
@@ -264,18 +304,18 @@ async def _fetch(
     return await _in_turn(_put_in_place, draft, target, context.job, shard)
 
 
-def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord) -> Contents:
+def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord) -> Fetched:
     json_documents.to_lines(draft)
     if job.own_ids:
         OwnIds(JobFolder(target.parent), job).ours(draft)
-    came = contents.read(draft, job, shard)
+    came, before = (contents.read(path, job, shard) for path in (draft, target))
     foreign = came.odd and not came.found
     with disk_errors(target.parent):
-        if foreign or came.found < contents.read(target, job, shard).found:
+        if foreign or came.found < before.found:
             draft.unlink()
             kept_at(draft).unlink(missing_ok=True)
-        else:
-            draft.replace(target)
-            with contextlib.suppress(FileNotFoundError):
-                kept_at(draft).replace(kept_at(target))
-    return came
+            return Fetched(before, came.odd)
+        draft.replace(target)
+        with contextlib.suppress(FileNotFoundError):
+            kept_at(draft).replace(kept_at(target))
+    return Fetched(came, came.odd)

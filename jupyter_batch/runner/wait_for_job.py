@@ -192,7 +192,7 @@ def _hashes(
 def _taken(folder: JobFolder, job: JobRecord, shard: ShardRecord, but: str = "") -> Array:
     """The rows whose answers were taken from other jobs; but: except from that one."""
     found = Outcomes(shard.first, shard.last, values=False)
-    for dialect, path in folder.taken_over(shard.number):
+    for dialect, path in folder.taken_over(shard):
         if not but or path != folder.joined(shard.number, dialect, but):
             for columns in columns_of(path, job, dialect):
                 found.add(columns, paid=False)

@@ -220,7 +220,7 @@ class Contents:
                 files = [
                     (self.job.dialect, self.folder.output(shard.number)),
                     (self.job.dialect, self.folder.errors(shard.number)),
-                    *self.folder.taken_over(shard.number),
+                    *self.folder.taken_over(shard),
                 ]
                 found.update(near(self.job.id, files, share, mine))
         return found

@@ -295,7 +295,7 @@ def _take_along(folder: JobFolder, job: JobRecord, shard: ShardRecord, piece: Sh
     from jupyter_batch.results.copy_answers import lines_in  # imports numpy
     from jupyter_batch.row_files.answer_files import AnswerFile
 
-    for dialect, path in folder.taken_over(shard.number):
+    for dialect, path in folder.taken_over(shard):
         name = path.name.replace(f"joined-{shard.number}-", f"joined-{piece.number}-", 1)
         with written(path.with_name(name)) as out:
             for _, position, line, _ in lines_in(AnswerFile(dialect, path, job.id), job):
