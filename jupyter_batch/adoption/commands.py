@@ -122,7 +122,7 @@ async def take_up(
     """(the jobs now in the ledger, messages). which: the id of a job or batch; None for all."""
     which = _checked_id(which)
     place = place_of(_with_provider(which, where))
-    ledger.folders.sweep()
+    ledger.sweep()
     if which is not None and (there := _of_batch(ledger, which)) is not None:
         return [there], []
     batch = None if which is None or _JOB.fullmatch(which) else which

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -338,15 +338,30 @@ class Folders:
         with disk_errors(self.root), contextlib.suppress(FileNotFoundError):
             (self.root / job).rename(self.root / f"{_GONE}{job}-{secrets.token_hex(4)}")
 
-    def sweep(self) -> None:
-        """Remove drafts of dead processes and forgotten folders, never a job's folder."""
-        try:
-            found = [name for name in os.listdir(self.root) if name.startswith(".")]  # noqa: PTH208 - thousands of jobs
-        except OSError:  # there is none, or it belongs to another user
-            return
-        for name in found:
+    def sweep(self, before: Callable[[], object] = lambda: None) -> None:
+        """Remove drafts of dead processes and forgotten folders, never a job's folder.
+
+        before: called where there are forgotten ones.
+        """
+        names = self._hidden()
+        if any(name.startswith(_GONE) for name in names):
+            before()
+        for name in names:
             if name.startswith(_GONE) or (name.startswith(_DRAFT) and not _alive(name)):
                 shutil.rmtree(self.root / name, ignore_errors=True)
+
+    def forgotten(self) -> list[str]:
+        """The jobs whose folders wait for removal, and have not been made again."""
+        names = [name for name in self._hidden() if name.startswith(_GONE)]
+        gone = [name.removeprefix(_GONE).partition("-")[0] for name in names]
+        return [job for job in gone if not is_there(self.root / job)]
+
+    def _hidden(self) -> list[str]:
+        try:
+            names = os.listdir(self.root)  # noqa: PTH208 - thousands of jobs
+        except OSError:  # there is none, or it belongs to another user
+            return []
+        return [name for name in names if name[0] == "."]
 
 
 def _is_filled(path: Path) -> bool:

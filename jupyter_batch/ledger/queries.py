@@ -39,6 +39,7 @@ from jupyter_batch.ledger.rows import (
     insert,
     is_billed,
     job_from,
+    remove,
     with_columns,
 )
 
@@ -76,7 +77,10 @@ class Queries(Replacing):
 
     def _recover(self, connection: sqlite3.Connection) -> None:
         """Record jobs found only in the folders: the database is new, emptied, or an older copy."""
-        if not self._upgrade or not (self._lost(connection) or behind(connection, self.folders)):
+        if not self._upgrade:
+            return
+        self._finish_removals(connection)
+        if not (self._lost(connection) or behind(connection, self.folders)):
             return
         connection.execute("BEGIN IMMEDIATE")
         try:  # another process may have been first, or have been about to record its job
@@ -105,6 +109,20 @@ class Queries(Replacing):
                 self.path,
                 len(moved_on),
             )
+
+    def _finish_removals(self, connection: sqlite3.Connection) -> None:
+        """Remove the records of jobs whose folders are renamed for removal: a process died in between."""
+        for job in self.folders.forgotten():
+            remove(connection, job)
+
+    def sweep(self) -> None:
+        """Remove what dead processes left behind: drafts, and the rest of forgotten jobs."""
+
+        def finish() -> None:
+            with self._transaction() as db:
+                self._finish_removals(db)
+
+        self.folders.sweep(finish)
 
     def _lost(self, connection: sqlite3.Connection) -> set[str]:
         """The jobs that have a folder and are not in the database."""

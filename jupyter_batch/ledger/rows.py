@@ -96,3 +96,11 @@ def insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) ->
         "INSERT INTO shard (job, number, step, ending, facts) VALUES (?, ?, ?, ?, ?)",
         [(s.job, s.number, s.step, s.ending, encode(s)) for s in shards],
     )
+
+
+def remove(db: sqlite3.Connection, job: str) -> None:
+    """Remove a job and its shards from the tables, with the groups that it is in."""
+    for table in ("event", "shard"):
+        db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours
+    db.execute("DELETE FROM job WHERE id = ?", (job,))
+    db.execute("DELETE FROM bundle WHERE ' ' || jobs || ' ' LIKE ?", (f"% {job} %",))

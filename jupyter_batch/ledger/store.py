@@ -29,6 +29,7 @@ from jupyter_batch.ledger.rows import (
     encode,
     insert,
     leased_shard,
+    remove,
 )
 
 __all__ = ["Event", "Ledger", "this_process"]
@@ -241,7 +242,10 @@ class Ledger(Queries):
         return True
 
     def forget(self, job: str) -> None:
-        """Remove a finished job with its files. Safe to repeat after a kill at any point."""
+        """Remove a finished job with its files.
+
+        Its folder is renamed first: after a kill the rest is done when a ledger is opened or swept.
+        """
         with self._transaction() as db:
             row = db.execute("SELECT finished_at FROM job WHERE id = ?", (job,)).fetchone()
             if job not in self.unreadable and (row is None or not row[0]):
@@ -251,11 +255,8 @@ class Ledger(Queries):
             self._unrecovered.pop(job, None)
             self.unreadable.pop(job, None)
             self.folders.forget(job)
-            for table in ("event", "shard"):
-                db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours
-            db.execute("DELETE FROM job WHERE id = ?", (job,))
-            db.execute("DELETE FROM bundle WHERE ' ' || jobs || ' ' LIKE ?", (f"% {job} %",))
-        self.folders.sweep()
+            remove(db, job)
+        self.sweep()
 
     def reprice(self, job: str, price: Price, bills: Mapping[int, Bill]) -> None:
         """Set another price for a job, and new bills of its collected shards, by number."""

@@ -213,7 +213,7 @@ def job_draft(ledger: Ledger, job: str | None = None, *, built: bool = False) ->
     built: its files are moved elsewhere, to be submitted later.
     """
     job = job or "jb" + "".join(secrets.choice(ID_CHARS) for _ in range(10))
-    ledger.folders.sweep()
+    ledger.sweep()
     with ledger.folders.drafted(job, built=built) as folder:
         yield JobDraft(ledger, job, folder)
 

@@ -129,7 +129,7 @@ FORGOTTEN = {
 
 
 def forgets(order):
-    """A cell, the same with more rows, and the removal of the first job; then the removal again."""
+    """A cell, the same with more rows, and the removal of the first job; after a kill, if it is there yet."""
     call = {"model": "openai/echo", "api_base": order["base_url"], "api_key": order["token"]}
     texts = [f"row number {n}" for n in range(60)]
     if not (Path(order["home"]) / "jobs").is_dir():
@@ -140,7 +140,11 @@ def forgets(order):
     by_rows = {job.counts.total: job for job in jobs.list_jobs()}
     if 50 in by_rows:
         jobs.forget(by_rows[50].id)
-    report = {"out": by_rows[60].results()["out"].tolist(), "left": len(jobs.list_jobs())}
+    report = {
+        "out": by_rows[60].results()["out"].tolist(),
+        "left": len(jobs.list_jobs()),
+        "was_listed": 50 in by_rows,
+    }
     Path(order["answers"]).write_text(json.dumps(report))
 
 
