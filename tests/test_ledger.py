@@ -20,11 +20,12 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.database import FILE
-from jupyter_batch.ledger.folder import Folders, disk_errors, machine, written
+from jupyter_batch.ledger.folder import Folders, disk_errors, written
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger, this_process
+from jupyter_batch.process.holders import machine
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, Ledg
 from jupyter_batch.core.group_snapshot import group_snapshot
 from jupyter_batch.core.history import Points
 from jupyter_batch.core.status import Snapshot, reopen
-from jupyter_batch.ledger.folder import holds
 from jupyter_batch.ledger.linked_jobs import Lines
 from jupyter_batch.ledger.records import JobRecord, ShardRecord, bill_of
 from jupyter_batch.ledger.snapshots import History, snapshot_of
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.view import view
 from jupyter_batch.monitor.words import clean
+from jupyter_batch.process.holders import holds
 
 FINISHED = 100
 """How many finished jobs are shown, those that ended last; open ones all are."""

@@ -8,13 +8,13 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError, LedgerReadOnlyError
+from jupyter_batch.process.holders import machine, process_alive
 
 if TYPE_CHECKING:
     from jupyter_batch.ledger.records import ShardRecord
@@ -374,42 +374,8 @@ def _is_filled(path: Path) -> bool:
         return True
 
 
-def machine() -> str:
-    """The scope of a process id: this host, and on Linux this container (its PID namespace)."""
-    try:
-        space = f".{Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:
-        space = ""
-    return f"{socket.gethostname().replace(':', '.')}{space}"
-
-
 def _alive(name: str) -> bool:
     where, _, pid = name.removeprefix(_DRAFT).rpartition("-")[0].rpartition("-")
     if where != machine():
         return True  # another machine's, or another container's on the same folder
     return pid.isdecimal() and process_alive(int(pid))
-
-
-def has_died(holder: str, here: str) -> bool:
-    """Whether the holder of a lease, "machine:pid:...", is a dead process of the machine `here`."""
-    where, _, rest = holder.partition(":")
-    pid = rest.partition(":")[0]
-    return where == here and pid.isdecimal() and not process_alive(int(pid))
-
-
-def holds(holder: str | None, until: float, now: float) -> bool:
-    """Whether a lease is valid: it has not expired, and its holder has not died on this machine."""
-    return holder is not None and until > now and not has_died(holder, machine())
-
-
-def process_alive(pid: int) -> bool:
-    """Whether a process with that id runs on this machine."""
-    if os.name == "nt":  # os.kill(pid, 0) would end it; the lease's expiry decides instead
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

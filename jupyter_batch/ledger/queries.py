@@ -1,11 +1,8 @@
-"""The ledger's queries, and the recovery of records that the database has lost."""
+"""The ledger's queries."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,37 +10,28 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerCorruptError, LedgerError
-from jupyter_batch.ledger.folder import Folders
-from jupyter_batch.ledger.kept_shards import FEWEST, Kept, KeptShards, Version
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.recovery import (
-    behind,
-    bring_up,
-    job_of,
-    recovered,
-    shard_of,
-    unrecovered,
-)
+from jupyter_batch.ledger.recovery import job_of, shard_of
 from jupyter_batch.ledger.replacing import Replacing
 from jupyter_batch.ledger.rows import (
     ALL_EVENTS,
     CHANGES,
+    FEWEST,
     LEASES,
     NEWS,
     OF_SOME,
     SELECT_JOB,
     SHARDS,
     VERSION,
+    Kept,
+    KeptShards,
+    Version,
     decode,
     encode,
-    insert,
     is_billed,
     job_from,
-    remove,
     with_columns,
 )
-
-_log = logging.getLogger("jupyter_batch")
 
 Event = tuple[float, int | None, str, int, str]
 """Time, shard (None: the job as a whole), step, rows of the shard that are done, note."""
@@ -61,7 +49,6 @@ class Queries(Replacing):
 
     def __init__(self, home: Path, *, upgrade: bool = True) -> None:
         super().__init__(home, upgrade=upgrade)
-        self.folders = Folders(home)
         self._listed: tuple[object, Mark | None] = (None, None)
         self._records: dict[str, JobRecord] = {}  # the oldest first
         self._kept = KeptShards()
@@ -69,68 +56,6 @@ class Queries(Replacing):
         """Jobs of which a shard was held for a quota, when it was last read or written here."""
         self.unreadable: dict[str, str] = {}
         """Jobs without a readable record in database or folder, with a message about each."""
-        self._unrecovered: dict[str, str] = {}
-
-    def exists(self) -> bool:
-        """Whether there is a ledger, or a job's folder to recover one from; writes nothing."""
-        return super().exists() or (self._upgrade and bool(self.folders.jobs()))
-
-    def _recover(self, connection: sqlite3.Connection) -> None:
-        """Record jobs found only in the folders: the database is new, emptied, or an older copy."""
-        if not self._upgrade:
-            return
-        self._finish_removals(connection)
-        if not (self._lost(connection) or behind(connection, self.folders)):
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:  # another process may have been first, or have been about to record its job
-            lost = self._lost(connection)
-            found = list(recovered(self.folders, lost, time.time()))
-            self._unrecovered = unrecovered(self.folders, lost)
-            for job, shards in found:
-                insert(connection, job, shards)
-            moved_on = behind(connection, self.folders)
-            bring_up(connection, moved_on)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        if found:
-            _log.warning(
-                "jupyter_batch: %d job(s) were not in the ledger's database %s, which is new, empty or an old copy: "
-                "they were recovered from their folders, and nothing is paid again",
-                len(found),
-                self.path,
-            )
-        if moved_on:
-            _log.warning(
-                "jupyter_batch: the ledger's database %s is an older copy: %d batch(es) were sent or fetched since, as "
-                "their jobs' folders tell, and are not sent again",
-                self.path,
-                len(moved_on),
-            )
-
-    def _finish_removals(self, connection: sqlite3.Connection) -> None:
-        """Remove the records of jobs whose folders are renamed for removal: a process died in between."""
-        for job in self.folders.forgotten():
-            remove(connection, job)
-
-    def sweep(self) -> None:
-        """Remove what dead processes left behind: drafts, and the rest of forgotten jobs."""
-
-        def finish() -> None:
-            with self._transaction() as db:
-                self._finish_removals(db)
-
-        self.folders.sweep(finish)
-
-    def _lost(self, connection: sqlite3.Connection) -> set[str]:
-        """The jobs that have a folder and are not in the database."""
-        return self.folders.jobs() - {row[0] for row in connection.execute("SELECT id FROM job")}
-
-    def is_unrecovered(self, job: str) -> bool:
-        """Whether a job has a folder, but no record in the database nor a readable one there."""
-        return job in self._unrecovered and not self._rows("SELECT 1 FROM job WHERE id = ?", job)
 
     def stamp(self) -> object:
         """A value that changes when another process or Ledger writes; None without a ledger."""
@@ -380,6 +305,10 @@ class Queries(Replacing):
             if (job.provider, job.api_base) == (place.provider, place.api_base)
             for shard in self.shards(job.id, replaced=True)
         )
+
+    def next_number(self, job: str) -> int:
+        """The number of the job's next shard, above those of replaced ones."""
+        return int(self._rows("SELECT max(number) + 1 FROM shard WHERE job = ?", job)[0][0])
 
     def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
         """The job that retries the missed rows of this one, if there is one.

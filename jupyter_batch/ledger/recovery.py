@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import State, Step
+from jupyter_batch.ledger.database import Database
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.ledger.rows import decode, encode
+from jupyter_batch.ledger.rows import decode, encode, insert, remove
+
+_log = logging.getLogger("jupyter_batch")
 
 
 class Manifest(msgspec.Struct):
@@ -205,3 +211,73 @@ def _open_shards(connection: sqlite3.Connection) -> Iterator[ShardRecord]:
     for (facts,) in connection.execute(_OPEN, (Step.COLLECTED,)).fetchall():
         with contextlib.suppress(LedgerCorruptError):  # reported when it is read
             yield decode(facts, ShardRecord)
+
+
+class Recovering(Database):
+    """A database that is brought up to date with the jobs' folders when it is opened."""
+
+    def __init__(self, home: Path, *, upgrade: bool = True) -> None:
+        super().__init__(home, upgrade=upgrade)
+        self.folders = Folders(home)
+        self._unrecovered: dict[str, str] = {}
+
+    def exists(self) -> bool:
+        """Whether there is a ledger, or a job's folder to recover one from; writes nothing."""
+        return super().exists() or (self._upgrade and bool(self.folders.jobs()))
+
+    def _recover(self, connection: sqlite3.Connection) -> None:
+        """Record jobs found only in the folders: the database is new, emptied, or an older copy."""
+        if not self._upgrade:
+            return
+        self._finish_removals(connection)
+        if not (self._lost(connection) or behind(connection, self.folders)):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:  # another process may have been first, or have been about to record its job
+            lost = self._lost(connection)
+            found = list(recovered(self.folders, lost, time.time()))
+            self._unrecovered = unrecovered(self.folders, lost)
+            for job, shards in found:
+                insert(connection, job, shards)
+            moved_on = behind(connection, self.folders)
+            bring_up(connection, moved_on)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        if found:
+            _log.warning(
+                "jupyter_batch: %d job(s) were not in the ledger's database %s, which is new, empty or an old copy: "
+                "they were recovered from their folders, and nothing is paid again",
+                len(found),
+                self.path,
+            )
+        if moved_on:
+            _log.warning(
+                "jupyter_batch: the ledger's database %s is an older copy: %d batch(es) were sent or fetched since, as "
+                "their jobs' folders tell, and are not sent again",
+                self.path,
+                len(moved_on),
+            )
+
+    def _finish_removals(self, connection: sqlite3.Connection) -> None:
+        """Remove the records of jobs whose folders are renamed for removal: a process died in between."""
+        for job in self.folders.forgotten():
+            remove(connection, job)
+
+    def sweep(self) -> None:
+        """Remove what dead processes left behind: drafts, and the rest of forgotten jobs."""
+
+        def finish() -> None:
+            with self._transaction() as db:
+                self._finish_removals(db)
+
+        self.folders.sweep(finish)
+
+    def _lost(self, connection: sqlite3.Connection) -> set[str]:
+        """The jobs that have a folder and are not in the database."""
+        return self.folders.jobs() - {row[0] for row in connection.execute("SELECT id FROM job")}
+
+    def is_unrecovered(self, job: str) -> bool:
+        """Whether a job has a folder, but no record in the database nor a readable one there."""
+        return job in self._unrecovered and not self._rows("SELECT 1 FROM job WHERE id = ?", job)

@@ -7,21 +7,13 @@ from collections.abc import Callable
 import msgspec
 
 from jupyter_batch.core.status import Counts, Step
-from jupyter_batch.ledger.database import Database
-from jupyter_batch.ledger.folder import Folders
 from jupyter_batch.ledger.records import ShardRecord
-from jupyter_batch.ledger.recovery import write_handle
+from jupyter_batch.ledger.recovery import Recovering, write_handle
 from jupyter_batch.ledger.rows import encode, leased_shard
 
 
-class Replacing(Database):
+class Replacing(Recovering):
     """The ledger's method for the replacement of shards."""
-
-    folders: Folders
-
-    def next_number(self, job: str) -> int:
-        """The number of the job's next shard, above those of replaced ones."""
-        return int(self._rows("SELECT max(number) + 1 FROM shard WHERE job = ?", job)[0][0])
 
     def replace(
         self,

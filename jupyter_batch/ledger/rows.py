@@ -1,14 +1,18 @@
-"""Conversion of the ledger's table rows to records, and back."""
+"""Conversion of the ledger's table rows to records, and back; the shards that are kept between reads."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 
 from jupyter_batch.core.errors import LedgerCorruptError
+from jupyter_batch.core.refusals.stated_limit import StatedLimit
+from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 
 SELECT_JOB = (
@@ -104,3 +108,124 @@ def remove(db: sqlite3.Connection, job: str) -> None:
         db.execute(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - two names of ours
     db.execute("DELETE FROM job WHERE id = ?", (job,))
     db.execute("DELETE FROM bundle WHERE ' ' || jobs || ' ' LIKE ?", (f"% {job} %",))
+
+
+def is_handed_on(moved: ShardRecord, shard: ShardRecord) -> bool:
+    """Whether a move has to be in the job's folder, so that nothing is sent again without the database.
+
+    A move before any create has left is not: by the record before it the shard is sent, which is
+    right. Nor is the end of a batch: by the record before it the batch is polled.
+    """
+    if moved.step is Step.SUBMITTING and not moved.create_sent:
+        return moved.file_id != shard.file_id
+    if moved.step is Step.ENDED and moved.batch_id is not None:
+        return False
+    return _handle(moved) != _handle(shard)
+
+
+def _handle(shard: ShardRecord) -> tuple[object, ...]:
+    return shard.step, shard.batch_id, shard.file_id, shard.create_sent
+
+
+def is_costly(shard: ShardRecord, to: Step, changes: Mapping[str, Any]) -> bool:
+    """Whether a row may be paid twice where the power fails and the move is lost.
+
+    So it is with the intent to send a create, its time, and the batch that it made. Without any
+    other move a file is uploaded again, or a batch is polled or fetched again.
+    """
+    batch = changes.get("batch_id", shard.batch_id)
+    if to is Step.SUBMITTING:
+        return bool(changes.get("create_sent", shard.create_sent))
+    return batch is None or batch != shard.batch_id
+
+
+# --- shards that are kept between reads: valid while their job has the same version --------------------------------
+
+FEWEST = 4
+"""A job with fewer shards is read each time, which costs as much as to compare versions."""
+_SHARDS = 1 << 14
+"""The most shards that are kept, except of a single job."""
+_LOG = 1 << 10
+"""A log with so many moves, and several of each shard, is replaced by a new one."""
+
+Version = tuple[int, int]
+"""The connection, and the number of a job's last change on it."""
+
+
+class Kept:
+    """A job's shards by number, those that were cut included. log: the numbers of those that moved since.
+
+    aside: the numbers of those that are held or blocked. limit: the least that a provider named.
+    """
+
+    def __init__(self, version: Version | None, shards: dict[int, ShardRecord]) -> None:
+        self.version = version
+        self.shards = shards
+        self.log: list[int] = []
+        self.aside: set[int] = set()
+        self.limit: StatedLimit | None = None
+        for shard in shards.values():
+            self._sort(shard)
+
+    def _sort(self, shard: ShardRecord) -> None:
+        if shard.held or shard.blocked_by is not None:
+            self.aside.add(shard.number)
+        else:
+            self.aside.discard(shard.number)
+        if shard.limit is not None and (self.limit is None or shard.limit.most < self.limit.most):
+            self.limit = shard.limit
+
+    def move(self, shard: ShardRecord) -> None:
+        """Replace one shard."""
+        self.shards[shard.number] = shard
+        self.log.append(shard.number)
+        self._sort(shard)
+
+    def current(self) -> list[ShardRecord]:
+        """The shards by number, without those that were cut into smaller ones."""
+        return [shard for shard in self.shards.values() if not shard.replaced_by]
+
+    def set_aside(self) -> list[ShardRecord]:
+        """The shards that are held for a quota, or blocked, by number; not those that were cut."""
+        found = (self.shards[number] for number in sorted(self.aside))
+        return [shard for shard in found if not shard.replaced_by]
+
+
+class KeptShards:
+    """The shards of the jobs read last. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, Kept] = OrderedDict()
+        self._count = 0
+
+    def __contains__(self, job: str) -> bool:
+        return job in self._jobs
+
+    def get(self, job: str, version: Version | None) -> Kept | None:
+        """A job's shards as of a version; None where they are not kept."""
+        kept = self._jobs.get(job)
+        if kept is None or kept.version != version:
+            return None
+        self._jobs.move_to_end(job)
+        return kept
+
+    def keep(self, job: str, kept: Kept) -> None:
+        """Keep a job's shards, in place of those that were read the longest ago."""
+        self._count += len(kept.shards) - self._drop(job)
+        self._jobs[job] = kept
+        while self._count > _SHARDS and len(self._jobs) > 1:
+            self._count -= self._drop(next(iter(self._jobs)))
+
+    def _drop(self, job: str) -> int:
+        held = self._jobs.pop(job, None)
+        return 0 if held is None else len(held.shards)
+
+    def move(self, shard: ShardRecord, before: Version, after: Version) -> None:
+        """Replace one shard, the only difference between two versions of its job."""
+        kept = self.get(shard.job, before)
+        if kept is None:
+            return
+        if len(kept.log) > max(_LOG, 4 * len(kept.shards)):
+            kept = self._jobs[shard.job] = Kept(before, kept.shards)
+        kept.move(shard)
+        kept.version = after

@@ -18,19 +18,21 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.status import MOVES, Block, Step
-from jupyter_batch.ledger.folder import has_died, machine
-from jupyter_batch.ledger.kept_shards import Version
 from jupyter_batch.ledger.queries import Event, Queries
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_handle
 from jupyter_batch.ledger.rows import (
     VERSION,
+    Version,
     decode,
     encode,
     insert,
+    is_costly,
+    is_handed_on,
     leased_shard,
     remove,
 )
+from jupyter_batch.process.holders import has_died, machine
 
 __all__ = ["Event", "Ledger", "this_process"]
 
@@ -120,14 +122,14 @@ class Ledger(Queries):
         """
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
-        with self._transaction(synced=_is_costly(shard, to, changes)) as db:
+        with self._transaction(synced=is_costly(shard, to, changes)) as db:
             before = self._version_in(db, shard.job) if shard.job in self._kept else None
             stored = leased_shard(db, shard, holder, now)
             if stored is None:
                 return None
             moved = msgspec.structs.replace(stored, step=to, **changes)
-            is_handed_on = _handle(moved) != _handle(shard) and _is_needed(moved, shard)
-            if is_handed_on:
+            is_kept = is_handed_on(moved, shard)
+            if is_kept:
                 moved = msgspec.structs.replace(moved, moves=stored.moves + 1)
             db.execute(
                 "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
@@ -145,7 +147,7 @@ class Ledger(Queries):
         if moved.held:
             self.queued.add(shard.job)
         # Before it is sent: it can be found without the database, or with an older copy of it.
-        if is_handed_on:
+        if is_kept:
             write_handle(self.folders.of(shard.job), moved)
         return moved
 
@@ -356,34 +358,6 @@ class Ledger(Queries):
                 "UPDATE job SET holder = NULL, lease_until = 0 WHERE id = ? AND holder = ?",
                 (job, holder),
             )
-
-
-def _handle(shard: ShardRecord) -> tuple[object, ...]:
-    """The fields that must be recorded so that a shard is not sent again."""
-    return shard.step, shard.batch_id, shard.file_id, shard.create_sent
-
-
-def _is_needed(moved: ShardRecord, shard: ShardRecord) -> bool:
-    """Whether a shard's new step has to be in its job's folder.
-
-    Not before its create may have left: an older record has it sent, as it may be. Nor when its
-    batch has ended: an older one has it polled.
-    """
-    if moved.step is Step.SUBMITTING:
-        return moved.create_sent or moved.file_id != shard.file_id
-    return moved.step is not Step.ENDED or moved.batch_id is None
-
-
-def _is_costly(shard: ShardRecord, to: Step, changes: Mapping[str, Any]) -> bool:
-    """Whether a move that is lost with the power may have a row paid twice.
-
-    Such are the intent to send a create, its time, and the batch that it made. Without the others
-    the shard is as before a file was uploaded, or has a batch that is asked again.
-    """
-    batch = changes.get("batch_id", shard.batch_id)
-    if to is Step.SUBMITTING:
-        return bool(changes.get("create_sent", shard.create_sent))
-    return batch is None or batch != shard.batch_id
 
 
 def _lifted(shard: ShardRecord, *, send_again: bool) -> ShardRecord:

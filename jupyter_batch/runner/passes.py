@@ -1,4 +1,4 @@
-"""Passes of a worker over the jobs that changed or are due; all others cost nothing.
+"""A worker's thread, and its passes over the jobs that changed or are due; all others cost nothing.
 
 Looking at a job is worker.py's; this decides when.
 """
@@ -8,27 +8,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import heapq
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, JupyterBatchError, LedgerError
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.ledger.kept_shards import Kept
+from jupyter_batch.core.status import Snapshot
 from jupyter_batch.ledger.queries import Mark
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.rows import Kept
 from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.ledger.store import Ledger, this_process
 from jupyter_batch.process.ending import is_ending
-from jupyter_batch.runner.board import Board
-from jupyter_batch.runner.late_files import LateFiles
-from jupyter_batch.runner.loop_thread import IDLE_SECONDS, LoopThread
-from jupyter_batch.runner.watchers import Watchers
+from jupyter_batch.process.log import logger
+from jupyter_batch.runner.agenda import LONGEST, Agenda, Board
+from jupyter_batch.runner.endings import LateFiles
 
+Watcher = Callable[[Snapshot], None]
+
+IDLE_SECONDS = 5.0
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 10.0
 LOOK_SECONDS = 1.0
@@ -41,72 +43,138 @@ AT_ONCE = 8
 """The number of shards that run concurrently."""
 LATE = ("late files", 0)
 """The key of the late-files task among the shards' tasks."""
-LONGEST = 60.0
-"""The longest time without a look at a job, in seconds."""
+
+_log = logger()
 
 
-class Agenda:
-    """The jobs that changed, those due at a time, and those with due shards that no seat was free for.
-
-    Times are seconds since the epoch. `touch` may be called from any thread.
-    """
+class LoopThread:
+    """Calls `once` until `stop`, then `_close`, in a daemon thread that `start` starts."""
 
     def __init__(self) -> None:
-        self._touched: deque[str] = deque()
-        self._at: dict[str, float] = {}
-        self._heap: list[tuple[float, str]] = []
-        self._seatless: dict[str, None] = {}
-        self._now = 0.0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: asyncio.Event | None = None
+        self._stopping = False
+        self._warned: dict[str, str] = {}
 
-    def touch(self, jobs: Iterable[str]) -> None:
-        """Have the next pass look at these jobs."""
-        self._touched.extend(jobs)
+    async def once(self) -> float:
+        """Make one pass; return the seconds to the next."""
+        return IDLE_SECONDS
 
-    def at(self, job: str, when: float, now: float) -> None:
-        """Have a job looked at then, and at no earlier time that was set before."""
-        self._at[job] = when = min(when, now + LONGEST)
-        heapq.heappush(self._heap, (when, job))
+    async def _close(self) -> None:
+        """Close what the passes opened."""
 
-    def sooner(self, job: str, when: float, now: float) -> None:
-        """Have a job looked at then, or at an earlier time that was set before."""
-        if when < self._at.get(job, float("inf")):
-            self.at(job, when, now)
+    def start(self) -> None:
+        """Start the thread, if it is not running."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._stopping = False
+                self._thread = threading.Thread(target=self._run, name="jupyter-batch", daemon=True)
+                self._thread.start()
+
+    def poke(self) -> None:
+        """Make the next pass now. From any thread."""
+        loop, wake = self._loop, self._wake
+        if loop is not None and wake is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closing: nothing waits any more
+                loop.call_soon_threadsafe(wake.set)
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """End the thread within about `seconds`; running calls may finish."""
+        self._stopping = True
+        self.poke()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._forever())
+        except RuntimeError as e:
+            # Python 3.12 starts no threads while the interpreter exits, and the Runner needs one to
+            # close the loop's executor. All else is closed by then; that ends with the process.
+            if not is_ending(e):
+                raise
+
+    async def _forever(self) -> None:
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                pause = await self._guarded()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+        finally:
+            await self._close()
+            self._loop = self._wake = None
+
+    async def _guarded(self) -> float:
+        try:
+            return await self.once()
+        except LedgerError as e:
+            self._warn("", str(e))
+        except Exception:  # nothing else keeps jobs running: the thread must not die
+            _log.exception("jupyter_batch: a pass failed; it is tried again")
+        return IDLE_SECONDS
+
+    def _warn(self, about: str, sentence: str) -> None:
+        """Log once, not at each pass: a full disk, or an unsupported job, may last for hours."""
+        if self._warned.get(about) != sentence:
+            self._warned[about] = sentence
+            _log.warning("jupyter_batch: %s", sentence)
+
+
+class Watchers:
+    """The watchers of a process, by job. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watchers: dict[str, list[Watcher]] = {}
+        self._shown: dict[str, Snapshot] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(list(self._watchers))
+
+    def of(self, job: str) -> list[Watcher]:
+        """The watchers of a job."""
+        with self._lock:
+            return list(self._watchers.get(job, ()))
+
+    def add(self, job: str, watcher: Watcher) -> None:
+        """Add a watcher; the same one is added once."""
+        with self._lock:
+            watchers = self._watchers.setdefault(job, [])
+            if watcher not in watchers:
+                watchers.append(watcher)
 
     def drop(self, job: str) -> None:
-        """Forget the time of a job."""
-        self._at.pop(job, None)
-        self._seatless.pop(job, None)
+        """Drop the watchers of a job."""
+        with self._lock:
+            self._watchers.pop(job, None)
 
-    def seat(self, job: str) -> None:
-        """Have a job looked at when a seat is free, after those that wait already."""
-        self._seatless[job] = None
+    def refresh(self, job: str) -> None:
+        """Show the job's state again, changed or not."""
+        self._shown.pop(job, None)
 
-    def next_seatless(self) -> str | None:
-        """The job that has waited for a seat the longest, which then waits no more."""
-        job = next(iter(self._seatless), None)
-        if job is not None:
-            del self._seatless[job]
-        return job
+    def has_shown(self, job: str) -> bool:
+        """Whether the watchers of a job have seen it, since the last `refresh`."""
+        return job in self._shown
 
-    def due(self, now: float) -> list[str]:
-        """The jobs to look at now, each once; where the clock was set back, all with a time."""
-        found: dict[str, None] = {}
-        while self._touched:
-            found[self._touched.popleft()] = None
-        if now < self._now:
-            found |= dict.fromkeys(self._at)
-        self._now = now
-        while self._heap and self._heap[0][0] <= now:
-            when, job = heapq.heappop(self._heap)
-            if self._at.get(job) == when:
-                found[job] = None
-        return list(found)
-
-    def pause(self, now: float) -> float:
-        """Seconds until a job is due; infinite where none is."""
-        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] - now if self._heap else float("inf")
+    def show(self, job: str, snapshot: Snapshot) -> None:
+        """Call the watchers with a snapshot that differs from the last one in more than its time."""
+        shown = self._shown.get(job)
+        if shown is not None and msgspec.structs.replace(shown, now=snapshot.now) == snapshot:
+            return
+        self._shown[job] = snapshot
+        for watcher in self.of(job):
+            try:
+                watcher(snapshot)
+            except Exception:  # a screen must not stop a job
+                _log.exception("jupyter_batch: a watcher of %s failed", job)
 
 
 class Passes(LoopThread, ABC):

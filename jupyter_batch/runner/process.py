@@ -25,7 +25,7 @@ from jupyter_batch.providers.keys import is_own_host, key_names
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.runner.connect import check_key, connect
-from jupyter_batch.runner.watchers import Watcher
+from jupyter_batch.runner.passes import Watcher
 from jupyter_batch.runner.worker import Worker
 
 

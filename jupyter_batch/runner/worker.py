@@ -15,18 +15,22 @@ from collections.abc import Awaitable, Callable
 
 from jupyter_batch.core.errors import InputError, JupyterBatchError
 from jupyter_batch.core.status import Block, Step
-from jupyter_batch.ledger.folder import holds
-from jupyter_batch.ledger.kept_shards import Kept
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.rows import Kept
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
+from jupyter_batch.process.holders import holds
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
-from jupyter_batch.runner.board import Board
+from jupyter_batch.runner.agenda import Board
 from jupyter_batch.runner.endings import Policy, on_ending
-from jupyter_batch.runner.loop_thread import IDLE_SECONDS
-from jupyter_batch.runner.passes import LEASE_SECONDS, RENEW_SECONDS, Passes
-from jupyter_batch.runner.watchers import Watcher
+from jupyter_batch.runner.passes import (
+    IDLE_SECONDS,
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    Passes,
+    Watcher,
+)
 from jupyter_batch.telemetry.job import job_ended
 from jupyter_batch.telemetry.spans import is_imported
 

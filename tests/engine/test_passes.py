@@ -7,7 +7,8 @@ import pytest
 
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.runner.passes import AT_ONCE, FEW, LEASE_SECONDS, LONGEST, Agenda
+from jupyter_batch.runner.agenda import LONGEST, Agenda
+from jupyter_batch.runner.passes import AT_ONCE, FEW, LEASE_SECONDS
 from jupyter_batch.testing.scripted import Scripted
 from tests.engine.test_steps import ScriptedHarness, harness, play, to_the_end
 

@@ -1,17 +1,84 @@
-"""The open shards of a job in order of their work: those that are due by number, the others by time."""
+"""The order of work: of jobs, by change and time, and of each job's open shards."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Container
+from collections import deque
+from collections.abc import Container, Iterable
 
 from jupyter_batch.core.status import Block, Step
-from jupyter_batch.ledger.kept_shards import Kept
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
+from jupyter_batch.ledger.rows import Kept
 from jupyter_batch.providers.backoff import is_due
 from jupyter_batch.runner.context import Wait
 
+LONGEST = 60.0
+"""The longest time without a look at a job, in seconds."""
 _NOW = 0.0
+
+
+class Agenda:
+    """The jobs that changed, those due at a time, and those with due shards that no seat was free for.
+
+    Times are seconds since the epoch. `touch` may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._touched: deque[str] = deque()
+        self._at: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._seatless: dict[str, None] = {}
+        self._now = 0.0
+
+    def touch(self, jobs: Iterable[str]) -> None:
+        """Have the next pass look at these jobs."""
+        self._touched.extend(jobs)
+
+    def at(self, job: str, when: float, now: float) -> None:
+        """Have a job looked at then, and at no earlier time that was set before."""
+        self._at[job] = when = min(when, now + LONGEST)
+        heapq.heappush(self._heap, (when, job))
+
+    def sooner(self, job: str, when: float, now: float) -> None:
+        """Have a job looked at then, or at an earlier time that was set before."""
+        if when < self._at.get(job, float("inf")):
+            self.at(job, when, now)
+
+    def drop(self, job: str) -> None:
+        """Forget the time of a job."""
+        self._at.pop(job, None)
+        self._seatless.pop(job, None)
+
+    def seat(self, job: str) -> None:
+        """Have a job looked at when a seat is free, after those that wait already."""
+        self._seatless[job] = None
+
+    def next_seatless(self) -> str | None:
+        """The job that has waited for a seat the longest, which then waits no more."""
+        job = next(iter(self._seatless), None)
+        if job is not None:
+            del self._seatless[job]
+        return job
+
+    def due(self, now: float) -> list[str]:
+        """The jobs to look at now, each once; where the clock was set back, all with a time."""
+        found: dict[str, None] = {}
+        while self._touched:
+            found[self._touched.popleft()] = None
+        if now < self._now:
+            found |= dict.fromkeys(self._at)
+        self._now = now
+        while self._heap and self._heap[0][0] <= now:
+            when, job = heapq.heappop(self._heap)
+            if self._at.get(job) == when:
+                found[job] = None
+        return list(found)
+
+    def pause(self, now: float) -> float:
+        """Seconds until a job is due; infinite where none is."""
+        while self._heap and self._at.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] - now if self._heap else float("inf")
 
 
 class Board:
