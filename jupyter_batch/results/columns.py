@@ -1,16 +1,17 @@
 """Decoded result lines as columns, their form on disk, and a job's answers as references to them.
 
-The form on disk: a header in JSON, then each array, then the texts as UTF-8; checked by 32 bits of an XXH3.
+The form on disk: the values (texts as UTF-8, or vectors), each array, a header in JSON and its
+length; checked by 32 bits of an XXH3.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import msgspec
 import numpy as np
@@ -29,7 +30,7 @@ ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
 _MAGIC = b"JBC5"
-_HEAD_BYTES, _ALIGN, _CHECK = 16, 8, 0xFFFFFFFF
+_START, _ALIGN, _CHECK = 8, 8, 0xFFFFFFFF
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a job may have thousands of shards, and a process few maps."""
 _MOST_FINISHES = 255
@@ -81,6 +82,25 @@ class Texts(Sequence[Any]):
         return found
 
 
+class Floats(Sequence[Any]):
+    """Vectors of one length, in the lines that have one: a row of `data` for each of them."""
+
+    def __init__(self, data: Array, has_one: Array) -> None:
+        self.data = data
+        self._at = np.where(has_one, np.cumsum(has_one) - 1, -1)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __getitem__(self, line: Any) -> Any:
+        at = self._at[line]
+        return None if at < 0 else self.data[at]
+
+    def take(self, lines: Array) -> list[Array | None]:
+        """The vectors of these lines."""
+        return [self[line] for line in lines.tolist()]
+
+
 class Columns:
     """The lines of a result file, in their order.
 
@@ -89,7 +109,7 @@ class Columns:
     tokens by kind, without the kinds that are 0 in all lines; has_usage:
     whether a line reports its usage. unbilled: see Result. cost: those that answers name, NaN where
     one names none; None without any. reasons, raws: of failures, by line.
-    values: Texts, or a list of other values; parse: makes the answer of such a value.
+    values: Texts, Floats, or a list of other values; parse: makes the answer of such a value.
     """
 
     parse: Callable[[Any], Any] | None = None
@@ -118,7 +138,9 @@ class Columns:
         """The answers in these lines, None for a failure."""
         held, parse = self.values, self.parse
         found = (
-            held.take(lines) if isinstance(held, Texts) else [held[line] for line in lines.tolist()]
+            held.take(lines)
+            if isinstance(held, Texts | Floats)
+            else [held[line] for line in lines.tolist()]
         )
         if parse is None:
             return found
@@ -130,41 +152,10 @@ class Columns:
         found.rows, found.is_partial = rows, True
         return found
 
-    def to_bytes(self, mark: bytes) -> Iterator[bytes]:
-        """The columns for the disk, in parts; mark: what they were made of. Texts alone fit."""
-        texts = self.values
-        assert isinstance(texts, Texts)  # noqa: S101 - the caller has asked
-        arrays = {
-            "rows": self.rows,
-            "offsets": texts.offsets,
-            **({} if self.cost is None else {"cost": self.cost}),
-            **{f"usage.{kind}": counts for kind, counts in self.usage.items()},
-            "status": self.status,
-            "finish": self.finish,
-            "tier": self.tier,
-            "has_usage": self.has_usage,
-            "unbilled": self.unbilled,
-        }
-        head = msgspec.json.encode(
-            _Head(
-                mark.hex(),
-                len(self),
-                {name: array.dtype.str for name, array in arrays.items()},
-                self.finishes,
-                self.tiers,
-                self.reasons,
-                self.raws,
-                sorted(texts.empty),
-            )
-        )
-        head += b" " * (-len(head) % _ALIGN)
-        length = len(head).to_bytes(8, "little")
-        parts = [length, head, *(array.view(np.uint8) for array in arrays.values()), texts.data]
-        check = xxh3_64()
-        for part in parts:
-            check.update(part)
-        yield _MAGIC + (check.intdigest() & _CHECK).to_bytes(4, "little")
-        yield from parts
+    def write(self, target: BinaryIO, mark: bytes) -> None:
+        """Write columns of texts into an empty file; mark: what they were made of."""
+        assert isinstance(self.values, Texts)  # noqa: S101 - the caller has asked
+        write(target, mark, [self.values.data], lambda: self)
 
     @classmethod
     def read(cls, path: Path, mark: bytes) -> Columns | None:
@@ -174,18 +165,67 @@ class Columns:
             check = int.from_bytes(data[4:8], "little")
             if data[:4] != _MAGIC or file_hash(path, 8)[1] & _CHECK != check:
                 return None
-            end = _HEAD_BYTES + int.from_bytes(data[8:_HEAD_BYTES], "little")
-            head = msgspec.json.decode(bytes(data[_HEAD_BYTES:end]), type=_Head)
+            length = int.from_bytes(data[-8:], "little")
+            head = msgspec.json.decode(bytes(data[-8 - length : -8]), type=_Head)
         except (OSError, ValueError, msgspec.MsgspecError):
             return None
-        return None if head.mark != mark.hex() else head.columns(data, end)
+        return None if head.mark != mark.hex() else head.columns(data)
+
+
+def write(
+    target: BinaryIO, mark: bytes, values: Iterable[Any], columns: Callable[[], Columns]
+) -> None:
+    """Write columns into an empty file: their values first, of which they may be made meanwhile."""
+    target.write(_MAGIC + bytes(4))
+    check, size = xxh3_64(), 0
+
+    def put(part: Any) -> None:
+        check.update(part)
+        target.write(part)
+
+    for part in values:
+        put(part)
+        size += memoryview(part).nbytes
+    put(bytes(-size % _ALIGN))
+    made = columns()
+    texts = made.values if isinstance(made.values, Texts) else None
+    arrays = {
+        "rows": made.rows,
+        **({} if texts is None else {"offsets": texts.offsets}),
+        **({} if made.cost is None else {"cost": made.cost}),
+        **{f"usage.{kind}": counts for kind, counts in made.usage.items()},
+        "status": made.status,
+        "finish": made.finish,
+        "tier": made.tier,
+        "has_usage": made.has_usage,
+        "unbilled": made.unbilled,
+    }
+    head = msgspec.json.encode(
+        _Head(
+            mark.hex(),
+            len(made),
+            size,
+            {name: array.dtype.str for name, array in arrays.items()},
+            made.finishes,
+            made.tiers,
+            made.reasons,
+            made.raws,
+            [] if texts is None else sorted(texts.empty),
+        )
+    )
+    for part in (*(array.view(np.uint8) for array in arrays.values()), head):
+        put(part)
+    put(len(head).to_bytes(8, "little"))
+    target.seek(len(_MAGIC))
+    target.write((check.intdigest() & _CHECK).to_bytes(4, "little"))
 
 
 class _Head(msgspec.Struct, array_like=True):
-    """What is on disk before the arrays."""
+    """What is on disk after the values and the arrays. size: of the values in bytes."""
 
     mark: str
     lines: int
+    size: int
     dtypes: dict[str, str]
     finishes: list[str | None]
     tiers: list[str | None]
@@ -193,9 +233,9 @@ class _Head(msgspec.Struct, array_like=True):
     raws: dict[int, str]
     empty: list[int]
 
-    def columns(self, data: memoryview, start: int) -> Columns:
-        """The columns over the arrays that begin at `start`."""
-        arrays = {}
+    def columns(self, data: memoryview) -> Columns:
+        """The columns over the content of a file."""
+        start, arrays = _START + self.size + -self.size % _ALIGN, {}
         for name, dtype in self.dtypes.items():
             count = self.lines + (name == "offsets")
             arrays[name] = np.frombuffer(data, dtype, count, start)
@@ -212,7 +252,13 @@ class _Head(msgspec.Struct, array_like=True):
         clean = {text: masked(text) for text in {*self.reasons.values(), *self.raws.values()}}
         found.reasons = {line: clean[reason] for line, reason in self.reasons.items()}
         found.raws = {line: clean[raw] for line, raw in self.raws.items()}
-        found.values = Texts(arrays["offsets"], data[start:], self.empty)
+        values = data[_START : _START + self.size]
+        if "offsets" in arrays:
+            found.values = Texts(arrays["offsets"], values, self.empty)
+        else:
+            has_one = found.status == ANSWERED
+            vectors = np.frombuffer(values, np.float32)
+            found.values = Floats(vectors.reshape(max(int(has_one.sum()), 1), -1), has_one)
         return found
 
 

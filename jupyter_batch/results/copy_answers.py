@@ -173,7 +173,7 @@ def _lines_for(
     wanted: array[int], file: AnswerFile, job: JobRecord, takes: Taken
 ) -> Iterator[tuple[int, bytes, str | None]]:
     """(row, line, finish reason) of each result in a file that is taken for a wanted row."""
-    if not job.tools and job.endpoint != EMBEDDINGS:  # whose columns come in pieces
+    if job.endpoint != EMBEDDINGS:  # whose columns may come in pieces
         columns = next(columns_in(file, job), Columns(0))
         here = (columns.rows >= 0) & (columns.rows < len(wanted)) & takes.lines(columns)
         at = np.flatnonzero(here)

@@ -6,22 +6,24 @@ The columns can be made of the file at any time: a missing, damaged or outdated 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.request import Result, Status
+from jupyter_batch.core.request import Result, Status, ToolCalls
 from jupyter_batch.core.schema import Schema
 from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import line_views, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.results.columns import Columns, Texts
+from jupyter_batch.results.columns import Columns, Texts, write
 from jupyter_batch.results.lines.builder import Builder
 from jupyter_batch.results.lines.plain import Answers, chat_answers
 from jupyter_batch.results.lines.shapes import Run, Shapes
@@ -35,6 +37,9 @@ from jupyter_batch.wire.openai import (
     EMBEDDINGS,
     whole_lines,
 )
+
+if TYPE_CHECKING:
+    Array: TypeAlias = np.ndarray[Any, Any]
 
 _MANY_BYTES = 1 << 14
 """The lines of smaller files are decoded one by one: arrays cost more."""
@@ -93,37 +98,89 @@ def _parser(schema: bytes, lax: bool, model: Any) -> Parser:
 
 
 def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterator[Columns]:
-    """The lines of a file of a job's folder, if it exists: as one piece, where they are texts.
+    """The lines of a file of a job's folder, if it exists: as one piece, where its columns are kept.
 
-    Vectors and tool calls come in small pieces, so that few of them are in memory at a time.
+    Vectors that are not kept come in small pieces, so that few of them are in memory at a time.
     """
-    if job.tools or job.endpoint == EMBEDDINGS:
-        for block in _blocks(path):
-            made = Builder(job.id)
-            for result in results_in(block, job, dialect):
-                made.add(result)
-            yield made.columns()
-        return
     with opened_if_there(path) as file:
         if file is None:
             return
     dialect = dialect or job.dialect
     found = kept_columns(path, job, dialect)
+    if found is None and job.endpoint == EMBEDDINGS:
+        found = _kept_vectors(path, job, dialect)
+        if found is None:
+            yield from _in_pieces(path, job, dialect)
+            return
     if found is None:
         found = _decode(path, job, dialect)
         if path.stat().st_size >= LEAST_BYTES and isinstance(found.values, Texts):
             with contextlib.suppress(LedgerError), written(kept_at(path)) as target:  # a full disk
-                target.writelines(found.to_bytes(_mark(path, job, dialect)))
-    if (parser := _parser_of(job)) is not None:
+                found.write(target, _mark(path, job, dialect))
+    yield _parsed(found, job)
+
+
+def _parsed(found: Columns, job: JobRecord) -> Columns:
+    """The columns, of which a value is parsed on access where it is kept as another text."""
+    parser = _parser_of(job)
+    if job.tools:
+        found.parse = partial(_unmarked, parser)
+    elif parser is not None:
         found.parse = parser.values
-    yield found
+    return found
+
+
+def kept_answers(path: Path, job: JobRecord) -> Columns | None:
+    """The columns that are kept of a result file of a job; None without them."""
+    found = kept_columns(path, job, job.dialect)
+    return None if found is None else _parsed(found, job)
+
+
+def _in_pieces(path: Path, job: JobRecord, dialect: str) -> Iterator[Columns]:
+    for block in _blocks(path):
+        made = Builder(job.id)
+        for result in results_in(block, job, dialect):
+            made.add(result)
+        yield made.columns()
+
+
+def _kept_vectors(path: Path, job: JobRecord, dialect: str) -> Columns | None:
+    """The columns of a file of vectors, written while it is decoded.
+
+    None where they are not kept: of a small file, for vectors of several lengths, on a full disk.
+    """
+    if path.stat().st_size < LEAST_BYTES:
+        return None
+    made, mark = Builder(job.id), _mark(path, job, dialect)
+    dimensions = set[tuple[int, ...]]()
+
+    def vectors() -> Iterator[Array]:
+        for block in _blocks(path):
+            results = list(results_in(block, job, dialect))
+            for result in results:
+                made.add(msgspec.structs.replace(result, value=None))
+            some = [result.value for result in results if result.status is Status.SUCCEEDED]
+            if some:
+                array = np.array(some, dtype=np.float32)  # ValueError for several lengths in it
+                dimensions.add(array.shape[1:])
+                if len(dimensions) > 1:
+                    raise ValueError(dimensions)
+                yield array
+
+    def columns() -> Columns:
+        found = made.columns()
+        found.values = ()
+        return found
+
+    with contextlib.suppress(LedgerError, ValueError), written(kept_at(path)) as target:
+        write(target, mark, vectors(), columns)
+        target.flush()
+    return Columns.read(kept_at(path), mark)
 
 
 def kept_columns(path: Path, job: JobRecord, dialect: str) -> Columns | None:
     """The columns that are kept of a file, without `parse`; None without them."""
-    if job.tools or job.endpoint == EMBEDDINGS or not path.exists():
-        return None
-    if path.stat().st_size < LEAST_BYTES:
+    if not path.exists() or path.stat().st_size < LEAST_BYTES:
         return None
     return Columns.read(kept_at(path), _mark(path, job, dialect))
 
@@ -153,7 +210,7 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     """Decode a file. With a schema the values are the answers' texts, which are parsed on access."""
     made = Builder(job.id)
     parser = _parser_of(job)
-    is_plain = dialect == OPENAI and job.endpoint == CHAT and parser is None
+    is_plain = dialect == OPENAI and job.endpoint == CHAT and parser is None and not job.tools
     if is_plain and path.stat().st_size >= _MANY_BYTES:
         with opened_if_there(path) as file:
             shapes = Shapes(job.id)
@@ -166,12 +223,39 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
         return made.columns()
     for block in _blocks(path):
         for result in decode_lines(dialect, block, job.endpoint, job.tool_names):
-            if parser is not None and result.status is Status.SUCCEEDED:
+            parsed = result
+            if (
+                parser is not None
+                and result.status is Status.SUCCEEDED
+                and not _calls_of(job, result)
+            ):
                 parsed = parser.one(result)
-                made.add(result if parsed.status is Status.SUCCEEDED else parsed)
-            else:
-                made.add(result)
+            made.add(parsed if parsed.status is not Status.SUCCEEDED else _marked(job, result))
     return made.columns()
+
+
+_TEXT, _CALLS = "t", "c"
+"""The first letter of an answer in a job with tools, as it is kept."""
+
+
+def _calls_of(job: JobRecord, result: Result) -> ToolCalls | None:
+    return result.calls if job.tools else None
+
+
+def _marked(job: JobRecord, result: Result) -> Result:
+    """The answer as a text: in a job with tools it may be calls."""
+    if not job.tools:
+        return result
+    calls = _calls_of(job, result)
+    text = f"{_CALLS}{json.dumps([calls, calls.text])}" if calls else f"{_TEXT}{result.value}"
+    return msgspec.structs.replace(result, value=text)
+
+
+def _unmarked(parser: Parser | None, marked: str) -> Any:
+    """The answer of a job with tools."""
+    if marked.startswith(_CALLS):
+        return ToolCalls(*json.loads(marked[1:]))
+    return marked[1:] if parser is None else parser.values(marked[1:])
 
 
 def _add_each(made: Builder, lines: memoryview) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.core.request import Result, Status, ToolCalls, position_of
+from jupyter_batch.core.request import Status, ToolCalls, position_of
 from jupyter_batch.core.status import Answer, Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -122,25 +122,15 @@ class ResultPreview:
         self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder
     ) -> Iterator[Answer]:
         """The answers of the first rows of the first shard that has any."""
-        from jupyter_batch.results.result_files import results_in
-
         for shard in shards:
-            found = map(REQUEST_ID.match, first_lines(folder.requests(shard.number)))
-            ids = [match[1] for match in found if match]
-            rows: dict[int, Result] = {}
-            for path in _outputs(job, shard, folder):
-                lines = b"".join(lines_with(path, ids)) + first_block(path)
-                for result in results_in(lines, job):
-                    row = position_of(job.id, result.custom_id)
-                    if row is not None and result.status is Status.SUCCEEDED:
-                        rows[row] = result
-            if rows:
-                for row in sorted(rows)[:ANSWERS]:
-                    yield Answer(
-                        row=row // job.samples,
-                        asked=self._asked(job, shard, folder, row),
-                        answer=words(rows[row].value),
-                    )
+            values = kept_values(job, shard, folder) or decoded_values(job, shard, folder)
+            for row in sorted(values)[:ANSWERS]:
+                yield Answer(
+                    row=row // job.samples,
+                    asked=self._asked(job, shard, folder, row),
+                    answer=words(values[row]),
+                )
+            if values:
                 return
 
     def _asked(self, job: JobRecord, shard: ShardRecord, folder: JobFolder, row: int) -> str:
@@ -149,6 +139,39 @@ class ResultPreview:
         if path not in self._beginning:
             self._beginning[path] = beginning([shown_text(line) for line in first_lines(path)])
         return shown_text(line_of(path, job.id, row)).removeprefix(self._beginning[path])[:LONGEST]
+
+
+def kept_values(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> dict[int, Any]:
+    """The answers of a collected shard's first rows, by its columns; none where they are not kept."""
+    import numpy as np
+
+    from jupyter_batch.results.columns import ANSWERED
+    from jupyter_batch.results.result_files import kept_answers
+
+    found = None
+    if shard.step is Step.COLLECTED:
+        found = kept_answers(folder.output(shard.number), job)
+    if found is None:
+        return {}
+    is_shown = (found.status == ANSWERED) & (found.rows >= 0) & (found.rows < job.rows)
+    lines = np.flatnonzero(is_shown)
+    lines = lines[np.argsort(found.rows[lines], kind="stable")[:ANSWERS]]
+    return dict(zip(found.rows[lines].tolist(), found.answers(lines), strict=True))
+
+
+def decoded_values(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> dict[int, Any]:
+    """The answers of a shard's first rows among those of the first block of its result file."""
+    from jupyter_batch.results.result_files import results_in
+
+    found = map(REQUEST_ID.match, first_lines(folder.requests(shard.number)))
+    ids = [match[1] for match in found if match]
+    values: dict[int, Any] = {}
+    for path in _outputs(job, shard, folder):
+        for result in results_in(b"".join(lines_with(path, ids)) + first_block(path), job):
+            row = position_of(job.id, result.custom_id)
+            if row is not None and result.status is Status.SUCCEEDED:
+                values[row] = result.value
+    return values
 
 
 def _outputs(job: JobRecord, shard: ShardRecord, folder: JobFolder) -> Iterator[Path]:

@@ -265,10 +265,11 @@ def test_a_damaged_length_of_the_header_is_noticed(tmp_path):
     made.rows = np.array([32, 33])
     made.values = Texts.of(["a", "b"])
     path = tmp_path / "columns"
-    whole = bytearray(b"".join(made.to_bytes(b"mark")))
-    path.write_bytes(whole)
+    with path.open("wb") as file:
+        made.write(file, b"mark")
+    whole = bytearray(path.read_bytes())
     assert Columns.read(path, b"mark").rows.tolist() == [32, 33]
-    whole[8] ^= 1
+    whole[-8] ^= 1
     path.write_bytes(whole)
     assert Columns.read(path, b"mark") is None
 
@@ -280,7 +281,8 @@ def test_columns_in_use_take_no_file_descriptor(tmp_path, monkeypatch):
     made = Builder("jb1")
     made.add(Result("jb1-0", Status.SUCCEEDED, "an answer"))
     path = tmp_path / "x.columns"
-    path.write_bytes(b"".join(made.columns().to_bytes(b"mark")))
+    with path.open("wb") as file:
+        made.columns().write(file, b"mark")
     assert Columns.read(path, b"mark") is not None  # what it imports is open from now on
     before = len(list(Path("/proc/self/fd").iterdir()))
     held = [Columns.read(path, b"mark") for _ in range(20)]

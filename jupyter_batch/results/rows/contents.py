@@ -305,7 +305,7 @@ class Contents:
 
         def columns() -> Columns | None:
             found = kept_in(file, self.job)
-            return found if self.job.schema is None else None
+            return found if self.job.schema is None and not self.job.tools else None
 
         return File(file.path, read, columns=columns)
 
