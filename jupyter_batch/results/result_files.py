@@ -208,18 +208,10 @@ def _mark(path: Path, job: JobRecord, dialect: str) -> bytes:
 
 def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
     """Decode a file. With a schema the values are the answers' texts, which are parsed on access."""
-    made = Builder(job.id)
-    parser = _parser_of(job)
-    is_plain = dialect == OPENAI and job.endpoint == CHAT and parser is None and not job.tools
-    if is_plain and path.stat().st_size >= _MANY_BYTES:
-        with opened_if_there(path) as file:
-            shapes = Shapes(job.id)
-            for view in () if file is None else line_views(file, _SHAPED_BYTES):
-                for run in shapes.runs(view):
-                    if isinstance(run, Run):
-                        made.add_run(run)
-                    else:
-                        _add_each(made, run)
+    made, parser = Builder(job.id), _parser_of(job)
+    is_chat = dialect == OPENAI and job.endpoint == CHAT
+    if is_chat and parser is None and not job.tools and path.stat().st_size >= _MANY_BYTES:
+        _add_plain(made, path, job)
         return made.columns()
     for block in _blocks(path):
         for result in decode_lines(dialect, block, job.endpoint, job.tool_names):
@@ -232,6 +224,18 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
                 parsed = parser.one(result)
             made.add(parsed if parsed.status is not Status.SUCCEEDED else _marked(job, result))
     return made.columns()
+
+
+def _add_plain(made: Builder, path: Path, job: JobRecord) -> None:
+    """Add the lines of a file of chat results, most of which are alike."""
+    shapes = Shapes(job.id)
+    with opened_if_there(path) as file:
+        for view in () if file is None else line_views(file, _SHAPED_BYTES):
+            for run in shapes.runs(view):
+                if isinstance(run, Run):
+                    made.add_run(run)
+                else:
+                    _add_each(made, run)
 
 
 _TEXT, _CALLS = "t", "c"
