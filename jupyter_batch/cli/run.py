@@ -49,7 +49,8 @@ def run(asked: argparse.Namespace) -> int:
     from jupyter_batch import jobs
 
     output = asked.output or asked.file.with_name(f"{asked.file.stem}.out{asked.file.suffix}")
-    check_ending(output)
+    for file in (asked.file, output):
+        check_ending(file)
     if output.absolute() == asked.file.absolute():
         raise OptionError("--output is the file that is read: give another name")
     if not output.absolute().parent.is_dir():
