@@ -267,7 +267,7 @@ class Handle(buttons.Holder):
         if isinstance(source, Table):
             self.merge(source)
             return source.native()
-        from jupyter_batch.merging.filled_columns import with_answers
+        from jupyter_batch.merging.columns import with_answers
 
         return with_answers(source, self.results())
 

@@ -1,6 +1,6 @@
 """Rows of texts and numbers as Arrow arrays: read and hashed without a Python object a cell.
 
-Fingerprints equal those of frames/fingerprints.py.
+Fingerprints equal those of frames/hashing.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from jupyter_batch.frames.adapter import row_count, row_labels
-from jupyter_batch.frames.fingerprints import texts_of
 from jupyter_batch.frames.frame import cells_of, column, used
-from jupyter_batch.frames.hashing import BLAKE2B, hashes
+from jupyter_batch.frames.hashing import BLAKE2B, hashes, texts_of
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]

@@ -87,7 +87,7 @@ class Answers:
             return self._gather(*self._read())
 
     def _gather(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Outcomes:
-        from jupyter_batch.merging.kept_columns import outcomes_of
+        from jupyter_batch.merging.columns import outcomes_of
         from jupyter_batch.results.columns import Values
 
         keep = {**job.keep, **(self.keep or {})}

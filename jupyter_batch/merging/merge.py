@@ -24,10 +24,9 @@ from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.labels import label_hashes
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.merging.filled_columns import fill_with
-from jupyter_batch.merging.own_cells import ForeignCells
+from jupyter_batch.merging.columns import fill_with
+from jupyter_batch.merging.own_cells import ForeignCells, is_written, mark
 from jupyter_batch.merging.rendered import Rendered, kept
-from jupyter_batch.merging.written import is_written, mark
 from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.outcomes import Outcomes
 from jupyter_batch.row_files.row_columns import read_keys, source_index

@@ -1,13 +1,16 @@
-"""Cells of a frame's existing columns that are not this package's answers.
+"""Cells of a frame's existing columns that are, and are not, this package's answers.
 
-Only reads the ledger.
+A column that is as a merge wrote it is known by identity, without reading a cell: Arrow's arrays do not change. Other
+cells are compared with the answers in the ledger, which is only read.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 import pandas as pd
@@ -17,11 +20,11 @@ from jupyter_batch.core.schema import Keep, Schema, all_columns, listed
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.cells import same
 from jupyter_batch.frames.row_keys import Keys, find, match, repeated
+from jupyter_batch.frames.watched import arrow_of
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.merging.filled_columns import fill_with
-from jupyter_batch.merging.kept_columns import outcomes_of
+from jupyter_batch.merging.columns import fill_with, outcomes_of
 from jupyter_batch.merging.rendered import columns_of, keys_of
 from jupyter_batch.results.outcomes import Outcomes
 
@@ -222,3 +225,66 @@ def _equal(mine: Any, theirs: Any) -> Array:
     left, right = mine.iloc[rest].tolist(), theirs.iloc[rest].tolist()
     found[rest] = [same(a, b) for a, b in zip(left, right, strict=True)]
     return found
+
+
+class _State(NamedTuple):
+    """A job of which row k of a frame has the k-th answer, when all of them were there."""
+
+    job: str
+    finished_at: float
+    rows: int
+
+
+def mark(
+    job: JobRecord,
+    frame: pd.DataFrame,
+    columns: Iterable[str],
+    positions: Array,
+    spare: Mapping[str, Array],
+) -> None:
+    """Note that columns have the answers of a finished job, unless rows were spared."""
+    state = None if any(map(len, spare.values())) else _state_of(job, positions)
+    for column in columns:
+        held = _array(frame, column)
+        if held is not None and state is not None:
+            gone = functools.partial(_forget, id(held))
+            _written[id(held)] = ref(held, gone), state
+
+
+def is_written(
+    job: JobRecord, frame: pd.DataFrame, columns: Iterable[str], positions: Array | None = None
+) -> bool:
+    """Whether columns have the answers of a job as its merge wrote them.
+
+    positions: of the frame's rows in the job; without it they are known to be the job's rows.
+    """
+    state = _state_of(job, np.arange(job.frame_rows) if positions is None else positions)
+    return state is not None and all(_written_in(frame, column) == state for column in columns)
+
+
+def _written_in(frame: pd.DataFrame, column: str) -> _State | None:
+    held = _array(frame, column)
+    found = _written.get(id(held))
+    return found[1] if found is not None and found[0]() is held else None
+
+
+def _array(frame: pd.DataFrame, column: str) -> Any:
+    """The Arrow array of a column; None for another one, or none."""
+    if not frames.has_column(frame, column):
+        return None
+    return arrow_of(frames.column(frame, frames.column_label(frame, column)))
+
+
+def _state_of(job: JobRecord, positions: Array) -> _State | None:
+    rows = job.frame_rows
+    if not job.finished_at or job.schema is not None or len(positions) != rows:
+        return None  # a schema's class may read the same answers in another way
+    is_whole = np.array_equal(positions, np.arange(rows))
+    return _State(job.id, job.finished_at, rows) if is_whole else None
+
+
+def _forget(number: int, _: object) -> None:
+    _written.pop(number, None)
+
+
+_written: dict[int, tuple[Any, _State]] = {}  # by the id of an Arrow array

@@ -22,10 +22,9 @@ from jupyter_batch.frames.row_keys import Keys, by_content, by_request
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.merging.kept_columns import keep_more
-from jupyter_batch.merging.own_cells import ForeignCells
+from jupyter_batch.merging.columns import keep_more
+from jupyter_batch.merging.own_cells import ForeignCells, is_written
 from jupyter_batch.merging.rendered import Rendered, keys_of
-from jupyter_batch.merging.written import is_written
 from jupyter_batch.notebook.kernel import uninterrupted
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask, scope_of

@@ -68,7 +68,7 @@ class Outcomes:
         self.answers: Any = Values(rows) if values else []
         self.kept: dict[
             str, list[Any]
-        ] = {}  # further content of answers, by name (merging/kept_columns.py)
+        ] = {}  # further content of answers, by name (merging/columns.py)
         if values and endpoint == EMBEDDINGS:
             self.answers = Vectors(rows)
         self._keep = values

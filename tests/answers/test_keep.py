@@ -13,7 +13,7 @@ from jupyter_batch.config.options import EVERY
 from jupyter_batch.config.settings import checked
 from jupyter_batch.core.errors import ColumnError, OptionError
 from jupyter_batch.ledger.folder import JobFolder
-from jupyter_batch.merging.kept_columns import outcomes_of
+from jupyter_batch.merging.columns import outcomes_of
 from jupyter_batch.server.embedded import Embedded
 from tests.example_snapshots import batch
 from tests.example_snapshots import job as made_up
