@@ -94,10 +94,19 @@ def partly_reused(rows: int, home: Path) -> Figures:
     return _out(rows, home, source(10))
 
 
-def _out(rows: int, home: Path, before: Any) -> Figures:
+def half_repeated(rows: int, home: Path) -> Figures:
+    """The same, where every second row asks what another row asks: it is sent once."""
+    import pandas as pd
+
+    half = source(rows // 2)
+    twice = pd.concat([half, half]).sample(frac=1, random_state=1).reset_index(drop=True)
+    return _out(rows, home, source(10).assign(text="of none of the rows"), twice)
+
+
+def _out(rows: int, home: Path, before: Any, frame: Any = None) -> Figures:
     _alone(home)
     _call(before)
-    frame, found = source(rows), Figures()
+    frame, found = source(rows) if frame is None else frame, Figures()
     with clocked(rows, found):
         _call(frame)
     return found
@@ -106,10 +115,15 @@ def _out(rows: int, home: Path, before: Any) -> Figures:
 def build(rows: int, home: Path) -> Figures:
     """`df.llm.build`: the request files and their metadata."""
     _alone(home)
+    _build(source(10), home / "first")
     frame, found = source(rows), Figures()
     with clocked(rows, found):
-        frame.llm.build(PROMPT, folder=home / "built", model=MODEL, api_key="sk-x")
+        _build(frame, home / "built")
     return found
+
+
+def _build(frame: Any, folder: Path) -> None:
+    frame.llm.build(PROMPT, folder=folder, model=MODEL, api_key="sk-x")
 
 
 def into(rows: int, home: Path) -> Figures:
@@ -349,6 +363,7 @@ CASES: dict[str, dict[str, Callable[[int, Path], Figures]]] = {
     "out: frame to request files": {
         "jupyter_batch, df.llm.batch": out,
         "jupyter_batch, ten rows asked before": partly_reused,
+        "jupyter_batch, every row there twice": half_repeated,
         "jupyter_batch, df.llm.build": build,
         "loop: to_dict and json.dumps": naive_out,
         "floor: orjson in one loop": orjson_out,

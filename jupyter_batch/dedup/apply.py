@@ -6,7 +6,10 @@ reused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +31,7 @@ from jupyter_batch.dedup.match import (
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.row_files.answer_files import link
 from jupyter_batch.row_files.hash_kinds import further_kinds, rehashed
 from jupyter_batch.row_files.request_files import (
     PART_BYTES,
@@ -70,18 +74,20 @@ def arrange(
     failures: bool = True,
     others: Mapping[str, list[Array]] | None = None,
     known: KnownRows | None = None,
+    aside: Array | None = None,
 ) -> Arranged | None:
     """Return the job with existing answers, and requests only for the remaining rows.
 
-    Rewrites the draft's request files accordingly. waits: whether to wait for a shard of another
-    job that is in progress. failures: do not send requests again whose earlier answers were billed
-    but unusable. others: the request hashes of each other kind that jobs of the scope have, and
-    those of the requests as sent where they differ; else they are made from the request lines.
-    known: rows that have no line in the draft, since an earlier job answered them; None is returned
-    where no job has the answer of one.
+    Rewrites the draft's request files accordingly, unless they are as `aside` expected. waits:
+    whether to wait for a shard of another job that is in progress. failures: do not send requests
+    again whose earlier answers were billed but unusable. others: the request hashes of each other
+    kind that jobs of the scope have, and those of the requests as sent where they differ; else they
+    are made from the request lines. known: rows that have no line in the draft, since an
+    earlier job answered them; None is returned where no job has the answer of one. aside: flags of
+    rows whose lines are in the draft's file `aside`, if there is one.
     """
     if others is None:
-        kinds = further_kinds(ledger, record)
+        kinds = further_kinds(ledger, record.space, record.hashing)
         paths = [draft.requests(shard.number) for shard in shards] if kinds else []
         paths = [draft.asked] if draft.asked.exists() else paths
         others = {kind: [rehashed(record, paths, hashes, kind)] for kind in kinds}
@@ -91,7 +97,7 @@ def arrange(
         if not np.isin(reuse.whose[known.flags], (ANSWERED, FOLLOWS)).all():
             return None
         drafted &= ~known.flags
-    if reuse.plain:
+    if reuse.plain and aside is None:
         sync(draft.requests(shard.number) for shard in shards)
         made = filled(draft, record.id, shards, limits)
         further = {kind: arrays[0] for kind, arrays in others.items()}
@@ -101,9 +107,8 @@ def arrange(
     further = {kind: np.where(is_others, 0, arrays[0]) for kind, arrays in others.items()}
     # Shards waited for may fail; a retry then sends their requests from the lines of all rows.
     keep = bool(record.tools or reuse.inherited or reuse.joins)
-    made, places = _packed(
-        draft, record.id, shards, reuse, np.flatnonzero(drafted), limits, keep=keep
-    )
+    lines = _Drafted(draft, record.id, shards, drafted, aside)
+    made, places = _packed(lines, reuse, limits, keep=keep)
     record = msgspec.structs.replace(
         record,
         reused=reuse.reused,
@@ -111,44 +116,66 @@ def arrange(
         cuts=reuse.cuts,
         finished_at=0.0 if made else record.created_at,  # nothing is sent
     )
-    return Arranged(record, made, own, further, Places(places))
+    return Arranged(record, made, own, further, None if reuse.plain else Places(places))
+
+
+class _Drafted(NamedTuple):
+    """The request lines of a draft. rows: flags of those that have one. aside: as for `arrange`."""
+
+    folder: JobFolder
+    job: str
+    shards: list[ShardRecord]
+    rows: Array
+    aside: Array | None
+
+    def as_expected(self, own: Array) -> bool:
+        """Whether the request files have the lines of just these rows."""
+        return self.aside is not None and bool((self.rows & ~self.aside == own).all())
+
+    def chosen(self, paths: list[Path], wanted: Array) -> Iterable[tuple[int, bytes]] | Blocks:
+        """The lines of these rows, in order. paths: the request files."""
+        if self.aside is None:
+            return _Chosen(paths, np.flatnonzero(self.rows), wanted)
+        own = _Chosen(paths, np.flatnonzero(self.rows & ~self.aside), wanted)
+        others = _Chosen([self.folder.aside], np.flatnonzero(self.rows & self.aside), wanted)
+        if not (wanted & self.rows & ~self.aside).any():
+            return others
+        each = (itertools.chain.from_iterable(map(Lines.each, one)) for one in (own, others))
+        return heapq.merge(*each, key=itemgetter(0))
 
 
 def _packed(
-    draft: JobFolder,
-    job: str,
-    shards: list[ShardRecord],
-    reuse: Reuse,
-    asked: Array,
-    limits: Limits,
-    *,
-    keep: bool,
+    lines: _Drafted, reuse: Reuse, limits: Limits, *, keep: bool
 ) -> tuple[list[ShardRecord], Array]:
     """Write the request files; return the shards to send or wait for, and the row sources.
 
-    asked: the row of each line of the draft. keep: store all of these lines too; tool calls and
-    retries start from them, whichever job sent the row.
+    keep: store all lines of the draft too; tool calls and retries start from them, whichever job
+    sent the row.
     """
-    drafted = [draft.requests(shard.number).rename(draft.every(shard.number)) for shard in shards]
+    draft, own = lines.folder, reuse.whose == OWN
+    drafted = [draft.requests(shard.number) for shard in lines.shards]
     made: list[ShardRecord] = []
     shard_of = np.full(len(reuse.whose), NOWHERE, dtype=np.int64)
-    for kind in (OWN, *range(JOINS, JOINS + len(reuse.joins))):
+    if is_done := lines.as_expected(own):
+        sync(drafted)
+        made = filled(draft, lines.job, lines.shards, limits)
+        drafted = [draft.requests(shard.number) for shard in made]
+        for shard in made:
+            _place(shard_of, shard, own)
+    else:
+        drafted = [path.rename(draft.every(at)) for at, path in enumerate(drafted)]
+    for kind in (*([] if is_done else [OWN]), *range(JOINS, JOINS + len(reuse.joins))):
         wanted = reuse.whose == kind
         if not wanted.any():
             continue
-        lines = _Chosen(drafted, asked, wanted)
         # A shard that is waited for is sent only if the other job fails, so it may be small.
         within = limits if kind == OWN else msgspec.structs.replace(limits, minimum=1)
-        for shard in write_requests(draft, job, lines, within, len(made)):
-            there = np.flatnonzero(wanted[shard.first : shard.last + 1]) + shard.first
-            shard_of[there] = shard.number
-            joins = "" if kind == OWN else reuse.joins[kind - JOINS].job
+        joins = "" if kind == OWN else reuse.joins[kind - JOINS].job
+        some = lines.chosen(drafted, wanted)
+        for shard in write_requests(draft, lines.job, some, within, len(made)):
+            _place(shard_of, shard, wanted)
             made.append(msgspec.structs.replace(shard, joins=joins))
-    if keep:
-        sync(drafted)
-    else:
-        for path in drafted:
-            path.unlink()
+    _keep(draft, drafted, are_sent=is_done, keep=keep)
     places = places_array(reuse, shard_of)
     followed = places[
         -2 - places[places < NOWHERE]
@@ -157,6 +184,27 @@ def _packed(
     return [
         msgspec.structs.replace(shard, followers=counted[shard.number]) for shard in made
     ], places
+
+
+def _place(shard_of: Array, shard: ShardRecord, wanted: Array) -> None:
+    """Set the shard of its rows. wanted: flags of those that it has, and maybe of others."""
+    span = slice(shard.first, shard.last + 1)
+    shard_of[span][wanted[span]] = shard.number
+
+
+def _keep(draft: JobFolder, drafted: list[Path], *, are_sent: bool, keep: bool) -> None:
+    """Store the lines of all rows, or remove those that are not sent. are_sent: `drafted` are."""
+    every = [draft.every(at) for at in range(len(drafted))]
+    if not keep:
+        for path in (draft.aside, *([] if are_sent else drafted)):
+            path.unlink(missing_ok=True)
+        return
+    if are_sent:
+        for path, target in zip(drafted, every, strict=True):
+            link(path, target)
+    if draft.aside.exists():
+        every.append(draft.aside.rename(draft.every(len(every))))
+    sync(every)
 
 
 class _Chosen(Blocks):
@@ -176,17 +224,7 @@ class _Chosen(Blocks):
                     ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == ord("\n")) + 1
                     rows = self._asked[done : done + len(ends)]
                     done += len(ends)
-                    yield from _chosen(block, ends, rows, self._wanted[rows])
+                    if self._wanted[rows].any():
+                        yield Lines(rows, block, np.append(0, ends)).where(self._wanted[rows])
         if done != len(self._asked):
             raise ValueError(f"the draft has {done} request lines, not {len(self._asked)}")
-
-
-def _chosen(block: bytes, ends: Array, rows: Array, wanted: Array) -> Iterator[Lines]:
-    """The wanted lines of a block, of which each ends at one of `ends`."""
-    if not wanted.any():
-        return
-    starts = np.append(0, ends)
-    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False)).reshape(-1, 2)
-    data = b"".join([block[start:end] for start, end in starts[edges].tolist()])
-    offsets = np.append(0, np.cumsum(np.diff(starts)[wanted]))
-    yield Lines(rows[wanted].tolist(), data, offsets)

@@ -6,7 +6,10 @@ A damaged file is never sent in part: its shard ends with a reason, and nothing 
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -46,12 +49,17 @@ def reason(folder: JobFolder, shard: ShardRecord) -> str:
 
 
 def restore(
-    ledger: Ledger, job: JobRecord, shards: list[ShardRecord], drafted: Iterable[Path], draft: str
+    ledger: Ledger,
+    job: JobRecord,
+    shards: list[ShardRecord],
+    draft: JobFolder,
+    drafted: Iterable[Path],
+    name: str,
 ) -> None:
     """Rewrite a job's damaged request files from the requests that its cell has just rendered.
 
-    drafted: request files of all rows of the job `draft`, in order. A file is replaced only if the
-    new one is byte-identical to the planned one.
+    drafted: request files of the job `name`, in order; other lines were put aside in its folder. A
+    file is replaced only if the new one is byte-identical to the planned one.
     """
     folder = ledger.folders.of(job.id)
     damaged = [
@@ -62,18 +70,22 @@ def restore(
     if not damaged:
         return
     paths = list(drafted)
+    aside = [draft.aside] if draft.aside.exists() else []
     with contextlib.suppress(LedgerError, OSError):
         places = places_of(job, shards, folder).array.tolist()
         for shard in damaged:
-            _restore(folder, job, shard, paths, draft, places)
+            each = (
+                itertools.chain.from_iterable(lines_of(path, name) for path in some)
+                for some in (paths, aside)
+            )
+            _restore(folder, job, shard, heapq.merge(*each, key=itemgetter(0)), places)
 
 
 def _restore(
     folder: JobFolder,
     job: JobRecord,
     shard: ShardRecord,
-    drafted: Iterable[Path],
-    draft: str,
+    drafted: Iterable[tuple[int, bytes]],
     places: list[int],
 ) -> None:
     path = folder.requests(shard.number)
@@ -81,12 +93,11 @@ def _restore(
     check = 0
     try:
         with written(again) as file:
-            for source in drafted:
-                for row, rest in lines_of(source, draft):
-                    if row < len(places) and places[row] == shard.number:
-                        line = b'{"custom_id":"%b"%b' % (custom_id(job.id, row).encode(), rest)
-                        check = crc32(line, check)
-                        file.write(line)
+            for row, rest in drafted:
+                if row < len(places) and places[row] == shard.number:
+                    line = b'{"custom_id":"%b"%b' % (custom_id(job.id, row).encode(), rest)
+                    check = crc32(line, check)
+                    file.write(line)
         if check == shard.crc:
             again.replace(path)
     finally:

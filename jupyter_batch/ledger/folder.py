@@ -174,6 +174,11 @@ class JobFolder:
         return self.path / "asked.jsonl"
 
     @property
+    def aside(self) -> Path:
+        """Of a draft: requests that are probably not sent (dedup/sifted_lines.py)."""
+        return self.path / "aside.jsonl"
+
+    @property
     def left(self) -> Path:
         """The requests of unanswered rows that a retry of other rows has left."""
         return self.path / "left.jsonl"

@@ -45,7 +45,8 @@ class JobDraft:
     folder: where its files are written. record, shards: what the ledger will hold. existing: a
     stored job with the same requests, used instead. refusal: why no row can be sent. rendered: the
     rows of the frame, and their positions in the job. hashes, others, sources: request hashes, those
-    of other kinds, and row sources after deduplication.
+    of other kinds, and row sources after deduplication. aside: flags of rows whose lines were put
+    aside (dedup/sifted_lines.py).
     """
 
     record: JobRecord
@@ -60,6 +61,7 @@ class JobDraft:
         self.others: dict[str, Array] = {}
         self.sources: Places | None = None
         self.known: set[str] | None = None
+        self.aside: Array | None = None
 
     def deduplicate(
         self,
@@ -89,6 +91,7 @@ class JobDraft:
             failures=failures,
             others=others,
             known=known,
+            aside=self.aside,
         )
         if arranged is None:
             return False
@@ -99,7 +102,7 @@ class JobDraft:
         """Remove the files that were written so far."""
         for path in self.folder.path.iterdir():
             path.unlink()
-        self.shards = []
+        self.shards, self.aside = [], None
 
     def carry_over(
         self,

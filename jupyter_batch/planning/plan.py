@@ -15,6 +15,7 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerCorruptError
 from jupyter_batch.core.status import Step
+from jupyter_batch.dedup.sifted_lines import SiftedLines
 from jupyter_batch.file_checks import request_checks
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.digest import digests_of
@@ -30,7 +31,7 @@ from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.ask import Ask, scope_of
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
 from jupyter_batch.planning.known_frame import Blocks, frame_digest, known_job, known_rows
-from jupyter_batch.planning.request_lines import RequestLines
+from jupyter_batch.planning.request_lines import LEAST_ROWS, Record, RequestLines
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
 from jupyter_batch.providers.table import REALTIME
@@ -109,18 +110,20 @@ def draft_rows(
     reuse: bool,
     attach: bool = False,
     digest: bool = True,
+    record: Record | None = None,
 ) -> None:
     """Fill a draft from the rows of a frame; with `reuse` an existing identical job is found.
 
     attach: an existing job may be found without rendering the rows, and rows that an earlier job
     answered are not rendered: then the draft has no request of them.
-    digest: store the frame's digest, by which the job is found later.
+    digest: store the frame's digest, by which the job is found later. record: as for `RequestLines`.
     Raises InputError where no row can be sent, and ColumnError where cells of the user would be
     replaced.
     """
     ledger = draft.ledger
-    kind = kind_in(ledger, scope_of(ask))
-    lines = RequestLines(ask, frame, draft.id, draft.folder.asked, kind)
+    kind = kind_in(ledger, space := scope_of(ask))
+    kinds = further_kinds(ledger, space, kind) if reuse else []
+    lines = RequestLines(ask, frame, draft.id, draft.folder.asked, kind, kinds, record)
     digests = digests_of(frame, lines.columns) if digest else None
     lines.digest = "" if digests is None else digests.whole
     known_by = frame_digest(ask, lines.digest)
@@ -131,9 +134,13 @@ def draft_rows(
         lines.known = known_rows(ledger, blocks)
     # With reuse, whether the rest is too small for a batch is known only after deduplication.
     limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
+    # Not for a preview, which shows requests that are not sent, too.
+    is_sifted = reuse and attach and frames.row_count(frame) >= LEAST_ROWS
+    sifted = SiftedLines.of(lines, lines.marks, ledger, space, draft.folder) if is_sifted else None
     # Files that are written again without the rows that are not sent, or dropped, are not synced.
-    draft.shards = write_requests(draft.folder, draft.id, lines, limits, synced=not reuse)
-    if not draft.shards and lines.known is None:
+    draft.shards = write_requests(draft.folder, draft.id, sifted or lines, limits, synced=not reuse)
+    draft.aside = sifted.aside if sifted is not None and sifted.aside.any() else None
+    if not draft.shards and lines.known is None and draft.aside is None:
         _refuse(draft, ask, lines, frames.row_count(frame))
     if not _drafted(draft, ask, frame, lines, blocks, known_by, now=now, reuse=reuse):
         draft.clear()  # known answers are gone since: all rows are rendered
@@ -167,9 +174,9 @@ def _drafted(
         _keep_digests(ledger, draft.existing, record, keys)
         drawn = [folder.requests(shard.number) for shard in draft.shards]
         was = ledger.shards(draft.existing.id)
-        request_checks.restore(ledger, draft.existing, was, drawn, draft.id)
+        request_checks.restore(ledger, draft.existing, was, folder, drawn, draft.id)
         return True
-    if (sent := lines.sent_hashes()) is not None:
+    if (sent := lines.marks.as_sent) is not None:
         folder.write(folder.sent, sent)
     draft.hashes = hash_array(lines.hashes)
     if not reuse:
@@ -210,7 +217,7 @@ def _search(draft: JobDraft, lines: RequestLines, now: float) -> list[RequestLin
     ledger, record, rendered = draft.ledger, draft.record, draft.rendered
     assert rendered is not None  # noqa: S101 - the caller has set it
     draft.known = {job.id for job in ledger.jobs()}
-    others = [lines.again(None, kind) for kind in further_kinds(ledger, record)]
+    others = [lines.in_kind(kind) for kind in further_kinds(ledger, record.space, record.hashing)]
     for same, rows in ((record, rendered), *((one.record(now), one.rendered()) for one in others)):
         check_folder(ledger, same)
         draft.existing, there = _existing(ledger, same, rows)
@@ -222,7 +229,7 @@ def _search(draft: JobDraft, lines: RequestLines, now: float) -> list[RequestLin
 
 def _by_kind(others: list[RequestLines]) -> dict[str, list[Array]]:
     """The request hashes by kind, and those of the requests as sent where they are others."""
-    found = {one.hashing: [one.hashes, one.sent_hashes()] for one in others}
+    found = {one.hashing: [one.hashes, one.marks.as_sent] for one in others}
     return {kind: [hash_array(one) for one in hashes if one] for kind, hashes in found.items()}
 
 

@@ -6,21 +6,18 @@ frames.blocks -> prompt.holes -> encoder.encode -> request lines, in row order.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import msgspec
-
 from jupyter_batch.config.tool_definitions import names_of
 from jupyter_batch.core.errors import InputError
-from jupyter_batch.core.request import Status, custom_ids
-from jupyter_batch.core.schema import without_names
+from jupyter_batch.core.request import custom_ids
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.adapter import taken
 from jupyter_batch.frames.canonical import whole_texts
-from jupyter_batch.frames.hashing import BLAKE2B, HASH_BYTES, hashes
+from jupyter_batch.frames.hashing import BLAKE2B
 from jupyter_batch.frames.row_keys import KnownRows
 from jupyter_batch.frames.text_blocks import TextBlock, spans, text_blocks
 from jupyter_batch.http.litellm import load_litellm
@@ -30,13 +27,12 @@ from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import report
 from jupyter_batch.planning.ask import Ask, record_of, scope_of
 from jupyter_batch.planning.parameters import route_of
+from jupyter_batch.planning.row_data import LeftOut, RowHashes, job_fingerprint
 from jupyter_batch.prompts.additions import in_pieces, marked_body, marked_holes, within
 from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
 from jupyter_batch.prompts.row_params import OWN_TOOLS, RowParams, params_of
-from jupyter_batch.row_files.hash_arrays import sum_of
-from jupyter_batch.row_files.request_files import Blocks, Lines, sent_hash
+from jupyter_batch.row_files.request_files import Blocks, Lines
 from jupyter_batch.row_files.row_columns import Unsent
-from jupyter_batch.row_files.row_sources import request_hash
 from jupyter_batch.row_files.text_lines import TextLines
 from jupyter_batch.templates.values import PLAIN, RowError
 from jupyter_batch.wire.dialects import (
@@ -53,16 +49,20 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 if TYPE_CHECKING:
     import pandas as pd
 
-_NO_HASH = bytes(HASH_BYTES)
 LEAST_ROWS = 1000
 """Of fewer rows each is made by itself, which costs less than a block of Arrow's."""
+
+
+Record = Callable[[range, TextBlock | None, dict[int, str]], None]
+"""Gets rows once their lines were made, their texts, if they have nothing else, and why some have no request."""
 
 
 class RequestLines(Blocks):
     """The request lines of a frame, block by block, and the row data to store with the job.
 
     Set by the caller: digest, of the frame's rows in `columns`; known, rows without a line.
-    hashes: request hashes, 16 bytes a request; zeros where a row has none. hashing: their kind.
+    hashing: the kind of hashes. kinds: others, in which requests are hashed as well. record: as
+    `Record`, where lines are made of blocks. marks: request hashes. left_out: rows without a request.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class RequestLines(Blocks):
         job: str,
         asked_in: Path | None = None,
         hashing: str = BLAKE2B,
+        kinds: Sequence[str] = (),
+        record: Record | None = None,
     ) -> None:
         prompt: Prompt = ask.prompt
         params = params_of(ask.params)
@@ -102,16 +104,27 @@ class RequestLines(Blocks):
         )
         self._asked_in = asked_in if translated and ask.endpoint != RESPONSES else None
         self._space = scope_of(ask)
-        self.hashing = hashing
         self._fingerprints = bytearray()
         self.digest = ""
         self.known: KnownRows | None = None
         self._samples = ask.samples
-        self.hashes = bytearray(HASH_BYTES * frames.row_count(frame) * ask.samples)
-        self._sent = bytearray(0 if self._hashed is None else len(self.hashes))
-        self._skipped: dict[str, list[int]] = {}
-        self._broken: dict[str, list[int]] = {}
+        requests = frames.row_count(frame) * ask.samples
+        self.marks, *self._others = (
+            RowHashes(kind, requests, ask.samples, apart=hashed) for kind in (hashing, *kinds)
+        )
+        self._record = record
+        self.left_out = LeftOut(ask.samples)
         self._texts = self._text_lines()
+
+    @property
+    def hashing(self) -> str:
+        """The kind of the hashes."""
+        return self.marks.kind
+
+    @property
+    def hashes(self) -> bytearray:
+        """The request hashes of the rows so far, 16 bytes a request; zeros where a row has none."""
+        return self.marks.asked
 
     @property
     def is_plain(self) -> bool:
@@ -128,12 +141,14 @@ class RequestLines(Blocks):
         rows = known.others
         left = taken(self._frame, rows)
         some = RequestLines(self._ask, left, self._job, hashing=self.hashing)
+        self.marks.asked = known.asks_with(some.hashes)
         for lines in some:
-            yield lines.renumbered(rows, self._job)
-        self.hashes = known.asks_with(some.hashes)
+            found = lines.renumbered(rows, self._job)
+            self.marks.array[found.rows] = some.marks.array[lines.rows]
+            yield found
+        self.marks.asked = known.asks_with(some.hashes)
         self._fingerprints = known.fingerprints_with(some._fingerprints)
-        self._skipped = {why: rows[at].tolist() for why, at in some._skipped.items()}
-        self._broken = {why: rows[at].tolist() for why, at in some._broken.items()}
+        self.left_out = some.left_out.of_rows(rows)
 
     def _of_blocks(self) -> Iterator[Lines]:
         for rows, block in text_blocks(self._frame, self.columns, self.hashing):
@@ -142,6 +157,9 @@ class RequestLines(Blocks):
                 yield from self._of_rows(rows)
             else:
                 yield lines
+            if self._record is not None:
+                texts = None if lines is None else block
+                self._record(rows, texts, self.left_out.since(rows.start))
 
     def _text_lines(self) -> TextLines | None:
         """The encoder of blocks of texts, of which a line is a join; None where a row may need more."""
@@ -165,9 +183,9 @@ class RequestLines(Blocks):
         if made is None:
             return None
         data, offsets, digits = made
-        bodies = (offsets[:-1] + self._before_body() + digits).tolist()
-        marks = hashes(self.hashing, data, bodies, offsets[1:].tolist())
-        self.hashes[first * HASH_BYTES : first * HASH_BYTES + len(marks)] = marks
+        bodies, ends = (offsets[:-1] + self._before_body() + digits).tolist(), offsets[1:].tolist()
+        for marks in (self.marks, *self._others):
+            marks.add_block(first, data, bodies, ends)
         self._fingerprints += block.fingerprints
         return Lines(block.rows, data, offsets)
 
@@ -205,53 +223,40 @@ class RequestLines(Blocks):
 
         hashed: the lines to hash, the same for the same request in any job.
         """
+        before, first = self._before_body(), start * self._samples
         if hashed is lines and not left_out and set(map(type, lines)) == {bytes}:  # all can be sent
-            return self._all_kept(start, lines)
-        before, samples, first = self._before_body(), self._samples, start * self._samples
-        kept = list[tuple[int, bytes]]()
-        marks, sent = list[bytes](), list[bytes]()
+            whole: list[Any] = lines
+            bodies = [line[before + len(str(at)) :] for at, line in enumerate(whole, first)]
+            for marks in (self.marks, *self._others):
+                marks.add(first, bodies)
+            return list(enumerate(whole, first))
+        kept, asks = list[tuple[int, bytes]](), list[bytes | None]()
         for position, (line, same) in enumerate(zip(lines, hashed, strict=True), first):
-            mark = as_sent = _NO_HASH
-            if left_out and position // samples in left_out:
+            body = None
+            if left_out and position // self._samples in left_out:
                 pass
             elif isinstance(line, RowError):
-                self._broken.setdefault(line.reason, []).append(position)
+                self.left_out.break_off(line.reason, position)
             elif isinstance(same, RowError):
-                self._broken.setdefault(same.reason, []).append(position)
+                self.left_out.break_off(same.reason, position)
             else:
-                number = position % samples
-                mark = request_hash(same[before + len(str(position)) :], self.hashing, number)
-                as_sent = mark if same is line else sent_hash(line, self.hashing, number) or mark
+                body = same[before + len(str(position)) :]
                 if asked is not None:
                     asked.write(same)
                 kept.append((position, line))
-            marks.append(mark)
-            sent.append(as_sent)
-        span = slice(first * HASH_BYTES, (first + len(marks)) * HASH_BYTES)
-        self.hashes[span] = b"".join(marks)
-        if self._hashed is not None:
-            self._sent[span] = b"".join(sent)
-        return kept
-
-    def _all_kept(self, start: int, lines: list[Any]) -> list[tuple[int, bytes]]:
-        """As `_kept`, for a block whose lines are all sent, and hashed as they are sent."""
-        before, samples, first = self._before_body(), self._samples, start * self._samples
-        marks = [
-            request_hash(line[before + len(str(position)) :], self.hashing, position % samples)
-            for position, line in enumerate(lines, first)
+            asks.append(body)
+        sent = [
+            None if body is None or line is same or isinstance(line, RowError) else line
+            for body, line, same in zip(asks, lines, hashed, strict=True)
         ]
-        self.hashes[first * HASH_BYTES : (first + len(marks)) * HASH_BYTES] = b"".join(marks)
-        return list(enumerate(lines, first))
+        for marks in (self.marks, *self._others):
+            marks.add(first, asks, sent)
+        return kept
 
     def _before_body(self) -> int:
         """The length of a hashed line before its body, without its position."""
         url = CHAT if self._hashed is not None else self._ask.endpoint
         return len(f'{{"custom_id":"{self._job}-","method":"POST","url":"{url}","body":')
-
-    def sent_hashes(self) -> bytes | None:
-        """The hashes of the requests as sent; None where they are the request hashes."""
-        apart = self._hashed is not None and self._sent != self.hashes
-        return bytes(self._sent) if apart else None
 
     def _of_other_models(self, block: frames.Block) -> set[int]:
         """The rows that other jobs of the call have, where columns name the models or endpoints."""
@@ -277,9 +282,7 @@ class RequestLines(Blocks):
             )
         for offset, column in missing.items():
             first = (block.start + offset) * self._samples
-            self._skipped.setdefault(frames.missing_reason(column), []).extend(
-                range(first, first + self._samples)
-            )
+            self.left_out.skip(frames.missing_reason(column), range(first, first + self._samples))
         return missing
 
     def _holes(self, block: frames.Block) -> tuple[list[str], dict[str, list[Any]]]:
@@ -310,32 +313,17 @@ class RequestLines(Blocks):
     def record(self, now: float) -> JobRecord:
         """The job record, once all lines were read."""
         ask = self._ask
-        digest = blake2b(
-            f"{self._space}{frames.row_count(self._frame)}:{sum_of(self.hashes):032x}".encode(),
-            digest_size=16,
-        )
-        # A list's answers are aligned by position only, so the order is part of the fingerprint.
-        if not ask.framed:
-            digest.update(
-                self._fingerprints + frames.index_to_bytes(frames.row_labels(self._frame))
-            )
-        if not any(self.hashes):  # no request whose hash would tell this job from another one
-            digest.update(msgspec.json.encode([ask.model, ask.mode, ask.samples, str(ask.out)]))
-        # The same answers into other columns.
-        if ask.schema is not None and ask.schema != without_names(ask.schema):
-            digest.update(msgspec.json.encode([field.name for field in ask.schema.fields]))
         return record_of(
             ask,
             self._job,
             now,
-            fingerprint=digest.hexdigest(),
+            fingerprint=job_fingerprint(ask, self._frame, self.hashes, self._fingerprints),
             space=self._space,
             hashing=self.hashing,
             columns=[str(label) for label in self._read_columns()],
             model_column=str(ask.models_from[0]) if ask.models_from else "",
             rows=frames.row_count(self._frame) * ask.samples,
-            skipped=sum(map(len, self._skipped.values())),
-            unsendable=sum(map(len, self._broken.values())),
+            **self.left_out.counts(),
             mapped=self._mapped,
             headers=headers_of(self._encoder),
             tool_names=tool_names_of(self._encoder),
@@ -349,26 +337,15 @@ class RequestLines(Blocks):
 
     def keys(self) -> frames.Keys:
         """The rows' keys, with the request hashes; rows left out have the hash of their reason."""
-        left_out = [row for _, rows in self._left_out_rows() for row in rows]
+        left_out = [row for _, rows in self.left_out.by_reason() for row in rows]
         read, fingerprints = self._read_columns(), self._fingerprints
         if read != self.columns:  # a row function, whose columns are known only now
-            blocks = frames.blocks(self._frame, read, hashing=self.hashing)
-            fingerprints = bytearray().join(b"".join(block.fingerprints) for block in blocks)
-        step = HASH_BYTES * self._samples
-        firsts = (self.hashes[at : at + HASH_BYTES] for at in range(0, len(self.hashes), step))
-        asks = bytearray(self.hashes) if self._samples == 1 else bytearray().join(firsts)
-        for reason, rows in self._left_out_rows():
-            mark = blake2b(reason.encode(), digest_size=HASH_BYTES, person=b"unsent").digest()
-            for at in rows:
-                asks[at * HASH_BYTES : (at + 1) * HASH_BYTES] = mark
+            fingerprints = self._printed(self.hashing, read)
+        asks = bytearray(self.marks.array[:: self._samples].tobytes())
+        self.left_out.mark(asks)
         return frames.Keys.of(
             frames.row_labels(self._frame), fingerprints, left_out, asks, self.hashing
         )
-
-    def _left_out_rows(self) -> Iterator[tuple[str, list[int]]]:
-        """(reason, the rows of the frame left out for it)."""
-        for reason, positions in (*self._skipped.items(), *self._broken.items()):
-            yield reason, list(dict.fromkeys(at // self._samples for at in positions))
 
     def rendered(self) -> Rendered:
         """The rendered frame, for aligning rows with the answers later."""
@@ -392,9 +369,24 @@ class RequestLines(Blocks):
             pass
         return lines
 
+    def in_kind(self, kind: str) -> RequestLines:
+        """These requests with their hashes and fingerprints of another kind."""
+        marks = next((one for one in self._others if one.kind == kind), None)
+        if marks is None or self.known is not None:
+            return self.again(None, kind)
+        other: RequestLines = copy(self)
+        other.marks, other._others, other._fingerprints = (
+            marks,
+            [],
+            self._printed(kind, self.columns),
+        )
+        return other
+
+    def _printed(self, kind: str, columns: Sequence[Any]) -> bytearray:
+        """The rows' fingerprints of a kind."""
+        blocks = frames.blocks(self._frame, columns, hashing=kind)
+        return bytearray().join(b"".join(block.fingerprints) for block in blocks)
+
     def unsent(self) -> list[Unsent]:
         """The rows without a request, by reason."""
-        return [
-            *(Unsent(Status.SKIPPED, reason, at) for reason, at in self._skipped.items()),
-            *(Unsent(Status.FAILED, reason, at) for reason, at in self._broken.items()),
-        ]
+        return self.left_out.unsent()

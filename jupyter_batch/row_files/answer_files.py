@@ -122,7 +122,7 @@ class References:
         """
         number = len(self.files)
         target = self._folder.reused(f"{file.of}.{number}", file.dialect)
-        _link(file.path, target)
+        link(file.path, target)
         self.files.append((target.name, file.of))
         at = there if file.at is None else file.at[there]
         self.array[here] = (number << _FILE) | at
@@ -155,7 +155,7 @@ def _read(folder: JobFolder) -> References | None:
     return None
 
 
-def _link(path: Path, target: Path) -> None:
+def link(path: Path, target: Path) -> None:
     """Make a hard link to a file, or a copy of it where the disk has no links."""
     try:
         os.link(path, target)

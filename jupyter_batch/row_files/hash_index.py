@@ -68,6 +68,17 @@ class HashIndex:
                 if (held := self._jobs.get(job.id)) is None or held.number in found
             ]
 
+    def halves(self, ledger: Ledger, space: str) -> Array:
+        """The first halves of the request hashes of a dedup scope's jobs, sorted; of those indexed."""
+        jobs = ledger.jobs()
+        mine = [job for job in jobs if job.space == space]
+        with self._lock:
+            self._refresh(ledger, jobs, mine)
+            numbers = [self._jobs[job.id].number for job in mine if job.id in self._jobs]
+            if len(numbers) == len(self._jobs):
+                return self._halves
+            return self._halves[np.isin(self._owners, numbers)]
+
     def _refresh(self, ledger: Ledger, jobs: list[JobRecord], mine: list[JobRecord]) -> None:
         """Remove forgotten and changed jobs; read new and changed ones of the scope."""
         fitting = _fitting(jobs)

@@ -37,10 +37,10 @@ def adopted_kind(ledger: Ledger) -> str:
     return next((job.hashing for job in ledger.jobs()), "") or _own_kind(ledger)
 
 
-def further_kinds(ledger: Ledger, record: JobRecord) -> list[str]:
-    """The kinds of other jobs of a job's dedup scope that it has not itself."""
-    found = {job.hashing: None for job in ledger.jobs() if job.space == record.space}
-    return [kind for kind in found if kind != record.hashing]
+def further_kinds(ledger: Ledger, space: str, own: str) -> list[str]:
+    """The kinds of jobs of a dedup scope other than a job's own."""
+    found = {job.hashing: None for job in ledger.jobs() if job.space == space}
+    return [kind for kind in found if kind != own]
 
 
 def rehashed(record: JobRecord, paths: Iterable[Path], hashes: Array, kind: str) -> Array:

@@ -235,7 +235,7 @@ def _draft(
         if draft.existing is not None:
             drawn = [draft.folder.requests(shard.number) for shard in draft.shards]
             was = draft.ledger.shards(draft.existing.id)
-            restore(draft.ledger, draft.existing, was, drawn, draft.id)
+            restore(draft.ledger, draft.existing, was, draft.folder, drawn, draft.id)
             return
         draft.deduplicate(draft.hashes, ask.limits)
     else:
