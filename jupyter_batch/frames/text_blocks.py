@@ -29,13 +29,15 @@ _TEXTS = frozenset({str, int, float, bool})
 class TextBlock(NamedTuple):
     """Some consecutive rows. columns: an Arrow array of texts each. fingerprints: 16 bytes a row.
 
-    is_text: whether a column has texts alone, integers alone (False), or others (None).
+    is_text: whether a column has texts alone, integers alone (False), or others (None). escaped:
+    the columns as in JSON, once they are made, by number.
     """
 
     rows: range
     columns: list[Any]
     fingerprints: bytes
     is_text: list[bool | None]
+    escaped: dict[int, Any]
 
 
 def text_blocks(
@@ -80,10 +82,10 @@ def _text_block(
         return None
     shown, is_text = [texts.shown for texts in known], [texts.is_text for texts in known]
     if not hashing:
-        return TextBlock(rows, shown, b"", is_text)
+        return TextBlock(rows, shown, b"", is_text, {})
     data, offsets = spans(_joined([texts.hashed for texts in known]))
     ends = offsets.tolist()
-    return TextBlock(rows, shown, hashes(hashing, data, ends[:-1], ends[1:]), is_text)
+    return TextBlock(rows, shown, hashes(hashing, data, ends[:-1], ends[1:]), is_text, {})
 
 
 class _Texts(NamedTuple):

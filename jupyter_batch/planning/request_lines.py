@@ -53,8 +53,9 @@ LEAST_ROWS = 1000
 """Of fewer rows each is made by itself, which costs less than a block of Arrow's."""
 
 
-Record = Callable[[range, TextBlock | None, dict[int, str]], None]
-"""Gets rows once their lines were made, their texts, if they have nothing else, and why some have no request."""
+Record = Callable[[Sequence[Any], range, TextBlock | None, dict[int, str]], None]
+"""Gets the columns read, rows once their lines were made, their texts, if they have nothing else, and why some
+have no request."""
 
 
 class RequestLines(Blocks):
@@ -144,7 +145,7 @@ class RequestLines(Blocks):
         self.marks.asked = known.asks_with(some.hashes)
         for lines in some:
             found = lines.renumbered(rows, self._job)
-            self.marks.array[found.rows] = some.marks.array[lines.rows]
+            self.marks.array[found.positions] = some.marks.array[lines.positions]
             yield found
         self.marks.asked = known.asks_with(some.hashes)
         self._fingerprints = known.fingerprints_with(some._fingerprints)
@@ -159,7 +160,7 @@ class RequestLines(Blocks):
                 yield lines
             if self._record is not None:
                 texts = None if lines is None else block
-                self._record(rows, texts, self.left_out.since(rows.start))
+                self._record(self.columns, rows, texts, self.left_out.since(rows.start))
 
     def _text_lines(self) -> TextLines | None:
         """The encoder of blocks of texts, of which a line is a join; None where a row may need more."""
@@ -179,7 +180,7 @@ class RequestLines(Blocks):
         assert self._texts is not None  # noqa: S101 - the caller has it
         first = block.rows.start
         report(first, frames.row_count(self._frame))
-        made = self._texts.encode(first, block.columns)
+        made = self._texts.encode(first, block.columns, block.escaped)
         if made is None:
             return None
         data, offsets, digits = made

@@ -5,7 +5,7 @@ A line equals that of wire/openai.py's Encoder byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -57,18 +57,22 @@ class TextLines:
                 pieces += [b'"', *within, b'"']
         return cls([*pieces, b"\n"], spans)
 
-    def encode(self, first: int, columns: Sequence[Any]) -> tuple[bytes, Array, Array] | None:
+    def encode(
+        self, first: int, columns: Sequence[Any], escaped: dict[int, Any]
+    ) -> tuple[bytes, Array, Array] | None:
         """The lines, the offset of each and the end, and the digits of each position.
 
-        columns: an Arrow array of texts each. None for a text with a rare control character.
+        columns: an Arrow array of texts each. escaped: those as in JSON by number, more of which are
+        added. None for a text with a rare control character.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         texts = pa.large_string()
-        used = {piece for piece in self._pieces if isinstance(piece, int)}
-        cells: Mapping[int, Any] = {number: self._escaped(columns[number]) for number in used}
-        if any(held is None for held in cells.values()):
+        for piece in self._pieces:
+            if isinstance(piece, int) and piece not in escaped:
+                escaped[piece] = self._escaped(columns[piece])
+        if None in escaped.values():
             return None
         rows = len(columns[0])
         ids = pa.array(np.arange(first, first + rows)).cast(texts)
@@ -76,7 +80,7 @@ class TextLines:
             *(
                 ids
                 if piece is None
-                else cells[piece]
+                else escaped[piece]
                 if isinstance(piece, int)
                 else pa.scalar(piece.decode(), texts)
                 for piece in self._pieces

@@ -11,6 +11,7 @@ import pytest
 import jupyter_batch
 from jupyter_batch import Artifacts, col
 from jupyter_batch.core.errors import AlignmentError, ColumnError, InputError
+from jupyter_batch.planning import request_lines
 from tests.ledgers import forget
 
 from .conftest import numbered
@@ -164,9 +165,14 @@ def test_what_is_refused(call, home, tmp_path):
     assert len(jupyter_batch.jobs()) == 0
 
 
+@pytest.mark.parametrize("least", [0, 1000])
 @pytest.mark.parametrize("labels", ["text", "integer", "time"])
-def test_metadata_has_every_row_as_the_frame_has_it(call, home, labels):
-    """Escapes, a rare control character, a missing cell, cells and labels of several types, in any block."""
+def test_metadata_has_every_row_as_the_frame_has_it(call, home, monkeypatch, labels, least):
+    """Escapes, a rare control character, a missing cell, cells and labels of several types, in any block.
+
+    Written with the lines, or after them.
+    """
+    monkeypatch.setattr(request_lines, "LEAST_ROWS", least)
     texts = [f'{n} "quoted"\\ é\n{"x" * (n % 7)}' for n in range(700)]
     texts[200], texts[450] = "\x01 rare", None
     index = {

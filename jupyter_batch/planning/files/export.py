@@ -25,7 +25,7 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import progress
 from jupyter_batch.planning.draft import StaleError, job_draft, limit_costs
-from jupyter_batch.planning.files.metadata import metadata
+from jupyter_batch.planning.files.metadata import Metadata
 from jupyter_batch.planning.plan import draft_rows
 from jupyter_batch.row_files.linked_parts import contents
 from jupyter_batch.row_files.row_columns import RowFiles
@@ -61,14 +61,15 @@ def build(
         progress(f"Planning {frames.row_count(asked.rows):,} rows"),
         job_draft(ledger, built=True) as draft,
     ):
-        draft_rows(draft, ask, asked.rows, now=now, reuse=False)
+        with written(draft.folder.path / METADATA) as file:
+            about = Metadata(file, ask, draft.id, asked.rows, now)
+            draft_rows(draft, ask, asked.rows, now=now, reuse=False, record=about.add)
+            about.finish(draft)
         folder = place if place is not None else ledger.home / "builds" / draft.id
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} is there already, and not empty: give another folder")
         with disk_errors(folder):
             private_folder(folder)
-            with written(folder / METADATA) as file:
-                file.writelines(metadata(ask, draft, asked.rows))
             for path in list(draft.folder.path.iterdir()):
                 shutil.move(path, folder / path.name)
         digests = {

@@ -1,14 +1,15 @@
-"""Metadata of exported request files as JSON, a block of rows in memory."""
+"""Metadata of exported request files as JSON, a block of rows in memory, written as its lines are made."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
 import orjson
 
 from jupyter_batch.config.option import Col
@@ -19,7 +20,7 @@ from jupyter_batch.frames.cells import content_text
 from jupyter_batch.frames.text_blocks import TextBlock, label_texts, spans, text_blocks
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.merging.rendered import columns_of
-from jupyter_batch.planning.ask import Ask
+from jupyter_batch.planning.ask import Ask, record_of
 from jupyter_batch.planning.draft import JobDraft
 from jupyter_batch.row_files.row_columns import read_unsent
 from jupyter_batch.row_files.text_lines import TextLines
@@ -30,25 +31,56 @@ if TYPE_CHECKING:
 _PACKAGES = ("litellm", "openai", "pandas", "pydantic", "msgspec", "orjson", "httpx", "dspy")
 
 
-def metadata(ask: Ask, draft: JobDraft, frame: pd.DataFrame) -> Iterator[bytes]:
-    """metadata.json by blocks of rows: time, files, endpoint, versions, model, parameters, rows."""
-    record = draft.record
-    versions = {**record.versions, "jupyter_batch": VERSION}
-    versions.pop("door", None)  # how the call was made is not a version
-    for package in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    head = {
-        "id": record.id,
-        "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
-        "requests": [
+class Metadata:
+    """metadata.json: time, endpoint, versions, model, parameters, rows, files."""
+
+    def __init__(self, file: BinaryIO, ask: Ask, job: str, frame: pd.DataFrame, now: float) -> None:
+        self._file, self._frame = file, frame
+        self._record = record_of(ask, job, now, fingerprint="", space="", columns=[], rows=0)
+        file.write(_json(_head(ask, self._record))[:-1] + b',"rows":[')
+        self._before = 1  # of the first row's lines: no comma
+
+    def add(
+        self, columns: Sequence[Any], rows: range, block: TextBlock | None, reasons: dict[int, str]
+    ) -> None:
+        """Write rows whose lines were just made; see `Record`."""
+        names = [str(label) for label in columns]
+        record = msgspec.structs.replace(self._record, columns=names)
+        self._write(_rows(record, self._frame, list(columns), rows, block, reasons))
+
+    def finish(self, draft: JobDraft) -> None:
+        """Write the rest of the file; and the rows, where none were."""
+        if self._before:
+            unsent = read_unsent(draft.folder, draft.record)
+            reasons = {at: group.reason for group in unsent for at in group.positions}
+            columns = columns_of(self._frame, draft.record.columns)
+            for rows, block in text_blocks(self._frame, columns, ""):
+                self._write(_rows(draft.record, self._frame, columns, rows, block, reasons))
+        files = [
             {
                 "file": draft.folder.requests(shard.number).name,
                 "requests": shard.requests,
                 "bytes": shard.bytes,
             }
             for shard in draft.shards
-        ],
+        ]
+        self._file.write(b'\n],"requests":' + _json(files) + b"}\n")
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        for some in lines:
+            self._file.write(some[self._before :])
+            self._before = 0
+
+
+def _head(ask: Ask, record: JobRecord) -> dict[str, Any]:
+    versions = {**record.versions, "jupyter_batch": VERSION}
+    versions.pop("door", None)  # how the call was made is not a version
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "id": record.id,
+        "created_at": datetime.fromtimestamp(record.created_at, UTC).isoformat(),
         "endpoint": record.endpoint,
         "provider": record.provider,
         "api_base": record.api_base,
@@ -61,25 +93,21 @@ def metadata(ask: Ask, draft: JobDraft, frame: pd.DataFrame) -> Iterator[bytes]:
         "out": list(record.fills),
         "metadata": record.metadata,
     }
-    yield _json(head)[:-1] + b',"rows":['
-    reasons = {
-        at: group.reason for group in read_unsent(draft.folder, record) for at in group.positions
-    }
-    start = 1  # of the first row's lines: no comma
-    for lines in _rows(record, frame, reasons):
-        yield lines[start:]
-        start = 0
-    yield b"\n]}\n"
 
 
-def _rows(record: JobRecord, frame: pd.DataFrame, reasons: dict[int, str]) -> Iterator[bytes]:
+def _rows(
+    record: JobRecord,
+    frame: pd.DataFrame,
+    columns: list[Any],
+    rows: range,
+    block: TextBlock | None,
+    reasons: dict[int, str],
+) -> Iterator[bytes]:
     """The rows' lines, each after a comma and a newline."""
-    columns = columns_of(frame, record.columns)
-    for rows, block in text_blocks(frame, columns, ""):
-        lines = None
-        if block is not None and record.samples == 1 and reasons.keys().isdisjoint(rows):
-            lines = _of_texts(record, frame, block)
-        yield from _of_cells(record, frame, columns, rows, reasons) if lines is None else (lines,)
+    lines = None
+    if block is not None and record.samples == 1 and reasons.keys().isdisjoint(rows):
+        lines = _of_texts(record, frame, block)
+    yield from _of_cells(record, frame, columns, rows, reasons) if lines is None else (lines,)
 
 
 def _of_texts(record: JobRecord, frame: pd.DataFrame, block: TextBlock) -> bytes | None:
@@ -98,7 +126,9 @@ def _of_texts(record: JobRecord, frame: pd.DataFrame, block: TextBlock) -> bytes
         quote = b'"' if is_text else b""
         pieces += [before + quote, number, quote]
         before = b"," if number < len(block.columns) else b',"inputs":{'
-    made = TextLines([*pieces, b"}}"], spans).encode(block.rows.start, [*block.columns, labels[0]])
+    made = TextLines([*pieces, b"}}"], spans).encode(
+        block.rows.start, [*block.columns, labels[0]], block.escaped
+    )
     return None if made is None else made[0]
 
 
