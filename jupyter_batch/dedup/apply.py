@@ -225,6 +225,7 @@ class _Chosen(Blocks):
                     rows = self._asked[done : done + len(ends)]
                     done += len(ends)
                     if self._wanted[rows].any():
-                        yield Lines(rows, block, np.append(0, ends)).where(self._wanted[rows])
+                        lines = Lines(rows.tolist(), block, np.append(0, ends))
+                        yield lines.where(self._wanted[rows])
         if done != len(self._asked):
             raise ValueError(f"the draft has {done} request lines, not {len(self._asked)}")
