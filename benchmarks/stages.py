@@ -22,7 +22,7 @@ STAGES = {
         "planning.plan:digests_of": "digest of the frame (SHA-256)",
         "frames.text_blocks:_text_block": "cells in Arrow's memory",
         "frames.text_blocks:hashes": "fingerprints (XXH3)",
-        "planning.request_lines:hashes": "request hashes (XXH3)",
+        "planning.row_data:hashes": "request hashes (XXH3)",
         "row_files.text_lines:TextLines.encode": "lines (Arrow)",
         "planning.plan:write_requests": "request files: packed, CRC-32, written",
         "planning.draft:JobDraft.deduplicate": "duplicates, reused answers",

@@ -87,10 +87,7 @@ def arrange(
     rows whose lines are in the draft's file `aside`, if there is one.
     """
     if others is None:
-        kinds = further_kinds(ledger, record.space, record.hashing)
-        paths = [draft.requests(shard.number) for shard in shards] if kinds else []
-        paths = [draft.asked] if draft.asked.exists() else paths
-        others = {kind: [rehashed(record, paths, hashes, kind)] for kind in kinds}
+        others = _rehashed(ledger, draft, record, shards, hashes)
     reuse = decide(ledger, record, hashes, draft, waits, failures, others, known)
     drafted = reuse.whose != LEFT_OUT
     if known is not None:
@@ -117,6 +114,16 @@ def arrange(
         finished_at=0.0 if made else record.created_at,  # nothing is sent
     )
     return Arranged(record, made, own, further, None if reuse.plain else Places(places))
+
+
+def _rehashed(
+    ledger: Ledger, draft: JobFolder, record: JobRecord, shards: list[ShardRecord], hashes: Array
+) -> dict[str, list[Array]]:
+    """The request hashes of the other kinds of the scope's jobs, from the draft's lines."""
+    kinds = further_kinds(ledger, record.space, record.hashing)
+    paths = [draft.requests(shard.number) for shard in shards] if kinds else []
+    paths = [draft.asked] if draft.asked.exists() else paths
+    return {kind: [rehashed(record, paths, hashes, kind)] for kind in kinds}
 
 
 class _Drafted(NamedTuple):

@@ -22,7 +22,7 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.parameters import route_of
+from jupyter_batch.planning.ask import route_of
 from jupyter_batch.planning.resent_lines import Changed, line_hash
 from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_hashes

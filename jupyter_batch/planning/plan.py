@@ -15,7 +15,6 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerCorruptError
 from jupyter_batch.core.status import Step
-from jupyter_batch.dedup.sifted_lines import SiftedLines
 from jupyter_batch.file_checks import request_checks
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.frames.digest import digests_of
@@ -45,6 +44,7 @@ from jupyter_batch.telemetry.spans import attributes_of, beyond_calls, here, spa
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jupyter_batch.dedup.sifted_lines import SiftedLines
     from jupyter_batch.row_files.hash_arrays import Array
 
 
@@ -121,8 +121,8 @@ def draft_rows(
     replaced.
     """
     ledger = draft.ledger
-    kind = kind_in(ledger, space := scope_of(ask))
-    kinds = further_kinds(ledger, space, kind) if reuse else []
+    kind = kind_in(ledger, scope_of(ask))
+    kinds = further_kinds(ledger, scope_of(ask), kind) if reuse else []
     lines = RequestLines(ask, frame, draft.id, draft.folder.asked, kind, kinds, record)
     digests = digests_of(frame, lines.columns) if digest else None
     lines.digest = "" if digests is None else digests.whole
@@ -132,19 +132,29 @@ def draft_rows(
     blocks = Blocks.of(ask, lines, digests)
     if reuse and attach and blocks is not None:
         lines.known = known_rows(ledger, blocks)
-    # With reuse, whether the rest is too small for a batch is known only after deduplication.
-    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
-    # Not for a preview, which shows requests that are not sent, too.
+    # A preview shows requests that are not sent, too.
     is_sifted = reuse and attach and frames.row_count(frame) >= LEAST_ROWS
-    sifted = SiftedLines.of(lines, lines.marks, ledger, space, draft.folder) if is_sifted else None
-    # Files that are written again without the rows that are not sent, or dropped, are not synced.
-    draft.shards = write_requests(draft.folder, draft.id, sifted or lines, limits, synced=not reuse)
-    draft.aside = sifted.aside if sifted is not None and sifted.aside.any() else None
+    _write(draft, ask, lines, reuse=reuse, is_sifted=is_sifted)
     if not draft.shards and lines.known is None and draft.aside is None:
         _refuse(draft, ask, lines, frames.row_count(frame))
     if not _drafted(draft, ask, frame, lines, blocks, known_by, now=now, reuse=reuse):
         draft.clear()  # known answers are gone since: all rows are rendered
         draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest)
+
+
+def _write(draft: JobDraft, ask: Ask, lines: RequestLines, *, reuse: bool, is_sifted: bool) -> None:
+    """Write the request files. is_sifted: lines that are probably not sent are put aside."""
+    # With reuse, whether the rest is too small for a batch is known only after deduplication.
+    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
+    sifted: SiftedLines | None = None
+    if is_sifted:
+        from jupyter_batch.dedup.sifted_lines import SiftedLines
+
+        sifted = SiftedLines.of(lines, lines.marks, draft.ledger, scope_of(ask), draft.folder)
+    # Files that are written again without the rows that are not sent, or dropped, are not synced.
+    draft.shards = write_requests(draft.folder, draft.id, sifted or lines, limits, synced=not reuse)
+    if sifted is not None and sifted.aside.any():
+        draft.aside = sifted.aside
 
 
 def _drafted(

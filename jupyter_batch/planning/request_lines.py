@@ -25,8 +25,7 @@ from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import report
-from jupyter_batch.planning.ask import Ask, record_of, scope_of
-from jupyter_batch.planning.parameters import route_of
+from jupyter_batch.planning.ask import Ask, record_of, route_of, scope_of
 from jupyter_batch.planning.row_data import LeftOut, RowHashes, job_fingerprint
 from jupyter_batch.prompts.additions import in_pieces, marked_body, marked_holes, within
 from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
@@ -228,12 +227,12 @@ class RequestLines(Blocks):
         if hashed is lines and not left_out and set(map(type, lines)) == {bytes}:  # all can be sent
             whole: list[Any] = lines
             bodies = [line[before + len(str(at)) :] for at, line in enumerate(whole, first)]
-            for marks in (self.marks, *self._others):
-                marks.add(first, bodies)
+            self._hash(first, bodies)
             return list(enumerate(whole, first))
-        kept, asks = list[tuple[int, bytes]](), list[bytes | None]()
+        kept = list[tuple[int, bytes]]()
+        asks, sent = list[bytes | None](), list[bytes | None]()
         for position, (line, same) in enumerate(zip(lines, hashed, strict=True), first):
-            body = None
+            body = as_sent = None
             if left_out and position // self._samples in left_out:
                 pass
             elif isinstance(line, RowError):
@@ -242,17 +241,21 @@ class RequestLines(Blocks):
                 self.left_out.break_off(same.reason, position)
             else:
                 body = same[before + len(str(position)) :]
+                as_sent = line
                 if asked is not None:
                     asked.write(same)
                 kept.append((position, line))
             asks.append(body)
-        sent = [
-            None if body is None or line is same or isinstance(line, RowError) else line
-            for body, line, same in zip(asks, lines, hashed, strict=True)
-        ]
-        for marks in (self.marks, *self._others):
-            marks.add(first, asks, sent)
+            sent.append(as_sent)
+        self._hash(first, asks, [] if hashed is lines else sent)
         return kept
+
+    def _hash(
+        self, first: int, bodies: Sequence[bytes | None], sent: Sequence[bytes | None] = ()
+    ) -> None:
+        """Record the hashes of a block. sent: the lines as sent, where others are hashed."""
+        for marks in (self.marks, *self._others):
+            marks.add(first, bodies, sent)
 
     def _before_body(self) -> int:
         """The length of a hashed line before its body, without its position."""

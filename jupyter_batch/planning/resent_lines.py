@@ -29,8 +29,8 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.planning.ask import route_of
 from jupyter_batch.planning.draft import JobDraft
-from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.prompts.row_params import params_of
 from jupyter_batch.providers.table import BATCH
 from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of

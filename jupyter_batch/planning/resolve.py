@@ -14,8 +14,7 @@ from jupyter_batch.core.schema import Schema, columns, kept_columns, listed
 from jupyter_batch.frames.frame import column_labels, has_column, is_frame
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging.own_cells import ForeignCells
-from jupyter_batch.planning.ask import Ask, taken_over
-from jupyter_batch.planning.parameters import params_for
+from jupyter_batch.planning.ask import Ask, params_for, taken_over
 from jupyter_batch.planning.target import Target, price_for, target_of, tier_of
 from jupyter_batch.prompts.additions import marks, with_extras
 from jupyter_batch.prompts.dspy_module import Module

@@ -50,7 +50,7 @@ class RowHashes:
     ) -> None:
         """Hash bodies from position `first` on; None for a row without a request.
 
-        lines: the lines as sent, where there are others; None for one that is the same.
+        lines: the lines as sent, where they may be others than those with these bodies.
         """
         samples = self._samples
         each = [hash_of(self.kind, number) for number in range(samples)]

@@ -13,8 +13,7 @@ from jupyter_batch.core.request import Limits
 from jupyter_batch.http.address import check_base, origin
 from jupyter_batch.http.need_address import check_place
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.planning.ask import Ask
-from jupyter_batch.planning.parameters import endpoint_of
+from jupyter_batch.planning.ask import Ask, endpoint_of
 from jupyter_batch.providers.clouds import (
     base_of,
     check_cloud,

@@ -12,7 +12,7 @@ import pytest
 from jupyter_batch import col
 from jupyter_batch.core.errors import ColumnError, OptionError
 from jupyter_batch.http.litellm import load_litellm
-from jupyter_batch.planning.parameters import route_to
+from jupyter_batch.planning.ask import route_to
 from jupyter_batch.prompts.row_params import RowParams
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, OPENAI, VERTEX, encoder, tools_in

@@ -7,7 +7,7 @@ import pytest
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.litellm import load_litellm
-from jupyter_batch.planning.parameters import route_to
+from jupyter_batch.planning.ask import route_to
 from jupyter_batch.wire.dialects import ANTHROPIC, BEDROCK, OPENAI, VERTEX, encoder, request_in
 from jupyter_batch.wire.openai import CHAT
 from tests.params.litellm_rules import BRIDGES

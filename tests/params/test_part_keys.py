@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.http.litellm import load_litellm
-from jupyter_batch.planning.parameters import route_to
+from jupyter_batch.planning.ask import route_to
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import OPENAI, encoder
 from jupyter_batch.wire.message_parts import in_chat_form

@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.http.litellm import load_litellm
-from jupyter_batch.planning.parameters import route_to
+from jupyter_batch.planning.ask import route_to
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.templates.values import RowError
 from jupyter_batch.wire.dialects import ANTHROPIC, OPENAI, encoder

@@ -23,9 +23,8 @@ from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.planning.ask import Ask, record_of, taken_over
+from jupyter_batch.planning.ask import Ask, record_of, route_of, taken_over
 from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_costs
-from jupyter_batch.planning.parameters import route_of
 from jupyter_batch.planning.plan import check_folder
 from jupyter_batch.planning.target import target_of
 from jupyter_batch.prompts.embeddings import Embed
