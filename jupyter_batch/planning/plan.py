@@ -132,29 +132,35 @@ def draft_rows(
     blocks = Blocks.of(ask, lines, digests)
     if reuse and attach and blocks is not None:
         lines.known = known_rows(ledger, blocks)
+    # With reuse, whether the rest is too small for a batch is known only after deduplication.
+    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
     # A preview shows requests that are not sent, too.
-    is_sifted = reuse and attach and frames.row_count(frame) >= LEAST_ROWS
-    _write(draft, ask, lines, reuse=reuse, is_sifted=is_sifted)
-    if not draft.shards and lines.known is None and draft.aside is None:
-        _refuse(draft, ask, lines, frames.row_count(frame))
+    sifted = _sifted(draft, ask, lines) if reuse and attach else None
+    # Files that are written again without the rows that are not sent, or dropped, are not synced.
+    draft.shards = write_requests(draft.folder, draft.id, sifted or lines, limits, synced=not reuse)
+    _check_written(draft, ask, lines, sifted, frames.row_count(frame))
     if not _drafted(draft, ask, frame, lines, blocks, known_by, now=now, reuse=reuse):
         draft.clear()  # known answers are gone since: all rows are rendered
         draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest)
 
 
-def _write(draft: JobDraft, ask: Ask, lines: RequestLines, *, reuse: bool, is_sifted: bool) -> None:
-    """Write the request files. is_sifted: lines that are probably not sent are put aside."""
-    # With reuse, whether the rest is too small for a batch is known only after deduplication.
-    limits = msgspec.structs.replace(ask.limits, minimum=1) if reuse else ask.limits
-    sifted: SiftedLines | None = None
-    if is_sifted:
-        from jupyter_batch.dedup.sifted_lines import SiftedLines
+def _sifted(draft: JobDraft, ask: Ask, lines: RequestLines) -> SiftedLines | None:
+    """The lines without those that are probably not sent; None for few rows."""
+    if len(lines.marks.array) < LEAST_ROWS:
+        return None
+    from jupyter_batch.dedup.sifted_lines import SiftedLines
 
-        sifted = SiftedLines.of(lines, lines.marks, draft.ledger, scope_of(ask), draft.folder)
-    # Files that are written again without the rows that are not sent, or dropped, are not synced.
-    draft.shards = write_requests(draft.folder, draft.id, sifted or lines, limits, synced=not reuse)
+    return SiftedLines.of(lines, lines.marks, draft.ledger, scope_of(ask), draft.folder)
+
+
+def _check_written(
+    draft: JobDraft, ask: Ask, lines: RequestLines, sifted: SiftedLines | None, rows: int
+) -> None:
+    """Note which lines were put aside. Raises InputError where there are none at all."""
     if sifted is not None and sifted.aside.any():
         draft.aside = sifted.aside
+    if not draft.shards and lines.known is None and draft.aside is None:
+        _refuse(draft, ask, lines, rows)
 
 
 def _drafted(
