@@ -305,13 +305,11 @@ class Values(Sequence[Any]):
         except ImportError:
             return None
         held = [_arrow(pa, one.values) for one in self._columns if isinstance(one.values, Texts)]
-        known = np.flatnonzero(self._source >= 0)
-        changes = np.flatnonzero(np.diff(self._source[known])) + 1
-        if len(changes) > _MOST_CHANGES:  # files in turns, such as every second row reused
+        starts = self._starts()
+        if len(starts) > _MOST_CHANGES:  # files in turns, such as every second row reused
             firsts = np.cumsum([0, *map(len, held)])
             lines = np.where(self._source < 0, 0, firsts[self._source] + self._line)
             return pa.concat_arrays(held).take(pa.array(lines, mask=self._source < 0))
-        starts = [0, *known[changes].tolist()]
         chunks = []
         for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
             source, lines = self._source[start:end], self._line[start:end]
@@ -321,6 +319,11 @@ class Values(Sequence[Any]):
             else:
                 chunks.append(held[source.max()].take(pa.array(lines, mask=missing)))
         return pa.chunked_array(chunks, pa.large_string())
+
+    def _starts(self) -> list[int]:
+        """The rows from which on the answers are in another file, and the first."""
+        known = np.flatnonzero(self._source >= 0)
+        return [0, *known[np.flatnonzero(np.diff(self._source[known])) + 1].tolist()]
 
     def __len__(self) -> int:
         return len(self._source)
