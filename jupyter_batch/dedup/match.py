@@ -124,7 +124,7 @@ def decide(
         mine, *as_sent = asked.get(job.hashing, ()) or (hashes[:0],)
         if not len(mine):  # planned since by another kernel: `store` notices
             continue
-        guess = known.at[open_rows] if known is not None and known.job == job.id else None
+        guess = known.likely[open_rows] if known is not None and known.job == job.id else None
         here, there = _asked_there(job, folder, mine, open_rows, guess)
         for sent in as_sent if job.adopted else ():  # its hashes are of requests as they were sent
             here, there = _either(here, there, *_asked_there(job, folder, sent, open_rows))

@@ -120,13 +120,19 @@ def pairs(hashes: bytes | bytearray) -> Array:
 class KnownRows:
     """The rows of a frame that an earlier job answered. flags: of each row; others: the other rows.
 
-    there: the position in the job of each row that it has, -1 for new ones; at: of those that it
-    answered. keys: of the job, `job` its id.
+    at: the position in the job of each row that it answered, -1 for the others; likely: the
+    position that a row probably has, -1 for none. keys: of the job, `job` its id.
     """
 
     def __init__(self, there: Array, answered: Array, keys: Keys, job: str) -> None:
+        """there: the position of each row in an equal block, -1 for the others."""
         self.at = np.where((there >= 0) & answered[there], there, -1)
-        self.there, self.flags, self.job, self._keys = there, self.at >= 0, job, keys
+        self.flags, self.job, self._keys = self.at >= 0, job, keys
+        rows = np.arange(len(there))
+        last = np.maximum.accumulate(np.where(there >= 0, rows, 0))
+        likely = there[last] + rows - last  # it follows the last one that is known
+        is_likely = (there[last] >= 0) & (likely < len(keys))
+        self.likely: Array = np.where(is_likely, likely, -1)
         self.others = np.flatnonzero(~self.flags)
 
     def asks_with(self, others: bytes | bytearray) -> bytearray:

@@ -203,7 +203,7 @@ def _drafted(
         return False
     index, held = frames.index_to_bytes(frames.row_labels(frame)), rendered.keys.to_bytes()
     known = lines.known
-    before = None if known is None else (ledger.folders.of(known.job), known.there)
+    before = None if known is None else (ledger.folders.of(known.job), known.likely)
     draft.write_rows(RowFiles(lines.unsent(), held, index, draft.hashes, before=before))
     if blocks is not None:
         blocks.write(folder, len(rendered.keys), held)

@@ -159,12 +159,17 @@ def _answered(file: AnswerFile, job: JobRecord, wanted: Array) -> tuple[Array, d
         lines += len(columns)
         here = np.flatnonzero((columns.rows >= 0) & (columns.rows < len(wanted)))
         here = here[missing[columns.rows[here]] & _are_answers(columns)[here]]
-        rows, first = np.unique(columns.rows[here], return_index=True)  # of several lines
+        least = int(columns.rows[here].min(initial=len(wanted)))  # a file has few of the rows
+        size = max(0, int(columns.rows[here].max(initial=-1)) + 1 - least)
+        first = np.full(size, -1, dtype=np.int64)
+        first[columns.rows[here[::-1]] - least] = here[::-1]  # of several lines the first one
+        at = np.flatnonzero(first >= 0)
+        rows, first = at + least, first[at]
         missing[rows] = False
         codes = [code for code, why in enumerate(columns.finishes) if why in CUT]
-        finish, before = columns.finish[here[first]], sum(map(len, found))
-        for at in np.flatnonzero(np.isin(finish, codes)).tolist():
-            cut_off[before + at] = str(columns.finishes[finish[at]])
+        finish, before = columns.finish[first], sum(map(len, found))
+        for k in np.flatnonzero(np.isin(finish, codes)).tolist():
+            cut_off[before + k] = str(columns.finishes[finish[k]])
         found.append(rows)
     return np.concatenate(found), cut_off, lines
 

@@ -163,11 +163,7 @@ def row_spans(
     """
     import numpy as np
 
-    numbers, most = np.arange(len(at)), int(at.max(initial=-1))
-    last = np.maximum.accumulate(np.where(at >= 0, numbers, 0))
-    guess = at[last] + numbers - last  # an unknown row may be what followed the known one before it
-    known = np.flatnonzero((at[last] >= 0) & (guess <= most))
-    at, found = guess, list[Span]()
+    known, most, found = np.flatnonzero(at >= 0), int(at.max(initial=-1)), list[Span]()
     for start, was, width in sections:
         if len(before) < was + (most + 1) * width:  # not the file that it should be
             return []
