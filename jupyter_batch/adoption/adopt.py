@@ -29,9 +29,8 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import JobDraft, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.protocol import TAG_MODEL, TAG_OUT
-from jupyter_batch.row_files.hash_arrays import hash_array
-from jupyter_batch.row_files.hash_kinds import adopted_kind
 from jupyter_batch.row_files.linked_parts import contents
+from jupyter_batch.row_files.request_hashes import adopted_kind, hash_array
 from jupyter_batch.row_files.row_columns import RowFiles, Unsent
 from jupyter_batch.row_files.row_sources import NOWHERE, Places, space_of
 

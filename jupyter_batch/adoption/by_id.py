@@ -32,9 +32,8 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.draft import ID_CHARS, job_draft
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.record import RECORDS, is_cloud
-from jupyter_batch.row_files.hash_arrays import hash_array
-from jupyter_batch.row_files.hash_kinds import adopted_kind
 from jupyter_batch.row_files.own_ids import Repeats, index_of
+from jupyter_batch.row_files.request_hashes import adopted_kind, hash_array
 from jupyter_batch.row_files.row_columns import RowFiles
 from jupyter_batch.row_files.row_sources import space_of
 

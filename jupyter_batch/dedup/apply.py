@@ -32,7 +32,6 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.row_files.answer_files import link
-from jupyter_batch.row_files.hash_kinds import further_kinds, rehashed
 from jupyter_batch.row_files.request_files import (
     PART_BYTES,
     Blocks,
@@ -41,12 +40,13 @@ from jupyter_batch.row_files.request_files import (
     sync,
     write_requests,
 )
+from jupyter_batch.row_files.request_hashes import further_kinds, rehashed
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 from jupyter_batch.wire.openai import whole_lines
 
 if TYPE_CHECKING:
     from jupyter_batch.frames.row_keys import KnownRows
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 
 class Arranged(NamedTuple):

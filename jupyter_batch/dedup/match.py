@@ -23,15 +23,14 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.copy_answers import BILLED_FAILURES, carry, onto
 from jupyter_batch.row_files.answer_files import References
-from jupyter_batch.row_files.hash_arrays import hash_array, matches
-from jupyter_batch.row_files.hash_index import index_of
+from jupyter_batch.row_files.request_hashes import hash_array, index_of, matches
 from jupyter_batch.row_files.row_columns import changed_of, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
     from jupyter_batch.frames.row_keys import KnownRows
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 INHERITED = -1  # in Reuse.whose: the row was answered and billed before, but the answer is unusable
 OWN = 0  # in Reuse.whose: the row's request has to be sent

@@ -14,8 +14,8 @@ import numpy as np
 
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files.hash_index import index_of
 from jupyter_batch.row_files.request_files import Blocks, Lines, new_file
+from jupyter_batch.row_files.request_hashes import index_of
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]

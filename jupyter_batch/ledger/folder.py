@@ -289,7 +289,7 @@ class Folders:
 
     @property
     def hash_seed(self) -> Path:
-        """The seed of the ledger's hashes (row_files/hash_kinds.py)."""
+        """The seed of the ledger's hashes (row_files/request_hashes.py)."""
         return self.root.parent / "hash-seed"
 
     @contextlib.contextmanager

@@ -29,7 +29,7 @@ from jupyter_batch.merging.rendered import columns_of, keys_of
 from jupyter_batch.results.outcomes import Outcomes
 
 if TYPE_CHECKING:
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 _SHOWN = 5
 

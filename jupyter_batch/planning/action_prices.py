@@ -27,7 +27,7 @@ from jupyter_batch.planning.estimate import (
 from jupyter_batch.providers.table import REALTIME
 
 if TYPE_CHECKING:
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 LARGEST = 256_000_000
 """Bytes of request files; those of a larger job are not read for an upper bound."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jupyter_batch.dedup.match import Waits
     from jupyter_batch.frames.row_keys import KnownRows
     from jupyter_batch.merging.rendered import Rendered
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 ID_CHARS = "abcdefghijkmnpqrstuvwxyz23456789"  # without characters that look alike
 

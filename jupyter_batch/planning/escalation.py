@@ -32,7 +32,7 @@ from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
 if TYPE_CHECKING:
     from jupyter_batch.results.outcomes import Outcomes
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 _KNOWN = frozenset({"model", "messages", "tools", "tool_choice"}) | {
     option.name for option in CHAT_PARAMS

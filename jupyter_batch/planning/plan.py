@@ -35,9 +35,8 @@ from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.results.outcomes import of_shard
-from jupyter_batch.row_files.hash_arrays import hash_array
-from jupyter_batch.row_files.hash_kinds import further_kinds, kind_in
 from jupyter_batch.row_files.request_files import write_requests
+from jupyter_batch.row_files.request_hashes import further_kinds, hash_array, kind_in
 from jupyter_batch.row_files.row_columns import RowFiles, Unsent, places_of
 from jupyter_batch.telemetry.spans import attributes_of, beyond_calls, here, span
 
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_batch.dedup.sifted_lines import SiftedLines
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 
 class Planned(NamedTuple):

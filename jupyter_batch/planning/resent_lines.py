@@ -42,7 +42,7 @@ from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 from jupyter_batch.wire.openai_requests import Route
 
 if TYPE_CHECKING:
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 _CHAT = "/chat/completions"  # a batch may name the endpoint without its version
 

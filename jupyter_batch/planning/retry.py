@@ -45,7 +45,7 @@ from jupyter_batch.wire.dialects import OPENAI
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES
 
 if TYPE_CHECKING:
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 _MORE = "; job.retry(max_cost=...) allows more"
 

@@ -16,8 +16,8 @@ from jupyter_batch.frames.adapter import row_count, row_labels
 from jupyter_batch.frames.hashing import HASH_BYTES, hash_of, hashes
 from jupyter_batch.frames.labels import index_to_bytes
 from jupyter_batch.planning.ask import Ask, scope_of
-from jupyter_batch.row_files.hash_arrays import sum_of
 from jupyter_batch.row_files.request_files import sent_hash
+from jupyter_batch.row_files.request_hashes import sum_of
 from jupyter_batch.row_files.row_columns import Unsent
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.reading import opened, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files.hash_arrays import matches
 from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.request_hashes import matches
 from jupyter_batch.row_files.row_columns import hashes_elsewhere, request_hashes
 from jupyter_batch.wire.dialects import OPENAI
 

@@ -23,14 +23,14 @@ from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import BILLED, carry, onto
 from jupyter_batch.results.outcomes import Outcomes, of_job
 from jupyter_batch.results.result_files import columns_of
-from jupyter_batch.row_files.hash_arrays import matches
 from jupyter_batch.row_files.request_files import REQUEST_ID
+from jupyter_batch.row_files.request_hashes import matches
 from jupyter_batch.row_files.row_columns import hashes_elsewhere, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI
 
 if TYPE_CHECKING:
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
     from jupyter_batch.runner.context import ShardContext
 
 _TAKEN = [CODES.index(status) for status in (Status.REUSED, Status.FAILED)]

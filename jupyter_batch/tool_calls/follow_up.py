@@ -31,9 +31,9 @@ from jupyter_batch.results.columns import CODES
 from jupyter_batch.results.copy_answers import answer_files, lines_in, onto
 from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.result_files import results_in
-from jupyter_batch.row_files.hash_arrays import hash_array, matches
 from jupyter_batch.row_files.line_index import Held, requests_of
 from jupyter_batch.row_files.request_files import write_requests
+from jupyter_batch.row_files.request_hashes import hash_array, matches
 from jupyter_batch.row_files.row_columns import (
     RowFiles,
     Unsent,

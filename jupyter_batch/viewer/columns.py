@@ -18,7 +18,7 @@ from jupyter_batch.results.result_preview import words
 
 if TYPE_CHECKING:
     from jupyter_batch.merging.bound_frames import Standpoint
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 LONGEST = 600
 """Characters of a cell."""

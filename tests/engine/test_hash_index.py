@@ -7,9 +7,8 @@ import pytest
 
 from jupyter_batch.cli import main
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files import hash_index
-from jupyter_batch.row_files.hash_arrays import hash_array
-from jupyter_batch.row_files.hash_index import index_of
+from jupyter_batch.row_files import request_hashes
+from jupyter_batch.row_files.request_hashes import hash_array, index_of
 
 from .conftest import numbered
 
@@ -55,7 +54,7 @@ def test_a_file_is_read_once(call, ledger, monkeypatch):
     job = ask(call, "first")
     hashes = hashes_of(ledger, job)
     assert found(ledger, job, hashes[:1]) == [job.id]
-    monkeypatch.setattr(hash_index, "_read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(request_hashes, "_read", lambda *_: pytest.fail("read again"))
     assert found(ledger, job, hashes[1:]) == [job.id]
     assert found(ledger, job, hashes + 1) == []
 
@@ -63,12 +62,14 @@ def test_a_file_is_read_once(call, ledger, monkeypatch):
 def test_few_files_are_looked_at_however_many_jobs_there_are(call, ledger, monkeypatch):
     """A search looks at the files of jobs that changed in the ledger, and in turn at LOOKS of the others."""
     jobs = [ask(call, word) for word in ("a", "b", "c", "d")]
-    monkeypatch.setattr(hash_index, "LOOKS", 1)
+    monkeypatch.setattr(request_hashes, "LOOKS", 1)
     hashes = hashes_of(ledger, jobs[0])
     assert found(ledger, jobs[0], hashes) == [jobs[0].id]
-    looked, stamps = [], hash_index._stamps
+    looked, stamps = [], request_hashes._stamps
     monkeypatch.setattr(
-        hash_index, "_stamps", lambda folder, names: looked.append(folder) or stamps(folder, names)
+        request_hashes,
+        "_stamps",
+        lambda folder, names: looked.append(folder) or stamps(folder, names),
     )
     for _ in jobs:
         assert found(ledger, jobs[0], hashes) == [jobs[0].id]
@@ -115,7 +116,7 @@ def test_a_job_with_a_damaged_file_is_always_a_candidate(call, ledger, damage):
 def test_memory_is_bounded(call, ledger, monkeypatch):
     """Jobs beyond the limit are not held, and are candidates of each search."""
     first, second = ask(call, "first"), ask(call, "second")
-    monkeypatch.setattr(hash_index, "MAX_ROWS", 5)
+    monkeypatch.setattr(request_hashes, "MAX_ROWS", 5)
     other = hashes_of(ledger, first) + 1
     assert len(found(ledger, second, other)) == 1
     assert len(index_of(ledger)._halves) == 3

@@ -9,7 +9,7 @@ import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.frames.hashing import BLAKE2B
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files import hash_kinds
+from jupyter_batch.row_files import request_hashes
 from jupyter_batch.runner.process import Session
 from tests.engine.conftest import call, numbered, server  # noqa: F401 - fixtures
 from tests.engine.test_reuse import sent
@@ -55,7 +55,7 @@ def test_a_new_ledger_has_a_seed_of_its_own(call, home):  # noqa: F811
 def test_a_ledger_of_before_keeps_its_kind(server, call, home, monkeypatch):  # noqa: F811
     """The same cell, a grown frame, its retry and a fresh kernel's merge: no request is sent twice."""
     with monkeypatch.context() as before:
-        before.setattr(hash_kinds, "_own_kind", lambda _: BLAKE2B)
+        before.setattr(request_hashes, "_own_kind", lambda _: BLAKE2B)
         server.set_faults("row_errors=0.4,seed=3")
         job = numbered(12).llm.batch("{text}", out="out", **call).wait(60)
         server.set_faults("")

@@ -22,7 +22,7 @@ from jupyter_batch.row_files.row_columns import RowFiles, Unsent, places_of, req
 from jupyter_batch.row_files.row_sources import NOWHERE, Places
 
 if TYPE_CHECKING:
-    from jupyter_batch.row_files.hash_arrays import Array
+    from jupyter_batch.row_files.request_hashes import Array
 
 
 MISSED = frozenset({Status.FAILED, Status.EXPIRED, Status.CANCELLED})

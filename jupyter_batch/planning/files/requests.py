@@ -32,10 +32,9 @@ from jupyter_batch.providers.endpoints import Spoken
 from jupyter_batch.providers.prices import price_of
 from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.providers.table import BATCH, split_model
-from jupyter_batch.row_files.hash_arrays import hash_array
-from jupyter_batch.row_files.hash_kinds import kind_in
 from jupyter_batch.row_files.own_ids import Repeats, index_of
 from jupyter_batch.row_files.request_files import write_requests
+from jupyter_batch.row_files.request_hashes import hash_array, kind_in
 from jupyter_batch.row_files.row_columns import RowFiles
 from jupyter_batch.row_files.row_sources import space_of
 from jupyter_batch.templates.values import RowError
