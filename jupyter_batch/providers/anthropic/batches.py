@@ -7,10 +7,9 @@ body, and returns all results, answers and errors alike, in one file under the b
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,19 +22,18 @@ from jupyter_batch.core.errors import (
     NotFoundError,
     ProviderDownError,
     ProviderError,
-    ProviderTimeoutError,
 )
 from jupyter_batch.core.limits import LINE_HEAD_BYTES
 from jupyter_batch.core.refusals.sentence import read_refusal
 from jupyter_batch.core.secrets import masked, remember
-from jupyter_batch.http.connections import let_go
-from jupyter_batch.http.kept_client import Answer, KeptClient
+from jupyter_batch.http.kept_client import Answer
 from jupyter_batch.http.network import client_for, through
 from jupyter_batch.http.streams import blocks_of, custom_id_in
 from jupyter_batch.providers.anthropic.record import root_of
-from jupyter_batch.providers.anthropic.refusal import TEXT, read_rows
+from jupyter_batch.providers.anthropic.refusal import read_rows
 from jupyter_batch.providers.cloud_file import Body
-from jupyter_batch.providers.failures import by_refusal, list_in, normalise, object_in
+from jupyter_batch.providers.failures import by_refusal, object_in
+from jupyter_batch.providers.http_api import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.protocol import Access, Facts, UntaggedList
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.wire.anthropic.results import read_batch
@@ -45,15 +43,12 @@ if TYPE_CHECKING:
 
 VERSION = "2023-06-01"
 """The `anthropic-version` that litellm's bodies are written for."""
-CALL_SECONDS = 60.0
-TRANSFER_SECONDS = 1800.0
-"""As in providers/openai/batches.py: 256 MB at a bit more than 1 Mbit/s."""
-LIST_PAGES = 50
 PAGE = 100
+_BATCHES = "/messages/batches"
 
 
-class ViaAnthropic(UntaggedList):
-    """Message Batches at one address with one key; all calls on one event loop, with one client."""
+class ViaAnthropic(UntaggedList, Direct):
+    """Message Batches at one address with one key; all calls on one event loop."""
 
     title = "Anthropic"
 
@@ -70,20 +65,17 @@ class ViaAnthropic(UntaggedList):
         requests_of: the path of a shard's request file, by its number; `find` compares its ids.
         headers: headers that the Encoder requires for the batch (betas); stored with the job.
         """
-        self.facts = facts
-        self._access = access
+        super().__init__(facts, msgspec.structs.replace(access, api_base=root_of(access.api_base)))
         self.requests_of = requests_of
-        self._base = root_of(access.api_base)
-        self._headers = {
-            **(headers or {}),
-            "x-api-key": access.api_key,
-            "anthropic-version": VERSION,
-        }
-        self._http: httpx.AsyncClient | None = None
+        self._betas = dict(headers or {})
         self._first_ids: dict[str, str] = {}  # of ended batches, which no longer change
 
     def __repr__(self) -> str:
         return f"ViaAnthropic({self._access!r})"
+
+    def _headers(self) -> dict[str, str]:
+        key = {"x-api-key": self._access.api_key, "anthropic-version": VERSION}
+        return {**self._betas, **key}
 
     async def submit(
         self,
@@ -100,19 +92,28 @@ class ViaAnthropic(UntaggedList):
         with requests.open("rb") as file:
             body = Body(file, None if uploaded else on_upload)
             try:
-                return _view(
-                    await self._json(
-                        "POST",
-                        "",
-                        seconds=TRANSFER_SECONDS,
-                        content=body.chunks(),
-                        headers=body.headers,
+                async with self._open(TRANSFER_SECONDS), self._new_connection() as client:
+                    answer = await client.post(
+                        f"{self._root}{_BATCHES}", content=body.chunks(), headers=body.headers
                     )
-                )
             except ProviderError:
                 if body.failure is not None:
                     raise body.failure from None  # from our own disk or ledger
                 raise
+        if not answer.is_success:
+            raise self._refusal(answer)
+        return _view(object_in(answer.content, self._access.api_base))
+
+    def _new_connection(self) -> httpx.AsyncClient:
+        """A client for a create: on an idle connection that the server has closed, its fate is unknown."""
+        import httpx
+
+        return client_for(
+            self._access.api_base,
+            headers=self._headers(),
+            timeout=httpx.Timeout(CALL_SECONDS, read=TRANSFER_SECONDS),
+            follow_redirects=False,
+        )
 
     async def requests(self, batch: BatchView, write: Callable[[bytes], object]) -> None:
         """See Listed.requests."""
@@ -121,123 +122,31 @@ class ViaAnthropic(UntaggedList):
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll."""
-        return _view(await self._json("GET", f"/{quote(batch_id, safe='')}"))
+        async with self._open(CALL_SECONDS) as client:
+            return _view(await self._object(client, "GET", _path(batch_id)))
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """Stream the results of the batch `file_id`. See Provider.fetch."""
-        try:
-            async with asyncio.timeout(TRANSFER_SECONDS), self._results(file_id) as chunks:
-                while chunk := await self._next(chunks):
-                    write(chunk)
-        except TimeoutError:
-            raise ProviderTimeoutError(
-                f"the results did not arrive from {self._base} in time"
-            ) from None
+        await self._stream(f"{_path(file_id)}/results", write)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """Request cancellation; if it is refused because the batch has ended, return its state."""
         try:
-            return _view(await self._json("POST", f"/{quote(batch_id, safe='')}/cancel"))
+            async with self._open(CALL_SECONDS) as client:
+                return _view(await self._object(client, "POST", f"{_path(batch_id)}/cancel"))
         except BadRequestError:
             return await self.poll(batch_id)
 
-    async def aclose(self) -> None:
-        """Close the client."""
-        client, self._http = self._http, None
-        await let_go(self)
-        if client is not None:
-            with contextlib.suppress(Exception):  # at process exit a failure can't be handled
-                await client.aclose()
-
     # --- the wire -----------------------------------------------------------------------------
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            import httpx
-
-            # No idle connections: minutes lie between two polls, and with a connection that the
-            # server has closed by then it would be unknown whether a create arrived.
-            self._http = client_for(
-                self._base,
-                headers=self._headers,
-                timeout=CALL_SECONDS,
-                follow_redirects=False,
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )
-        return self._http
-
-    async def _json(
-        self, verb: str, path: str, *, seconds: float | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """Send one call and return the JSON object of its response."""
-        seconds = seconds or CALL_SECONDS
-        with self._translated_errors():
-            async with asyncio.timeout(seconds):
-                url = f"{self._base}/v1/messages/batches{path}"
-                if verb == "GET":  # it may be repeated, and so be sent on an idle connection
-                    return self._object_in(await self._asked(url, more.get("params")), path)
-                client = self._client()
-                request = client.build_request(verb, url, **more)
-                request.extensions["timeout"] = {**request.extensions["timeout"], "read": seconds}
-                response = await client.send(request)
-                return self._object_in(response, path or verb)
-
-    async def _asked(self, url: str, params: Mapping[str, str] | None) -> Answer:
-        client = KeptClient(self, self._base, timeout=CALL_SECONDS, headers=self._headers)
-        async with client:
-            return await client.request("GET", url, params=params)
-
-    def _object_in(self, response: Answer | httpx.Response, path: str) -> dict[str, Any]:
-        """The object in a response; without a path, the list."""
-        if response.status_code != 200:  # noqa: PLR2004 - HTTP's OK
-            raise self._refusal(response, response.content)
-        if path:
-            return object_in(response.content, self._base)
-        return list_in(response.content, self._base, "data")
-
-    @contextlib.asynccontextmanager
-    async def _results(self, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Stream the results of a batch."""
-        path = f"/v1/messages/batches/{quote(batch_id, safe='')}/results"
-        with self._translated_errors():
-            client = self._client()
-            response = await client.send(
-                client.build_request("GET", self._base + path), stream=True
-            )
-        async with blocks_of(response) as chunks:
-            if response.status_code != 200:  # noqa: PLR2004
-                with self._translated_errors():
-                    body = await _start(chunks, TEXT)
-                raise self._refusal(response, body)
-            yield chunks
-
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
-        with self._translated_errors():
-            async for chunk in chunks:
-                if chunk:
-                    return chunk
-        return b""
 
     async def first_id(self, view: BatchView) -> str | None:
         """The first custom_id in an ended batch's results; "" if gone, None if not ready."""
         if view.output_file_id is None or view.id in self._first_ids:
             return self._first_ids.get(view.id)
-        line = b""
-        with self._translated_errors():
-            try:
-                async with (
-                    asyncio.timeout(CALL_SECONDS),
-                    self._results(view.output_file_id) as chunks,
-                ):
-                    while b"\n" not in line and len(line) <= LINE_HEAD_BYTES:
-                        chunk = await self._next(chunks)
-                        if not chunk:
-                            break
-                        line += chunk
-            except (
-                NotFoundError
-            ):  # removed, or past the retention period: no results can be fetched
-                return ""
+        try:
+            line = await self._first_line(f"{_path(view.output_file_id)}/results")
+        except NotFoundError:  # removed, or past the retention period: no results can be fetched
+            return ""
         if b"\n" not in line and (head := custom_id_in(line)):  # a line truncated here
             return self._first_ids.setdefault(view.id, head)
         with contextlib.suppress(msgspec.DecodeError):
@@ -246,48 +155,54 @@ class ViaAnthropic(UntaggedList):
                 return self._first_ids.setdefault(view.id, str(found["custom_id"]))
         return None
 
+    async def _first_line(self, path: str) -> bytes:
+        """The beginning of a download, at least up to the end of its first line, or to LINE_HEAD_BYTES."""
+        line = b""
+        async with self._open(CALL_SECONDS) as client:
+            request = client.full.build_request("GET", f"{self._root}{path}")
+            answer = await client.full.send(request, stream=True)
+            async with blocks_of(answer) as blocks:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise self._refusal(answer)
+                async for block in blocks:
+                    line += block
+                    if b"\n" in line or len(line) > LINE_HEAD_BYTES:
+                        break
+        return line
+
     async def listed(self, since: float) -> list[BatchView]:
         """List the workspace's batches, newest first, back to `since`."""
         found: list[BatchView] = []
-        after: dict[str, str] = {}
-        for _ in range(LIST_PAGES):
-            page = await self._json("GET", "", params={"limit": str(PAGE), **after})
-            views = [_view(obj) for obj in page.get("data") or [] if isinstance(obj, dict)]
-            found += [view for view in views if view.created_at is None or view.created_at >= since]
-            older = any(view.created_at is not None and view.created_at < since for view in views)
-            if (
-                older
-                or not views
-                or not page.get("has_more")
-                or views[-1].id == after.get("after_id")
-            ):
-                return found
-            after = {"after_id": views[-1].id}
-        raise ProviderDownError(
-            f"the list of batches at {self._base} did not end after {LIST_PAGES} pages"
-        )
+        params: dict[str, Any] = {"limit": PAGE}
+        async with self._open(TRANSFER_SECONDS) as client:
+            for _ in range(LIST_PAGES):
+                page = await self._list(client, _BATCHES, "data", params=params)
+                views = [_view(obj) for obj in page.get("data") or [] if isinstance(obj, dict)]
+                found += [v for v in views if v.created_at is None or v.created_at >= since]
+                older = any(v.created_at is not None and v.created_at < since for v in views)
+                over = older or not views or not page.get("has_more")
+                if over or views[-1].id == params.get("after_id"):
+                    return found
+                params["after_id"] = views[-1].id
+        raise self._endless()
 
-    def _refusal(self, response: Answer | httpx.Response, body: bytes) -> ProviderError:
-        """Return the ProviderError for a response other than 200."""
+    def _refusal(self, answer: Answer | httpx.Response) -> ProviderError:
         remember(self._access.api_key)
-        status, place = response.status_code, self._base
-        refusal = read_refusal(body)
-        message, request, lines = read_rows(body, refusal)
+        status, place = answer.status_code, self._access.api_base
+        refusal = read_refusal(answer.content)
+        message, request, lines = read_rows(answer.content, refusal)
         words = f"{message} ({request})" if request else message
         error = by_refusal(
-            status, refusal, f"{place}{through(place, status)}", response.headers, words=words
+            status, refusal, f"{place}{through(place, status)}", answer.headers, words=words
         )
         if status in (400, 422):  # HTTP's, for an invalid body
             error.bad_lines = tuple((line, masked(why)) for line, why in lines)
         return error
 
-    @contextlib.contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        """Convert exceptions of httpx to ProviderError."""
-        try:
-            yield
-        except Exception as e:
-            raise normalise(e, self._base, self._access.api_key) from None
+
+def _path(batch_id: str) -> str:
+    return f"{_BATCHES}/{quote(batch_id, safe='')}"
 
 
 def _view(obj: dict[str, Any]) -> BatchView:
@@ -295,15 +210,6 @@ def _view(obj: dict[str, Any]) -> BatchView:
     if not view.id:
         raise ProviderDownError("Anthropic's answer holds no batch")
     return view
-
-
-async def _start(chunks: AsyncIterator[bytes], size: int) -> bytes:
-    body = b""
-    async for chunk in chunks:
-        body += chunk
-        if len(body) >= size:
-            break
-    return body
 
 
 def connect(to: Connection) -> ViaAnthropic:
