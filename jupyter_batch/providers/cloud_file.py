@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.protocol import INLINE
 
+FOLDER = "jupyter_batch"
+"""The folder of our files in a bucket."""
 BLOCK = 1 << 20
 CHUNK = 1 << 18
 
@@ -128,3 +131,30 @@ class Lines:
             made = self._change(self._held)
             self._write(made.rstrip(b"\n") if last else made)
         self._held = b""
+
+
+async def copied(
+    uris: Iterable[str],
+    download: Callable[[str, Callable[[bytes], None]], Awaitable[None]],
+    change: Callable[[bytes], bytes],
+    write: Callable[[bytes], object],
+) -> None:
+    """Write the lines of objects in a bucket, one after another, converted by `change`."""
+    lines = Lines(change, write)
+    bound = LineBound(lines.take)
+    for uri in uris:
+        await download(uri, bound.write)
+        bound.close()
+        lines.end()
+
+
+def own_folder(bucket: str) -> tuple[str, str]:
+    """(bucket, our folder in it) of a bucket's name, with or without a folder of the user's."""
+    name, _, folder = bucket.rpartition("://")[2].strip("/").partition("/")
+    return name, f"{folder}/{FOLDER}".lstrip("/")
+
+
+def parts_of(uri: str) -> tuple[str, str]:
+    """(bucket, key) of an object's address."""
+    bucket, _, key = uri.rpartition("://")[2].partition("/")
+    return bucket, key

@@ -100,16 +100,9 @@ def too_many(param: str, most: int, value: Sequence[object]) -> ApiError:
 
 def wrong_value(param: str, value: object, supported: Sequence[str]) -> ApiError:
     """A value that is not among those supported."""
-    quoted = [f"'{one}'" for one in supported]
-    listed = (
-        quoted[0]
-        if len(quoted) == 1
-        else (
-            " and ".join(quoted)
-            if len(quoted) == 2  # noqa: PLR2004
-            else f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
-        )
-    )
+    *first, last = [f"'{one}'" for one in supported]
+    comma = "," if len(first) > 1 else ""
+    listed = f"{', '.join(first)}{comma} and {last}" if first else last
     return ApiError(
         400,
         f"Invalid value: '{value}'. Supported values are: {listed}.",

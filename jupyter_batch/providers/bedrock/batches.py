@@ -30,18 +30,15 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.http.address import is_near
 from jupyter_batch.http.network import bundle
-from jupyter_batch.http.streams import LineBound
 from jupyter_batch.providers.bedrock.errors import provider_error
 from jupyter_batch.providers.bedrock.record import RECORDS
-from jupyter_batch.providers.cloud_file import BLOCK, Lines, as_sent
+from jupyter_batch.providers.cloud_file import BLOCK, as_sent, copied, own_folder, parts_of
 from jupyter_batch.providers.http_api import CALL_SECONDS, LIST_PAGES, TRANSFER_SECONDS
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.windows import hours_of
 from jupyter_batch.wire.clouds import bedrock
 
-FOLDER = "jupyter_batch"
-"""The folder of our files in the bucket."""
 NAME = "jupyter-batch-"
 """Prefix of our jobs' names."""
 PAGE = 1000
@@ -71,8 +68,9 @@ class ViaBedrock:
         self._secrets = {name: value for name, value in secrets.items() if name.startswith("aws_")}
         self._clients: dict[str, Any] = {}
         self._turn = asyncio.Lock()
-        self._bucket, self._folder = _place(settings["s3_bucket_name"])
-        self._output = _place(settings.get("s3_output_bucket_name") or settings["s3_bucket_name"])
+        bucket = settings["s3_bucket_name"]
+        self._bucket, self._folder = own_folder(bucket)
+        self._output = own_folder(settings.get("s3_output_bucket_name") or bucket)
 
     def __repr__(self) -> str:
         return f"ViaBedrock({self._base!r}, {self._bucket!r})"
@@ -146,24 +144,25 @@ class ViaBedrock:
         """See Listed.requests."""
         if batch.input_file_id is None:
             raise NotFoundError(f"Bedrock names no request file of {batch.id}")
-        await self._copy([batch.input_file_id], lambda line: bedrock.kept(line) + b"\n", write)
+        uris = [batch.input_file_id]
+        await copied(uris, self._download, lambda line: bedrock.kept(line) + b"\n", write)
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll. For a finished job, its folder is listed for result files."""
         view = _view(
             await self._call("bedrock", "get_model_invocation_job", jobIdentifier=batch_id)
         )
-        if view.ending is None or view.output_file_id is None:
-            return msgspec.structs.replace(view, output_file_id=None)
-        there = await self._results(view.output_file_id)
-        return view if there else msgspec.structs.replace(view, output_file_id=None)
+        folder = None if view.ending is None else view.output_file_id
+        if folder is not None and await self._results(folder):
+            return view
+        return msgspec.structs.replace(view, output_file_id=None)
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """Stream all result files below the folder `file_id`, one after another."""
         uris = await self._results(file_id)
         if not uris:
             raise NotFoundError(f"there are no results in {file_id}")
-        await self._copy(uris, bedrock.slim, write)
+        await copied(uris, self._download, bedrock.slim, write)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel. Bedrock refuses for a finished job, whose state is then returned."""
@@ -279,7 +278,7 @@ class ViaBedrock:
         return f"s3://{self._bucket}/{key}"
 
     async def _about(self, view: BatchView) -> dict[str, str]:
-        bucket, key = _parts(view.input_file_id or "")
+        bucket, key = parts_of(view.input_file_id or "")
         with contextlib.suppress(NotFoundError, msgspec.DecodeError):
             head = await self._call("s3", "head_object", Bucket=bucket, Key=key)
             return msgspec.json.decode(
@@ -289,7 +288,7 @@ class ViaBedrock:
 
     async def _results(self, folder: str) -> list[str]:
         """List the result files below a folder, except the manifest."""
-        bucket, prefix = _parts(folder)
+        bucket, prefix = parts_of(folder)
         uris: list[str] = []
         more: dict[str, Any] = {}
         for _ in range(LIST_PAGES):
@@ -306,19 +305,12 @@ class ViaBedrock:
             f"the list of objects in {folder} did not end after {LIST_PAGES} pages"
         )
 
-    async def _copy(
-        self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
-    ) -> None:
-        lines = Lines(change, write)
-        bound = LineBound(lines.take)
-        for uri in uris:
-            bucket, key = _parts(uri)
-            there = await self._call("s3", "get_object", Bucket=bucket, Key=key)
-            with contextlib.closing(there["Body"]) as body:
-                while block := await self._block(body):
-                    bound.write(block)
-            bound.close()
-            lines.end()
+    async def _download(self, uri: str, write: Callable[[bytes], None]) -> None:
+        bucket, key = parts_of(uri)
+        there = await self._call("s3", "get_object", Bucket=bucket, Key=key)
+        with contextlib.closing(there["Body"]) as body:
+            while block := await self._block(body):
+                write(block)
 
     async def _block(self, body: Any) -> bytes:
         with self._translated_errors():
@@ -360,17 +352,6 @@ def _view(job: Mapping[str, Any]) -> BatchView:
     of, dash, number = name.removeprefix(NAME).rpartition("-")
     ours = name.startswith(NAME) and dash
     return msgspec.structs.replace(view, tag={TAG: f"{of}/{number}"} if ours else {})
-
-
-def _place(bucket: str) -> tuple[str, str]:
-    """(bucket, our folder in it) of a bucket's name, with or without a folder of the user's."""
-    name, _, folder = bucket.removeprefix("s3://").strip("/").partition("/")
-    return name, f"{folder}/{FOLDER}".lstrip("/")
-
-
-def _parts(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 def connect(to: Connection) -> ViaBedrock:

@@ -27,8 +27,7 @@ import msgspec
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDownError
 from jupyter_batch.http.kept_client import Answer, KeptClient
-from jupyter_batch.http.streams import LineBound
-from jupyter_batch.providers.cloud_file import Lines, as_sent, blocks
+from jupyter_batch.providers.cloud_file import as_sent, blocks, copied, own_folder, parts_of
 from jupyter_batch.providers.failures import object_in
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct, newest
 from jupyter_batch.providers.protocol import TAG, Access, Facts
@@ -38,8 +37,6 @@ from jupyter_batch.wire.clouds import vertex
 from jupyter_batch.wire.clouds.gemini import gemini_name
 
 STORAGE = "https://storage.googleapis.com"
-FOLDER = "jupyter_batch"
-"""The folder of our files in the bucket."""
 PAGE = 100
 _JOBS = "batchPredictionJobs"
 _MORE = "jupyter_batch_more_"
@@ -69,10 +66,7 @@ class ViaVertex(Direct):
         self._parent = (
             f"/projects/{settings['vertex_project']}/locations/{settings['vertex_location']}"
         )
-        bucket, _, folder = (
-            settings["gcs_bucket_name"].removeprefix("gs://").strip("/").partition("/")
-        )
-        self._bucket, self._folder = bucket, f"{folder}/{FOLDER}".lstrip("/")
+        self._bucket, self._folder = own_folder(settings["gcs_bucket_name"])
         self._storage = storage or storage_base(os.environ)
         self._token = Token(
             given=secrets.get("api_key"),
@@ -128,17 +122,18 @@ class ViaVertex(Direct):
         """See Listed.requests."""
         if batch.input_file_id is None:
             raise NotFoundError(f"Vertex AI names no request file of {batch.id}")
-        await self._copy([batch.input_file_id], lambda line: vertex.kept(line) + b"\n", write)
+        uris = [batch.input_file_id]
+        await copied(uris, self._download, lambda line: vertex.kept(line) + b"\n", write)
 
     async def poll(self, batch_id: str) -> BatchView:
         """See Provider.poll. For a finished job, its folder is listed for result files."""
         async with self._open() as client:
             job = await self._object(client, "GET", f"/{quote(batch_id)}", holds="name")
             view = _view(job)
-            if view.ending is None or view.output_file_id is None:
-                return msgspec.structs.replace(view, output_file_id=None)
-            there = await self._results(client, view.output_file_id)
-            return view if there else msgspec.structs.replace(view, output_file_id=None)
+            folder = None if view.ending is None else view.output_file_id
+            if folder is not None and await self._results(client, folder):
+                return view
+        return msgspec.structs.replace(view, output_file_id=None)
 
     async def fetch(self, file_id: str, write: Callable[[bytes], object]) -> None:
         """Stream all result files below the folder `file_id`, one after another."""
@@ -146,8 +141,8 @@ class ViaVertex(Direct):
             names = await self._results(client, file_id)
         if not names:
             raise NotFoundError(f"there are no results in {file_id}")
-        bucket = _parts(file_id)[0]
-        await self._copy([f"gs://{bucket}/{name}" for name in names], vertex.slim, write)
+        uris = [f"gs://{parts_of(file_id)[0]}/{name}" for name in names]
+        await copied(uris, self._download, vertex.slim, write)
 
     async def cancel(self, batch_id: str) -> BatchView:
         """See Provider.cancel. Vertex refuses for a finished job, whose state is then returned."""
@@ -194,7 +189,7 @@ class ViaVertex(Direct):
 
     async def _results(self, client: KeptClient, folder: str) -> list[str]:
         """The names of the result files below a folder."""
-        bucket, prefix = _parts(folder)
+        bucket, prefix = parts_of(folder)
         params = {"prefix": prefix.rstrip("/") + "/", "fields": "items(name),nextPageToken"}
         names: list[str] = []
         for _ in range(LIST_PAGES):
@@ -211,20 +206,13 @@ class ViaVertex(Direct):
             f"the list of objects in {folder} did not end after {LIST_PAGES} pages"
         )
 
-    async def _copy(
-        self, uris: list[str], change: Callable[[bytes], bytes], write: Callable[[bytes], object]
-    ) -> None:
-        lines = Lines(change, write)
-        bound = LineBound(lines.take)
-        for uri in uris:
-            bucket, name = _parts(uri)
-            path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media"
-            async with self._open(TRANSFER_SECONDS) as client:
-                answer = await client.download(path, bound.write)
-                if not answer.is_success:
-                    raise self._refusal(answer)
-            bound.close()
-            lines.end()
+    async def _download(self, uri: str, write: Callable[[bytes], None]) -> None:
+        bucket, name = parts_of(uri)
+        path = f"{self._storage}/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media"
+        async with self._open(TRANSFER_SECONDS) as client:
+            answer = await client.download(path, write)
+            if not answer.is_success:
+                raise self._refusal(answer)
 
     def _check(self, answer: Answer, what: str) -> None:
         if answer.is_success:
@@ -281,11 +269,6 @@ def _view(job: Mapping[str, Any]) -> BatchView:
     if not view.id:
         raise ProviderDownError("Vertex AI answered with a job without its name")
     return msgspec.structs.replace(view, tag=tag_of(job.get("labels")))
-
-
-def _parts(uri: str) -> tuple[str, str]:
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
-    return bucket, name
 
 
 def connect(to: Connection) -> ViaVertex:
