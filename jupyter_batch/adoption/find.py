@@ -18,6 +18,7 @@ from jupyter_batch.core.status import State
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.monitor.style import AS_TEXT
 from jupyter_batch.providers.protocol import TAG, TAG_OF, Listed
+from jupyter_batch.providers.shown import aligned, html_table
 
 MOST_ROWS = 50_000_000
 """A tag with more rows, or more shards, is not ours."""
@@ -60,24 +61,12 @@ class _Batches(list[_T]):
         self._now = now
 
     def __repr__(self) -> str:
-        rows = [self.head, *self._cells()]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(self.head))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        return "\n".join([*(lines if self else ()), *self._words()])
+        lines = aligned([self.head, *self._cells()]) if self else []
+        return "\n".join([*lines, *self._words()])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(word)}</th>" for word in self.head)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._cells()
-        )
         words = "".join(f"<p>{escape(word)}</p>" for word in self._words())
-        table = (
-            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if self else ""
-        )
+        table = html_table(self.head, self._cells()) if self else ""
         return f'<div class="{AS_TEXT}">{table}{words}</div>'
 
     def _words(self) -> list[str]:

@@ -27,7 +27,7 @@ from jupyter_batch.planning.resent_lines import Changed, line_hash
 from jupyter_batch.row_files.line_index import look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_hashes
 from jupyter_batch.templates.values import RowError
-from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, tool_names_of
+from jupyter_batch.wire.dialects import OPENAI, encoder
 from jupyter_batch.wire.openai import EMBEDDINGS, RESPONSES, Hole
 
 if TYPE_CHECKING:
@@ -182,6 +182,6 @@ class EscalatedLines:
         (new,) = made.encode([data["custom_id"]], {"messages": [messages]})
         if isinstance(new, RowError):
             raise OptionError(f"retry: row {row} (counted from 0): {new.reason}")
-        self.headers |= headers_of(made)
-        self.tool_names |= tool_names_of(made)
+        self.headers |= made.headers
+        self.tool_names |= made.tool_names
         return bytes(new)

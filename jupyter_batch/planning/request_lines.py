@@ -37,10 +37,8 @@ from jupyter_batch.templates.values import PLAIN, RowError
 from jupyter_batch.wire.dialects import (
     OPENAI,
     encoder,
-    headers_of,
     is_mapped,
     may_be_mapped,
-    tool_names_of,
 )
 from jupyter_batch.wire.message_parts import all_in_chat_form
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
@@ -329,8 +327,8 @@ class RequestLines(Blocks):
             rows=frames.row_count(self._frame) * ask.samples,
             **self.left_out.counts(),
             mapped=self._mapped,
-            headers=headers_of(self._encoder),
-            tool_names=tool_names_of(self._encoder),
+            headers=self._encoder.headers,
+            tool_names=self._encoder.tool_names,
             tools=self._tools or self._row_params.tool_names,
             own_tools=OWN_TOOLS in self._of_params,
         )

@@ -37,7 +37,7 @@ from jupyter_batch.row_files.line_index import Held, look_elsewhere, requests_of
 from jupyter_batch.row_files.row_columns import changed_of, sent_hashes
 from jupyter_batch.row_files.row_sources import request_hash
 from jupyter_batch.templates.values import RowError
-from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, headers_of, request_in
+from jupyter_batch.wire.dialects import BODIES, OPENAI, encoder, request_in
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 from jupyter_batch.wire.openai_requests import Route
 
@@ -330,7 +330,7 @@ def _request(
     (line,) = made.encode(["j-0"], {})
     if isinstance(line, RowError):
         raise OptionError(f"retry: {line.reason}")
-    return request_in(line), headers_of(made)
+    return request_in(line), made.headers
 
 
 def _difference(was: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ FOLDER = "jupyter_batch"
 """The folder of our files in a bucket."""
 BLOCK = 1 << 20
 CHUNK = 1 << 18
+_TAIL = b"]}"
 
 
 class _Line(msgspec.Struct):
@@ -71,7 +72,7 @@ async def blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
 class Body:
     """A request file as the JSON body that creates its batch, streamed from disk.
 
-    head, tail: around the requests, which are separated by commas. on_upload: called with INLINE
+    head: before the requests, which are separated by commas, and end in "]}". on_upload: called with INLINE
     just before the last part. failure: an error of our own disk or ledger.
     """
 
@@ -81,12 +82,11 @@ class Body:
         on_upload: Callable[[str], Awaitable[None]] | None,
         *,
         head: bytes = b'{"requests":[',
-        tail: bytes = b"]}",
     ) -> None:
         self._file, self._on_upload = file, on_upload
-        self._head, self._tail = head, tail
+        self._head = head
         size = os.fstat(file.fileno()).st_size - 1  # the last newline is left out
-        self.length = len(head) + size + len(tail)
+        self.length = len(head) + size + len(_TAIL)
         self.headers = {"content-type": "application/json", "content-length": str(self.length)}
         self.failure: Exception | None = None
 
@@ -101,7 +101,7 @@ class Body:
                 held = chunk.replace(b"\n", b",")
             if self._on_upload is not None:
                 await self._on_upload(INLINE)
-            yield held[:-1] + self._tail
+            yield held[:-1] + _TAIL
         except Exception as e:
             self.failure = e
             raise

@@ -46,15 +46,17 @@ class Direct:
     """One provider at one address. The key is sent there only, by default as a bearer token.
 
     follows: whether a download may be redirected to another host, without the key. purpose, files:
-    of an upload, and its path.
+    of an upload, and its path. model: the bare name of the model of all requests, where it is the
+    batch's.
     """
 
     follows = False
     purpose = "batch"
     files = "/files"
 
-    def __init__(self, facts: Facts, access: Access) -> None:
+    def __init__(self, facts: Facts, access: Access, *, model: str = "") -> None:
         self.facts = facts
+        self._model = model
         self._access = access
         self._root = access.api_base.rstrip("/").removesuffix("/v1") + "/v1"
         self._params: Mapping[str, str] = {}

@@ -32,27 +32,30 @@ class Providers(list[Record]):
         return table(self)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(word)}</th>" for word in (*_HEAD, "notes", "source"))
-        rows = "".join(
-            "<tr>"
-            + "".join(
-                f"<td>{escape(text)}</td>"
-                for text in (*_cells(record), _notes(record), record.source)
-            )
-            + "</tr>"
-            for record in self
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        rows = [(*_cells(record), _notes(record), record.source) for record in self]
+        return html_table((*_HEAD, "notes", "source"), rows)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of texts as lines, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Rows of texts as an HTML table."""
+    words = "".join(f"<th>{escape(word)}</th>" for word in head)
+    cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f"<table><thead><tr>{words}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def table(records: Sequence[Record]) -> str:
     """The records as lines of text: a row for each, then the notes."""
-    rows = [_HEAD, *map(_cells, records)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = aligned([_HEAD, *map(_cells, records)])
     notes = [f"{record.name}: {note}" for record in records if (note := _notes(record))]
     return "\n".join([*lines, "", *notes, "", '"?": the provider\'s documentation does not say'])
 

@@ -19,23 +19,21 @@ from jupyter_batch.core.errors import OptionError
 Check: TypeAlias = Callable[[Any], None]
 
 _SHOWN = 60
-_ONE = frozenset(
-    {
-        "additionalProperties",
-        "contains",
-        "else",
-        "if",
-        "items",
-        "not",
-        "propertyNames",
-        "then",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-    }
+ONE = (
+    "additionalProperties",
+    "contains",
+    "else",
+    "if",
+    "items",
+    "not",
+    "propertyNames",
+    "then",
+    "unevaluatedItems",
+    "unevaluatedProperties",
 )
 """Keywords whose value is a schema; then a list, and an object, of schemas."""
-_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_MAPS = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+MAPS = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
 _TYPES = {
     "string": "a text",
     "integer": "a whole number",
@@ -175,11 +173,11 @@ class _Lenient:
         return made
 
     def _part(self, key: str, part: Any, at: str) -> Any:
-        if isinstance(part, Mapping) and key in _MAPS:
+        if isinstance(part, Mapping) and key in MAPS:
             return {name: self._copy(one, f"{at}/{_escaped(name)}") for name, one in part.items()}
-        if isinstance(part, list) and (key in _LISTS or key == "items"):
+        if isinstance(part, list) and (key in LISTS or key == "items"):
             return [self._copy(one, f"{at}/{number}") for number, one in enumerate(part)]
-        return self._copy(part, at) if key in _ONE or key == "additionalItems" else part
+        return self._copy(part, at) if key in ONE or key == "additionalItems" else part
 
 
 def _escaped(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jupyter_batch.core.errors import OptionError
 from jupyter_batch.core.schema import Schema
-from jupyter_batch.schema.check import resolved
+from jupyter_batch.schema.check import LISTS, MAPS, ONE, resolved
 
 # OpenAI, structured outputs guide (2026): "Supported schemas" and its limits.
 _FORMATS = frozenset(
@@ -236,22 +236,13 @@ def _parts(node: Any) -> Iterator[tuple[str, Any]]:
     """Yield the direct subschemas, each with its keyword; references are not followed."""
     if not isinstance(node, Mapping):
         return
-    for word in ("properties", "patternProperties", "$defs", "definitions"):
+    for word in MAPS:
         for part in (node.get(word) or {}).values():
             yield word, part
-    for word in ("anyOf", "oneOf", "allOf", "prefixItems"):
+    for word in LISTS:
         for part in node.get(word) or ():
             yield word, part
-    for word in (
-        "items",
-        "additionalProperties",
-        "not",
-        "contains",
-        "propertyNames",
-        "if",
-        "then",
-        "else",
-    ):
+    for word in ONE:
         if isinstance(node.get(word), Mapping):
             yield word, node[word]
 

@@ -92,16 +92,6 @@ def may_be_mapped(made: Varying) -> bool:
     return not plain or isinstance(made.whole, openai_vectors.Encoder)
 
 
-def headers_of(made: Varying) -> dict[str, str]:
-    """Headers for the batch as a whole; complete once all rows are encoded."""
-    return made.headers
-
-
-def tool_names_of(made: Varying) -> dict[str, str]:
-    """The provider's tool names -> the user's, where they differ."""
-    return made.tool_names
-
-
 BODIES = ("body", "params", "modelInput", "request")
 """Fields with the request in the dialects' request lines."""
 

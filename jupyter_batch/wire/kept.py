@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from jupyter_batch.wire import tolerant
-from jupyter_batch.wire.translated import mapping
+from jupyter_batch.wire.translated import dicts_in, mapping
 
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)</think(?:ing)?>", re.DOTALL)
 _APART = "\n\n"
@@ -63,10 +63,6 @@ def _joined(texts: Iterable[Any]) -> str | None:
     return _APART.join(text for text in texts if isinstance(text, str) and text) or None
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _flat(lists: Iterable[Any]) -> list[Any]:
     return [item for held in lists if isinstance(held, list) for item in held]
 
@@ -80,7 +76,7 @@ def _first(*values: Any) -> Any:
 
 def _placed(text: Any, annotations: Any) -> Any:
     """Annotations with start and end, with their field where the text is an object in JSON."""
-    if not isinstance(text, str) or not _dicts(annotations) or not text.lstrip().startswith("{"):
+    if not isinstance(text, str) or not dicts_in(annotations) or not text.lstrip().startswith("{"):
         return annotations
     return _by_field(text, [(*_span(one), one) for one in annotations])
 
@@ -132,7 +128,7 @@ def _skip(text: str, at: int) -> int:
 
 def _chat(body: Mapping[str, Any]) -> dict[str, Any]:
     """OpenAI's, and those of compatible servers and of litellm."""
-    choices = _dicts(body.get("choices"))
+    choices = dicts_in(body.get("choices"))
     choice = next(
         (one for one in choices if one.get("index", 0) == 0), choices[0] if choices else {}
     )
@@ -161,13 +157,13 @@ def _thoughts(message: Mapping[str, Any], more: Mapping[str, Any]) -> list[Any]:
     for key in ("reasoning_content", "reasoning"):
         if isinstance(text := message.get(key), str) and text:
             return [text]
-    details = _dicts(message.get("reasoning_details"))
-    blocks = _dicts(message.get("thinking_blocks") or more.get("thinking_blocks"))
+    details = dicts_in(message.get("reasoning_details"))
+    blocks = dicts_in(message.get("thinking_blocks") or more.get("thinking_blocks"))
     content = message.get("content")
     thoughts = [
         *(detail.get("text") or detail.get("summary") for detail in details),
         *(block.get("thinking") for block in blocks if not details),
-        *(_part_thought(part) for part in _dicts(content)),
+        *(_part_thought(part) for part in dicts_in(content)),
     ]
     if not any(thoughts) and isinstance(content, str) and (found := _THOUGHT.match(content)):
         return [found[1].strip()]
@@ -180,7 +176,7 @@ def _part_thought(part: Mapping[str, Any]) -> Any:
         return None
     held = part.get("thinking") or part.get("text")
     return (
-        "".join(str(piece.get("text") or "") for piece in _dicts(held))
+        "".join(str(piece.get("text") or "") for piece in dicts_in(held))
         if isinstance(held, list)
         else held
     )
@@ -206,12 +202,12 @@ def _token_list(logprobs: Any) -> Any:
 
 
 def _response(body: Mapping[str, Any]) -> dict[str, Any]:
-    items = _dicts(body.get("output"))
+    items = dicts_in(body.get("output"))
     parts = [
         part
         for item in items
         if item.get("type") == "message"
-        for part in _dicts(item.get("content"))
+        for part in dicts_in(item.get("content"))
     ]
     spoken = [part.get("transcript") for part in parts if part.get("type") == "output_audio"]
     return _made(
@@ -228,14 +224,14 @@ def _response(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _texts(parts: Any) -> list[Any]:
-    return [part["text"] for part in _dicts(parts) if part.get("text")]
+    return [part["text"] for part in dicts_in(parts) if part.get("text")]
 
 
 # --- providers' own formats -------------------------------------------------------------------
 
 
 def _anthropic(message: Mapping[str, Any]) -> dict[str, Any]:
-    blocks = _dicts(message.get("content"))
+    blocks = dicts_in(message.get("content"))
     texts = [str(block.get("text") or "") for block in blocks]
     spans: list[tuple[int, int, Any]] = []
     for block, text, end in zip(blocks, texts, accumulate(map(len, texts)), strict=True):
@@ -247,8 +243,8 @@ def _anthropic(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gemini(body: Mapping[str, Any]) -> dict[str, Any]:
-    first = next(iter(_dicts(body.get("candidates"))), {})
-    parts = _dicts(mapping(first.get("content")).get("parts"))
+    first = next(iter(dicts_in(body.get("candidates"))), {})
+    parts = dicts_in(mapping(first.get("content")).get("parts"))
     logprobs = mapping(first.get("logprobsResult"))
     cited = mapping(first.get("citationMetadata"))
     sources = mapping(first.get("groundingMetadata")).get("groundingChunks")
@@ -260,7 +256,7 @@ def _gemini(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bedrock(message: Mapping[str, Any]) -> dict[str, Any]:
-    blocks = _dicts(message.get("content"))
+    blocks = dicts_in(message.get("content"))
     thought = [
         mapping(mapping(block.get("reasoningContent")).get("reasoningText")) for block in blocks
     ]

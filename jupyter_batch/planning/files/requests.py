@@ -38,7 +38,7 @@ from jupyter_batch.row_files.request_hashes import hash_array, kind_in
 from jupyter_batch.row_files.row_columns import RowFiles
 from jupyter_batch.row_files.row_sources import space_of
 from jupyter_batch.templates.values import RowError
-from jupyter_batch.wire.dialects import OPENAI, encoder, headers_of, tool_names_of
+from jupyter_batch.wire.dialects import OPENAI, encoder
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS, RESPONSES, Hole
 
 _ASKED = {
@@ -300,6 +300,6 @@ class _OurLines:
             raise self._file.wrong(number, str(e)) from e
         if isinstance(line, RowError):
             raise self._file.wrong(number, line.reason)
-        self.headers |= headers_of(made)
-        self.tool_names |= tool_names_of(made)
+        self.headers |= made.headers
+        self.tool_names |= made.tool_names
         return bytes(line)

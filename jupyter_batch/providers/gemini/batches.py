@@ -66,9 +66,8 @@ class ViaGemini(TaggedList, Direct):
     """One project of the Gemini API, by its key. model: the bare name of all requests' model."""
 
     def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
-        super().__init__(facts, access)
+        super().__init__(facts, access, model=model)
         self._root = root_of(access.api_base)
-        self._model = model
 
     async def submit(
         self,

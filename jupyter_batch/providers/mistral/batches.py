@@ -23,7 +23,7 @@ from jupyter_batch.core.errors import BadRequestError, NotFoundError, ProviderDo
 from jupyter_batch.providers.cloud_file import as_sent, bare, full_lines
 from jupyter_batch.providers.http_api import LIST_PAGES, TRANSFER_SECONDS, Direct
 from jupyter_batch.providers.mistral.record import RECORDS
-from jupyter_batch.providers.protocol import Access, Facts, TaggedList, file_name
+from jupyter_batch.providers.protocol import TaggedList, file_name
 from jupyter_batch.providers.record import Connection
 from jupyter_batch.providers.windows import hours_of
 from jupyter_batch.wire import tolerant
@@ -45,11 +45,7 @@ _STATES = {
 
 
 class ViaMistral(TaggedList, Direct):
-    """One Mistral workspace, by its key; model: the bare name of the model of all requests."""
-
-    def __init__(self, facts: Facts, access: Access, *, model: str) -> None:
-        super().__init__(facts, access)
-        self._model = model
+    """One Mistral workspace, by its key."""
 
     async def submit(
         self,
