@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jupyter_batch.server.checks import message_request as messages_check
 from jupyter_batch.server.checks.requests import check
 from jupyter_batch.server.echo import model as echo
-from jupyter_batch.server.errors import SERVER_ERROR, ApiError, no_model
+from jupyter_batch.server.errors import SERVER_ERROR, ApiError, bad_request, no_model
 from jupyter_batch.server.translate import message_objects
 from jupyter_batch.server.translate import messages as translate
 from jupyter_batch.server.translate.responses import chat_of, response_of
@@ -86,7 +86,7 @@ class Answers:
         try:
             wrong = messages_check.check(body) if messages else check(endpoint, body)
         except _MALFORMED as error:
-            return ApiError(400, f"This request can't be read: {error}")
+            return bad_request(f"This request can't be read: {error}")
         if wrong is None and not self.serves(body["model"], endpoint):
             unknown = message_objects.no_model if messages else no_model
             wrong = unknown(body["model"])
@@ -99,7 +99,7 @@ class Answers:
         except ApiError as error:
             return Answer(error.status, error.body())
         except _MALFORMED as error:
-            wrong = ApiError(400, f"This request can't be answered: {error}")
+            wrong = bad_request(f"This request can't be answered: {error}")
             return Answer(wrong.status, wrong.body())
 
     @staticmethod

@@ -16,7 +16,14 @@ from aiohttp.web_urldispatcher import SystemRoute
 
 from jupyter_batch.process.log import logger
 from jupyter_batch.server.checks.guard import refuse_pages
-from jupyter_batch.server.errors import ApiError, no_key, server_error, unreadable, wrong_key
+from jupyter_batch.server.errors import (
+    ApiError,
+    bad_request,
+    no_key,
+    server_error,
+    unreadable,
+    wrong_key,
+)
 from jupyter_batch.server.faults import Faults, parse_faults
 from jupyter_batch.server.messages import routes as messages
 from jupyter_batch.server.protocol import Connection
@@ -58,7 +65,7 @@ async def set_faults(request: web.Request) -> web.Response:
     try:
         new = parse_faults(body["spec"] if set(body) == {"spec"} else body)
     except ValueError as error:
-        raise ApiError(400, str(error)) from error
+        raise bad_request(str(error)) from error
     service(request).faults.set(new)
     return reply(new)
 
@@ -122,9 +129,7 @@ async def _shape(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         response = _http_error(request, error)
     except UnicodeError:
-        response = _refused(
-            request, ApiError(400, "The request holds text that is not valid UTF-8.")
-        )
+        response = _refused(request, bad_request("The request holds text that is not valid UTF-8."))
     except (HttpProcessingError, web.RequestPayloadError) as error:
         response = _refused(request, unreadable(error))
         response.force_close()

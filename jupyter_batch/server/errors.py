@@ -46,10 +46,14 @@ class ApiError(Exception):
         }
 
 
+def bad_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
+    """A refused request."""
+    return ApiError(400, message, param=param, code=code)
+
+
 def missing(param: str) -> ApiError:
     """A required parameter is not there."""
-    return ApiError(
-        400,
+    return bad_request(
         f"Missing required parameter: '{param}'.",
         param=param,
         code="missing_required_parameter",
@@ -58,8 +62,7 @@ def missing(param: str) -> ApiError:
 
 def wrong_type(param: str, expected: str, value: object) -> ApiError:
     """A parameter of another JSON type; `expected` with its article ("a string")."""
-    return ApiError(
-        400,
+    return bad_request(
         f"Invalid type for '{param}': expected {expected}, but got {json_kind(value)} instead.",
         param=param,
         code="invalid_type",
@@ -68,8 +71,7 @@ def wrong_type(param: str, expected: str, value: object) -> ApiError:
 
 def no_texts(param: str) -> ApiError:
     """A parameter that is neither a text or several, nor the same as token numbers."""
-    return ApiError(
-        400,
+    return bad_request(
         f"Invalid '{param}': expected a string, an array of strings, an array of integers or an array of arrays of "
         "integers.",
         param=param,
@@ -79,8 +81,7 @@ def no_texts(param: str) -> ApiError:
 
 def empty_array(param: str) -> ApiError:
     """An array without items."""
-    return ApiError(
-        400,
+    return bad_request(
         f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
         param=param,
         code="empty_array",
@@ -89,8 +90,7 @@ def empty_array(param: str) -> ApiError:
 
 def too_many(param: str, most: int, value: Sequence[object]) -> ApiError:
     """An array with more than `most` items."""
-    return ApiError(
-        400,
+    return bad_request(
         f"Invalid '{param}': array too long. Expected an array with maximum length {most}, but got an array with "
         f"length {len(value)} instead.",
         param=param,
@@ -103,8 +103,7 @@ def wrong_value(param: str, value: object, supported: Sequence[str]) -> ApiError
     *first, last = [f"'{one}'" for one in supported]
     comma = "," if len(first) > 1 else ""
     listed = f"{', '.join(first)}{comma} and {last}" if first else last
-    return ApiError(
-        400,
+    return bad_request(
         f"Invalid value: '{value}'. Supported values are: {listed}.",
         param=param,
         code="invalid_value",
@@ -121,16 +120,14 @@ def out_of_range(
 ) -> ApiError | None:
     """The refusal of a number outside [low, high]; None for one inside."""
     if low is not None and value < low:
-        return ApiError(
-            400,
+        return bad_request(
             f"Invalid '{param}': {kind} below minimum value. Expected a value >= {low}, "
             f"but got {value} instead.",
             param=param,
             code=f"{kind}_below_min_value",
         )
     if high is not None and value > high:
-        return ApiError(
-            400,
+        return bad_request(
             f"Invalid '{param}': {kind} above maximum value. Expected a value <= {high}, "
             f"but got {value} instead.",
             param=param,
@@ -141,7 +138,7 @@ def out_of_range(
 
 def unknown_parameter(name: str) -> ApiError:
     """A parameter that this endpoint does not take."""
-    return ApiError(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+    return bad_request(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
 
 
 def no_file(file_id: str) -> ApiError:
@@ -152,8 +149,7 @@ def no_file(file_id: str) -> ApiError:
 def no_batch(batch_id: str) -> ApiError:
     """No batch of that id; what is no id of a batch at all is a bad request."""
     if not batch_id.startswith("batch"):
-        return ApiError(
-            400,
+        return bad_request(
             f"Invalid 'batch_id': '{batch_id}'. Expected an ID that begins with 'batch'.",
             param="batch_id",
             code="invalid_value",
@@ -172,8 +168,7 @@ def no_model(model: str) -> ApiError:
 
 def bad_json() -> ApiError:
     """The request's body is not a JSON object."""
-    return ApiError(
-        400,
+    return bad_request(
         "We could not parse the JSON body of your request. (HINT: This likely means you aren't using "
         "your HTTP library correctly. The API expects a JSON payload, but what was sent was not valid "
         "JSON.)",
@@ -184,7 +179,7 @@ def unreadable(error: Exception) -> ApiError:
     """The request's body breaks off, or its encoding or a part's header is broken."""
     cause = " ".join(str(getattr(error, "message", "") or error).split())
     cause = cause.removeprefix("400, message: ")  # aiohttp's own prefix
-    return ApiError(400, f"The request's body can't be read: {cause}")
+    return bad_request(f"The request's body can't be read: {cause}")
 
 
 def no_key() -> ApiError:

@@ -21,11 +21,7 @@ import msgspec
 from jupyter_batch.server.answers import Answer, Answers
 from jupyter_batch.server.checks.nesting import pruned, too_deep
 from jupyter_batch.server.checks.validation import MessageScan, Scan, decode_request, lines
-from jupyter_batch.server.errors import (
-    SERVER_ERROR_MESSAGE,
-    ApiError,
-    server_error,
-)
+from jupyter_batch.server.errors import SERVER_ERROR_MESSAGE, ApiError, bad_request, server_error
 from jupyter_batch.server.faults import Faults
 from jupyter_batch.server.storage.objects import Record
 from jupyter_batch.server.storage.output import (
@@ -187,9 +183,9 @@ class Run:
             body = msgspec.json.decode(request.body)
             wrong = self.answers.refusal(self.batch.endpoint, body)
             if wrong is None and body.get("stream"):
-                wrong = ApiError(400, "stream: Streaming is not supported in a batch")
+                wrong = bad_request("stream: Streaming is not supported in a batch")
         except msgspec.DecodeError as error:  # such as a number that is too large
-            wrong = ApiError(400, f"This request can't be read: {error}")
+            wrong = bad_request(f"This request can't be read: {error}")
         return body, None if wrong is None else Answer(wrong.status, wrong.body())
 
     def _unasked(self, row: int, custom_id: str) -> Answer | None:

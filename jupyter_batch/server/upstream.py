@@ -16,7 +16,7 @@ from jupyter_batch.http.need_address import lacks_address
 from jupyter_batch.http.network import guard_all, with_key
 from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.process.warnings_context import quiet
-from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError
+from jupyter_batch.server.errors import INVALID_REQUEST, SERVER_ERROR, ApiError, bad_request
 from jupyter_batch.server.translate.conform import (
     chat_completion,
     embeddings,
@@ -77,8 +77,7 @@ class Upstream:
         """The model's answer as OpenAI's JSON; ApiError with the upstream's status where it refused."""
         model = self.model or str(body["model"]).removeprefix("local/")
         if lacks_address(model, self.api_base):
-            raise ApiError(
-                400,
+            raise bad_request(
                 f"{model}: start the server with --api-base, or these rows would go to OpenAI.",
                 param="model",
             )
@@ -90,10 +89,10 @@ class Upstream:
             asked.pop("encoding_format", None) == "base64"
         )  # not all have it: asked for as numbers, packed here
         prompts = asked.get("prompt")
-        if endpoint == COMPLETIONS and isinstance(prompts, list) and _are_texts(prompts):
-            bodies = [{**asked, "prompt": one} for one in prompts]  # litellm would join them
-        else:
-            bodies = [asked]
+        several = isinstance(prompts, list) and prompts and all(isinstance(p, str) for p in prompts)
+        bodies = [asked]
+        if endpoint == COMPLETIONS and several:  # litellm would join them
+            bodies = [{**asked, "prompt": one} for one in prompts]
         answers = [await self._placed(endpoint, model, one) for one in bodies]
         answer = answers[0] if len(answers) == 1 else joined(answers)
         if packed:
@@ -158,10 +157,6 @@ class Upstream:
             await asyncio.gather(*late, return_exceptions=True)
         if self._litellm is not None:
             await self._litellm[0].close_litellm_async_clients()
-
-
-def _are_texts(prompts: list[Any]) -> bool:
-    return len(prompts) > 0 and all(isinstance(one, str) for one in prompts)
 
 
 def _refusal(error: Exception) -> ApiError:

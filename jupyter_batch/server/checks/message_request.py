@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jupyter_batch.server.checks.message_blocks import is_text, system_problems, turn_problems
-from jupyter_batch.server.errors import ApiError
-from jupyter_batch.server.translate.message_objects import invalid
+from jupyter_batch.server.errors import ApiError, bad_request
 
 _REQUIRED = ("model", "max_tokens", "messages")
 _KNOWN = frozenset(
@@ -61,9 +60,9 @@ _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 def check(body: Any) -> ApiError | None:
     """The refusal of a request's body, or None."""
     if not isinstance(body, dict):
-        return invalid("params: Input should be a valid dictionary")
+        return bad_request("params: Input should be a valid dictionary")
     problem = next(_problems(body), None)
-    return None if problem is None else invalid(problem)
+    return None if problem is None else bad_request(problem)
 
 
 def _name_problems(body: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jupyter_batch.server.errors import ApiError
+from jupyter_batch.server.errors import ApiError, bad_request
 
 MOST_NESTED = 128
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -32,7 +32,7 @@ def pruned(raw: bytes) -> bytes:
 def too_deep(line: int | None = None) -> ApiError:
     """The refusal. line: which line of the input file, counted from 1."""
     where = "The request's body" if line is None else f"Line {line} of the input file"
-    return ApiError(400, f"{where} is nested deeper than {MOST_NESTED} levels.", param="body")
+    return bad_request(f"{where} is nested deeper than {MOST_NESTED} levels.", param="body")
 
 
 def _deep_spans(raw: bytes | bytearray) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jupyter_batch.server.errors import (
     ApiError,
+    bad_request,
     empty_array,
     missing,
     no_texts,
@@ -43,7 +44,7 @@ def check(endpoint: str, body: Any) -> ApiError | None:
     if not isinstance(body, dict):
         return wrong_type("body", "an object", body)
     if not body.get("model"):
-        return ApiError(400, "you must provide a model parameter")
+        return bad_request("you must provide a model parameter")
     if not isinstance(body["model"], str):
         return wrong_type("model", "a string", body["model"])
     checks = {
@@ -89,15 +90,13 @@ def _turns(messages: list[dict[str, Any]]) -> ApiError | None:
     for place, message in enumerate(messages):
         if message["role"] == "tool":
             if not answering:
-                return ApiError(
-                    400,
+                return bad_request(
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding "
                     "message with 'tool_calls'.",
                     param=f"messages.[{place}].role",
                 )
             if message.get("tool_call_id") not in open_calls:
-                return ApiError(
-                    400,
+                return bad_request(
                     f"Invalid parameter: 'tool_call_id' of {message.get('tool_call_id')!r} not found "
                     "in 'tool_calls' of previous message.",
                     param=f"messages.[{place}].tool_call_id",
@@ -110,8 +109,7 @@ def _turns(messages: list[dict[str, Any]]) -> ApiError | None:
         answering, open_calls = bool(calls), [str(call.get("id")) for call in calls or ()]
     if not open_calls:
         return None
-    return ApiError(
-        400,
+    return bad_request(
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
         "'tool_call_id'. The following tool_call_ids did not have response messages: "
         + ", ".join(open_calls),
@@ -123,7 +121,7 @@ def _tools(body: Mapping[str, Any]) -> ApiError | None:
     tools, choice = body.get("tools"), body.get("tool_choice")
     if tools is None and choice is not None:
         message = "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
-        return ApiError(400, message, param="tool_choice")
+        return bad_request(message, param="tool_choice")
     if tools is None:
         return None
     if not isinstance(tools, list):
@@ -139,8 +137,7 @@ def _tools(body: Mapping[str, Any]) -> ApiError | None:
         if not isinstance(function, dict) or not function.get("name"):
             return missing(where)
         if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", str(function["name"])):
-            return ApiError(
-                400,
+            return bad_request(
                 f"Invalid '{where}': string does not match pattern. Expected a "
                 "string that matches the pattern '^[a-zA-Z0-9_-]+$'.",
                 param=where,
@@ -174,8 +171,7 @@ def _streaming(body: Mapping[str, Any]) -> ApiError | None:
     if wrong or options is None:
         return wrong
     if not stream:
-        return ApiError(
-            400,
+        return bad_request(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             param="stream_options",
         )
@@ -236,8 +232,7 @@ def _response_input(asked: Any) -> ApiError | None:
     if not isinstance(asked, str | list):
         return wrong_type("input", _TEXTS, asked)
     if not asked:
-        return ApiError(
-            400,
+        return bad_request(
             "Invalid 'input': it is empty. Expected a text or at least one item.",
             param="input",
             code="empty_array" if asked == [] else "empty_string",
@@ -256,8 +251,7 @@ def _responses(body: Mapping[str, Any]) -> ApiError | None:
         return wrong
     for name in ("previous_response_id", "conversation", "prompt"):
         if body.get(name) is not None:
-            return ApiError(
-                400,
+            return bad_request(
                 f"'{name}' is not supported here: this server keeps no responses.",
                 param=name,
                 code="unsupported_parameter",
@@ -315,8 +309,7 @@ def _completions(body: Mapping[str, Any]) -> ApiError | None:
     wrong = wrong or _streaming(body) or _bounds(body)
     best, count = body.get("best_of"), body.get("n") or 1
     if wrong is None and best is not None and best < count:
-        wrong = ApiError(
-            400,
+        wrong = bad_request(
             f"You requested that the server return more choices than it will generate (HINT: you must "
             f"set 'n' (currently {count}) to be at most 'best_of' (currently {best})).",
         )
@@ -336,8 +329,7 @@ def _embedded(value: Any) -> ApiError | None:
         return no_texts("input")
     if not inputs or "" in inputs:
         several = " or array" if not value else ""
-        return ApiError(
-            400,
+        return bad_request(
             f"Invalid 'input': input cannot be an empty string{several}.",
             param="input",
             code="empty_string" if inputs else "empty_array",

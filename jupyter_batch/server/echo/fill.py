@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from jupyter_batch.server.echo.labels import choose, sentiment, words
-from jupyter_batch.server.errors import ApiError
+from jupyter_batch.server.errors import bad_request
 
 _DEEPEST = 24
 _MOST_NESTED = 100
@@ -50,8 +50,7 @@ class Budget:
         """Count characters before they are made. Raises ApiError where the answer would get too large."""
         self._left -= chars
         if self._left < 0:
-            raise ApiError(
-                400,
+            raise bad_request(
                 "The answer that this request asks for is too large: the built-in model writes at "
                 f"most {self._most} characters. Ask for less (minLength, minItems, n, nested $defs).",
                 code="string_above_max_length",
@@ -95,8 +94,7 @@ class _Filler:
     def value(self, schema: Any, name: str, depth: int) -> Any:
         self.budget.spend(_VALUE)
         if depth > _MOST_NESTED:
-            raise ApiError(
-                400,
+            raise bad_request(
                 f"The schema asks for a value that is nested deeper than {_MOST_NESTED} levels.",
             )
         if not isinstance(schema, Mapping):

@@ -146,7 +146,7 @@ def _rest(prompt: str, span: tuple[int, int]) -> str:
 
 def choose(labels: Sequence[str], text: str) -> str:
     """Return the label that fits the text: by sentiment, by its words, or else by its hash."""
-    kinds = [_kind(label) for label in labels]
+    kinds = [_LABELS.get(label.lower().strip()) for label in labels]
     if kinds.count(1) == 1 and kinds.count(-1) == 1:
         score = sentiment(text)
         wanted = (score > 0) - (score < 0)
@@ -165,11 +165,6 @@ def choose(labels: Sequence[str], text: str) -> str:
     return labels[
         int.from_bytes(blake2b(text.encode(errors="replace"), digest_size=4).digest()) % len(labels)
     ]
-
-
-def _kind(label: str) -> int | None:
-    """Return 1 for a good label, -1 for a bad, 0 for a neutral, None for any other."""
-    return _LABELS.get(label.lower().strip())
 
 
 def _stars(labels: Sequence[str]) -> list[int]:

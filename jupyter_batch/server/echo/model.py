@@ -107,7 +107,8 @@ def answer_text(body: Mapping[str, Any]) -> str:
         return orjson.dumps({"text": prompt}).decode()
     found = None if outcomes else offered(prompt)
     if kind == "json_schema":
-        return orjson.dumps(fill(_schema(form), found[1] if found else prompt)).decode()
+        schema = form["json_schema"].get("schema") or {"type": "object"}
+        return orjson.dumps(fill(schema, found[1] if found else prompt)).decode()
     if found is None and not outcomes:
         for message in messages:
             if message.get("role") in ("system", "developer"):
@@ -123,11 +124,6 @@ def prompt_of(messages: Any) -> str:
         (text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"),
         text_of(messages[-1].get("content")),
     )
-
-
-def _schema(form: Any) -> Any:
-    """The schema in a `response_format`; without one, that of an empty object."""
-    return form["json_schema"].get("schema") or {"type": "object"}
 
 
 def chat(

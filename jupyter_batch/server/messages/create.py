@@ -11,13 +11,12 @@ from pathlib import Path
 import msgspec
 
 from jupyter_batch.server.checks.validation import Request
-from jupyter_batch.server.errors import bad_json
+from jupyter_batch.server.errors import bad_json, bad_request
 from jupyter_batch.server.storage.objects import COMPLETION_WINDOW, Batch, Counts, Record, new_id
 from jupyter_batch.server.translate.message_objects import (
     BATCH_PREFIX,
     MESSAGES,
     RESULTS_LIFE,
-    invalid,
 )
 
 MOST_REQUESTS = 100_000
@@ -45,15 +44,15 @@ async def read_requests(data: bytes | bytearray) -> list[Request]:
     try:
         requests = _decode(data).requests
     except msgspec.ValidationError as error:
-        raise invalid(str(error)) from error
+        raise bad_request(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_json() from error
     if requests is msgspec.UNSET:
-        raise invalid("requests: Field required")
+        raise bad_request("requests: Field required")
     if not requests:
-        raise invalid("requests: List should have at least 1 item after validation, not 0")
+        raise bad_request("requests: List should have at least 1 item after validation, not 0")
     if len(requests) > MOST_REQUESTS:
-        raise invalid(
+        raise bad_request(
             f"requests: List should have at most {MOST_REQUESTS} items after validation, not {len(requests)}"
         )
     seen: set[str] = set()
@@ -68,16 +67,20 @@ async def read_requests(data: bytes | bytearray) -> list[Request]:
 def _checked(where: str, request: _Request, seen: set[str]) -> Request:
     custom_id, params = request.custom_id, request.params
     if custom_id is msgspec.UNSET:
-        raise invalid(f"{where}.custom_id: Field required")
+        raise bad_request(f"{where}.custom_id: Field required")
     if not _CUSTOM_ID.fullmatch(custom_id):
-        raise invalid(f"{where}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")
+        raise bad_request(
+            f"{where}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'"
+        )
     if custom_id in seen:
-        raise invalid(f"{where}.custom_id: Custom IDs must be unique within a batch: {custom_id}")
+        raise bad_request(
+            f"{where}.custom_id: Custom IDs must be unique within a batch: {custom_id}"
+        )
     seen.add(custom_id)
     if params is msgspec.UNSET:
-        raise invalid(f"{where}.params: Field required")
+        raise bad_request(f"{where}.params: Field required")
     if not bytes(params).lstrip().startswith(b"{"):
-        raise invalid(f"{where}.params: Input should be a valid dictionary")
+        raise bad_request(f"{where}.params: Input should be a valid dictionary")
     return Request(custom_id=custom_id, method="POST", url=MESSAGES, body=_on_one_line(params))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from jupyter_batch.server.errors import ApiError
+from jupyter_batch.server.errors import ApiError, bad_request
 from jupyter_batch.server.messages.create import (
     MOST_BYTES,
     new_record,
@@ -32,7 +32,6 @@ from jupyter_batch.server.translate.message_objects import (
     BATCH_PREFIX,
     BATCHES,
     MESSAGES,
-    invalid,
     is_archived,
     message_batch,
     no_batch,
@@ -127,7 +126,9 @@ async def cancel(request: web.Request) -> web.Response:
     """Cancel a batch. A second call changes nothing; a batch that has ended cannot be canceled."""
     record = _found(request)
     if record.batch.status not in OPEN:
-        raise invalid(f"Message Batch `{record.batch.id}` has ended and can no longer be canceled.")
+        raise bad_request(
+            f"Message Batch `{record.batch.id}` has ended and can no longer be canceled."
+        )
     service(request).runner.cancel(record.batch.id)
     return reply(_shown(request, record))
 
@@ -137,7 +138,7 @@ async def delete(request: web.Request) -> web.Response:
     """Delete a batch that has ended, and its results."""
     record = _found(request)
     if record.batch.status in OPEN:
-        raise invalid(
+        raise bad_request(
             f"Message Batch `{record.batch.id}` is still processing. Cancel it first, and delete it "
             "once it has ended."
         )
@@ -194,7 +195,7 @@ def _serving(request: web.Request) -> Service:
     """
     version = request.headers.get("anthropic-version")
     if version is not None and not _VERSION.fullmatch(version):
-        raise invalid(f'anthropic-version: "{version}" is not a valid version')
+        raise bad_request(f'anthropic-version: "{version}" is not a valid version')
     return service(request)
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from jupyter_batch.server.errors import (
     ApiError,
+    bad_request,
     missing,
     no_batch,
     unknown_parameter,
@@ -45,8 +46,7 @@ async def create(request: web.Request) -> web.Response:
     now = serving.clock()
     file = serving.store.file(body["input_file_id"], now)
     if file is not None and file.purpose != "batch":
-        raise ApiError(
-            400,
+        raise bad_request(
             f"Invalid 'input_file_id': expected a file with purpose 'batch', but got one with purpose "
             f"'{file.purpose}' instead.",
             param="input_file_id",
@@ -89,8 +89,7 @@ def _check(body: dict[str, Any]) -> None:
     if body["endpoint"] not in SERVED:
         known = body["endpoint"] in ENDPOINTS
         wrong = wrong_value("endpoint", body["endpoint"], SERVED)
-        raise ApiError(
-            400,
+        raise bad_request(
             f"{wrong.message} (OpenAI has it; this server does not.)" if known else wrong.message,
             param=wrong.param,
             code=wrong.code,
@@ -108,8 +107,7 @@ def _check_metadata(metadata: Any) -> None:
     if not isinstance(metadata, dict):
         raise wrong_type("metadata", "an object", metadata)
     if len(metadata) > MOST_PAIRS:
-        raise ApiError(
-            400,
+        raise bad_request(
             f"Invalid 'metadata': too many properties. Expected an object with at most {MOST_PAIRS} "
             f"properties, but got an object with {len(metadata)} properties instead.",
             param="metadata",
@@ -117,8 +115,7 @@ def _check_metadata(metadata: Any) -> None:
         )
     for key, value in metadata.items():
         if len(key) > LONGEST_KEY:
-            raise ApiError(
-                400,
+            raise bad_request(
                 f"Invalid property name in 'metadata': '{key[:LONGEST_KEY]}...' is too long. Expected "
                 f"a string with maximum length {LONGEST_KEY}, but got a string with length {len(key)} "
                 "instead.",
@@ -128,8 +125,7 @@ def _check_metadata(metadata: Any) -> None:
         if not isinstance(value, str):
             raise wrong_type(f"metadata.{key}", "a string", value)
         if len(value) > LONGEST_VALUE:
-            raise ApiError(
-                400,
+            raise bad_request(
                 f"Invalid 'metadata.{key}': string too long. Expected a string with maximum length "
                 f"{LONGEST_VALUE}, but got a string with length {len(value)} instead.",
                 param=f"metadata.{key}",

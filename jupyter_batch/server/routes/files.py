@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import BodyPartReader, MultipartReader, hdrs, web
 
-from jupyter_batch.server.errors import ApiError, missing, no_file, wrong_value
+from jupyter_batch.server.errors import ApiError, bad_request, missing, no_file, wrong_value
 from jupyter_batch.server.service import (
     arriving,
     life_of,
@@ -51,8 +51,7 @@ async def create(request: web.Request) -> web.Response:
 async def _read_form(request: web.Request, path: Path) -> dict[str, Any]:
     """The form's fields; the file's bytes go to `path`, its name and size into the fields."""
     if request.content_type != "multipart/form-data":
-        raise ApiError(
-            400,
+        raise bad_request(
             "Invalid content type: this endpoint takes 'multipart/form-data' with a 'purpose' and a "
             "'file'.",
             code="invalid_content_type",
@@ -62,13 +61,13 @@ async def _read_form(request: web.Request, path: Path) -> dict[str, Any]:
         reader = await request.multipart()
         while (part := await arriving(reader.next())) is not None:
             if isinstance(part, MultipartReader):
-                raise ApiError(400, "Invalid multipart form: a part holds parts.")
+                raise bad_request("Invalid multipart form: a part holds parts.")
             if part.name == "file":
                 form["file"] = (_plain_name(part.filename), *await _save(part, path))
             elif part.name:
                 form[part.name] = await _field(part)
     except (ValueError, AssertionError) as error:
-        raise ApiError(400, f"Could not parse the multipart form: {error}") from error
+        raise bad_request(f"Could not parse the multipart form: {error}") from error
     return form
 
 
@@ -77,7 +76,7 @@ async def _field(part: BodyPartReader) -> str:
     while chunk := await arriving(part.read_chunk()):
         data += chunk
         if len(data) > _MOST_FIELD:
-            raise ApiError(400, f"The form's field '{part.name}' is too long.", param=part.name)
+            raise bad_request(f"The form's field '{part.name}' is too long.", param=part.name)
     return data.decode(errors="replace")
 
 
@@ -115,11 +114,11 @@ def _too_large(most: int) -> ApiError:
 
 def _check_batch_file(filename: str, size: int, *, is_text: bool) -> None:
     if Path(filename).suffix and not filename.lower().endswith(".jsonl"):
-        raise ApiError(400, "Invalid file format for Batch API. Must be .jsonl")
+        raise bad_request("Invalid file format for Batch API. Must be .jsonl")
     if size > MOST_BATCH_BYTES:
         raise _too_large(MOST_BATCH_BYTES)
     if not is_text:
-        raise ApiError(400, "Invalid file for Batch API. Must be utf-8 encoded")
+        raise bad_request("Invalid file for Batch API. Must be utf-8 encoded")
 
 
 def _life(form: dict[str, Any], default: int | None) -> int | None:
@@ -140,16 +139,15 @@ def _checked(form: dict[str, Any], file_id: str, now: int) -> File:
         if not form.get(name):
             raise missing(name)
     if isinstance(form["file"], str):
-        raise ApiError(
-            400,
+        raise bad_request(
             "Invalid type for 'file': expected a file, but got a string instead.",
             param="file",
             code="invalid_type",
         )
     purpose, (filename, size, is_text) = form["purpose"], form["file"]
     if purpose not in UPLOAD_PURPOSES:
-        raise ApiError(
-            400, f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose"
+        raise bad_request(
+            f"'{purpose}' is not one of {list(UPLOAD_PURPOSES)} - 'purpose'", param="purpose"
         )
     if purpose == "batch":
         _check_batch_file(filename, size, is_text=is_text)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from jupyter_batch.server.answers import Answer
 from jupyter_batch.server.echo import model as echo
-from jupyter_batch.server.errors import ApiError
+from jupyter_batch.server.errors import ApiError, bad_request
 from jupyter_batch.server.service import json_body, reply, service, streamed
 from jupyter_batch.server.upstream import EMBEDDINGS
 
@@ -76,8 +76,7 @@ async def responses(request: web.Request) -> web.Response:
     """A response, whole: this server streams chat alone, and keeps no responses."""
     body = await json_body(request)
     if body.get("stream"):
-        raise ApiError(
-            400,
+        raise bad_request(
             "Streaming is not supported here: this server streams /v1/chat/completions alone.",
             param="stream",
             code="unsupported_value",

@@ -114,11 +114,6 @@ def envelope(status: int, message: str, request_id: str) -> dict[str, Any]:
     }
 
 
-def invalid(message: str) -> ApiError:
-    """A refused request. Anthropic's messages begin with the field's path: `messages.0.role: ...`."""
-    return ApiError(400, message)
-
-
 def no_batch(batch_id: str) -> ApiError:
     """No such Message Batch."""
     return ApiError(404, f"Message Batch `{batch_id}` not found.")

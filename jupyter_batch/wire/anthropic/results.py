@@ -188,7 +188,9 @@ def _outcome(
             status=Status.CANCELLED,
         )
     if kind == "errored":
-        return failed(custom_id, _reason(result.get("error")), unbilled=True)
+        error = result.get("error")  # nested ({"type": "error", "error": {...}}) or flat (old docs)
+        reason = reason_of({"error": error} if error else None, code_of(error))
+        return failed(custom_id, reason, unbilled=True)
     message = result.get("message")
     if kind != "succeeded" or not isinstance(message, dict):
         return failed(
@@ -209,11 +211,6 @@ def _outcome(
         calls=calls,
         stop=None if is_whole(stop) else stop,
     )
-
-
-def _reason(error: Any) -> str:
-    """The reason of an error, nested ({"type": "error", "error": {...}}) or flat (old docs)."""
-    return reason_of({"error": error} if error else None, code_of(error))
 
 
 def _answer(message: dict[str, Any], tool_names: Mapping[str, str]) -> tuple[Any, str]:
