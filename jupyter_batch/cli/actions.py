@@ -188,17 +188,3 @@ def run_export(asked: argparse.Namespace) -> int:
     write(frame, asked.path)
     print(f"{len(frame):,} {'row' if len(frame) == 1 else 'rows'} in {asked.path}")
     return 0
-
-
-def run_serve(asked: argparse.Namespace) -> int:
-    """Run the embedded server."""
-    from jupyter_batch.server import serve
-
-    return int(serve.run(asked) or 0)
-
-
-def run_demo(asked: argparse.Namespace) -> int:
-    """Run the demo."""
-    from jupyter_batch import demo
-
-    return demo.run(asked)

@@ -165,12 +165,12 @@ COMMANDS = {
         _export_arguments,
     ),
     "serve": Command(
-        actions.run_serve,
+        _run_of("server.serve"),
         "an OpenAI-compatible Files and Batches server on this machine",
         _of_module("server.serve"),
     ),
     "demo": Command(
-        actions.run_demo,
+        _run_of("demo"),
         "a whole job on real reviews and the embedded server: no key, no network",
         _of_module("demo"),
     ),

@@ -138,11 +138,14 @@ class Group(Handle):
         return self
 
     def _compared(self) -> list[list[Any]]:
-        """The answers of each model; None for none."""
-        return [
-            [without_suffix(answer, model) for answer in job._answers.outcomes().answers]
+        return list(self._answers_by_model().values())
+
+    def _answers_by_model(self) -> dict[str, list[Any]]:
+        """The answers by model; None for none."""
+        return {
+            model: [without_suffix(answer, model) for answer in job._answers.outcomes().answers]
             for job, model in zip(self.jobs, self.models, strict=True)
-        ]
+        }
 
     def merge(self, df: pd.DataFrame | None = None, *, overwrite: bool = False) -> Group:
         """Write the answers so far into `df`, or into the submitted frame."""

@@ -89,10 +89,10 @@ class Upstream:
             asked.pop("encoding_format", None) == "base64"
         )  # not all have it: asked for as numbers, packed here
         prompts = asked.get("prompt")
-        several = isinstance(prompts, list) and prompts and all(isinstance(p, str) for p in prompts)
-        bodies = [asked]
-        if endpoint == COMPLETIONS and several:  # litellm would join them
-            bodies = [{**asked, "prompt": one} for one in prompts]
+        if endpoint == COMPLETIONS and isinstance(prompts, list) and _are_texts(prompts):
+            bodies = [{**asked, "prompt": one} for one in prompts]  # litellm would join them
+        else:
+            bodies = [asked]
         answers = [await self._placed(endpoint, model, one) for one in bodies]
         answer = answers[0] if len(answers) == 1 else joined(answers)
         if packed:
@@ -157,6 +157,10 @@ class Upstream:
             await asyncio.gather(*late, return_exceptions=True)
         if self._litellm is not None:
             await self._litellm[0].close_litellm_async_clients()
+
+
+def _are_texts(prompts: list[Any]) -> bool:
+    return len(prompts) > 0 and all(isinstance(one, str) for one in prompts)
 
 
 def _refusal(error: Exception) -> ApiError:

@@ -56,7 +56,8 @@ _ALLOWED = ("reasoning_effort", "verbosity", "web_search_options")
 class Encoder(anthropic_requests.Encoder):
     """Encodes lines `{"custom_id", "method", "url", "body"}` with Responses requests."""
 
-    taker = "/v1/responses"
+    taker = openai.RESPONSES
+    line = b'{"custom_id":%%b,"method":"POST","url":"%b","body":%%b}\n' % openai.RESPONSES.encode()
 
     def __init__(
         self,
@@ -73,13 +74,6 @@ class Encoder(anthropic_requests.Encoder):
 
     def _translate(self, litellm: Any, model: str) -> Translation:
         return Translation(litellm, model, self._provider)
-
-    def _request(self, custom_id: bytes, params: bytes) -> bytes:
-        return b'{"custom_id":%b,"method":"POST","url":"%b","body":%b}\n' % (
-            custom_id,
-            openai.RESPONSES.encode(),
-            params,
-        )
 
 
 class Translation(whole.Translation):

@@ -101,7 +101,7 @@ def answer_text(body: Mapping[str, Any]) -> str:
     messages = body["messages"]
     outcomes = results(messages)
     prompt = "\n".join(map(text_of, outcomes)) if outcomes else prompt_of(messages)
-    form = body.get("response_format")
+    form: Any = body.get("response_format")
     kind = form.get("type") if isinstance(form, Mapping) else None
     if kind == "json_object":
         return orjson.dumps({"text": prompt}).decode()

@@ -119,10 +119,9 @@ def _message(given: Mapping[str, Any]) -> dict[str, Any]:
         message["tool_calls"] = calls
     if isinstance(given.get("function_call"), Mapping):
         message["function_call"] = _function(given["function_call"])
-    noted = [one for one in given.get("annotations") or () if isinstance(one, Mapping)]
-    cited = [one["url_citation"] for one in noted if isinstance(one.get("url_citation"), Mapping)]
+    cited = [one for one in given.get("annotations") or () if _is_citation(one)]
     if cited:
-        message["annotations"] = list(map(_citation, cited))
+        message["annotations"] = [_citation(one["url_citation"]) for one in cited]
     audio = given.get("audio")
     if isinstance(audio, Mapping):
         known = _present(audio, ("id", "expires_at", "data", "transcript"))
@@ -149,6 +148,10 @@ def _call(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _function(given: Mapping[str, Any]) -> dict[str, str]:
     return {"name": str(given.get("name") or ""), "arguments": str(given.get("arguments") or "")}
+
+
+def _is_citation(given: Any) -> bool:
+    return isinstance(given, Mapping) and isinstance(given.get("url_citation"), Mapping)
 
 
 def _citation(given: Mapping[str, Any]) -> dict[str, Any]:

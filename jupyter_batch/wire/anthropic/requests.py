@@ -46,6 +46,7 @@ class Encoder:
     """
 
     taker = "Anthropic"
+    line = b'{"custom_id":%b,"params":%b}\n'
 
     @quiet()
     def __init__(
@@ -107,7 +108,7 @@ class Encoder:
         return body
 
     def _request(self, custom_id: bytes, params: bytes) -> bytes:
-        return b'{"custom_id":%b,"params":%b}\n' % (custom_id, params)
+        return self.line % (custom_id, params)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -59,12 +59,10 @@ class Encoder(anthropic_requests.Encoder):
     """Encodes records of Bedrock's batches; see its parent for how few are translated singly."""
 
     taker = "Bedrock"
+    line = b'{"custom_id":%b,"modelInput":%b}\n'
 
     def _translate(self, litellm: Any, model: str) -> Translation:
         return ConverseTranslation(litellm, model)
-
-    def _request(self, custom_id: bytes, params: bytes) -> bytes:
-        return b'{"custom_id":%b,"modelInput":%b}\n' % (custom_id, params)
 
 
 def sent(line: bytes) -> bytes:

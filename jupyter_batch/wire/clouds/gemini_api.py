@@ -40,12 +40,10 @@ class Encoder(anthropic_requests.Encoder):
     """Encodes Gemini's batch lines; see its parent for how few are translated singly."""
 
     taker = "the Gemini API"
+    line = b'{"custom_id":%b,"request":%b}\n'
 
     def _translate(self, litellm: Any, model: str) -> gemini.GeminiTranslation:
         return _Translation(litellm, model)
-
-    def _request(self, custom_id: bytes, params: bytes) -> bytes:
-        return _HEAD + custom_id + _MIDDLE + params + b"}\n"
 
 
 class VectorEncoder(openai_vectors.Encoder):

@@ -36,12 +36,10 @@ class Encoder(anthropic_requests.Encoder):
     """Encodes Gemini's batch lines; see its parent for how few are translated singly."""
 
     taker = "Vertex AI"
+    line = b'{"custom_id":%b,"request":%b}\n'
 
     def _translate(self, litellm: Any, model: str) -> GeminiTranslation:
         return _Translation(litellm, model)
-
-    def _request(self, custom_id: bytes, params: bytes) -> bytes:
-        return b'{"custom_id":%b,"request":%b}\n' % (custom_id, params)
 
 
 def sent(line: bytes) -> bytes:
