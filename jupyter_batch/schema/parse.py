@@ -8,6 +8,7 @@ Pydantic class, whose own validation decides.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
@@ -222,9 +223,13 @@ def _int(field: Field, value: Any) -> int:
 
 def _float(field: Field, value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
-        raise Misfit(f"{field.key}: the number is too large") from None
+        number = math.inf
+    if not math.isfinite(number):  # Pydantic makes one of "nan", and of 400 digits
+        why = "it is not a number" if math.isnan(number) else "the number is too large"
+        raise Misfit(f"{field.key}: {why}")
+    return number
 
 
 def _date(field: Field, value: Any) -> date:

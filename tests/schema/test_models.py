@@ -78,6 +78,9 @@ def test_validators_aliases_and_lax_numbers():
         "tags": [],
     }
     assert values({"label": "bad", "score": 1, "stars": 3.0})["stars"] == 3
+    for score, why in ((10**400, "too large"), ("inf", "too large"), ("nan", "not a number")):
+        with pytest.raises(Misfit, match=f"(theScore|score): .*{why}"):
+            values({"label": "good", "theScore": score, "stars": 3})
     with pytest.raises(Misfit, match="a bad review with many stars"):
         values({"label": "bad", "score": 1, "stars": 4})
 
