@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from jupyter_batch.config.options import EVERY, FINISH, AtOnce, RetryParams
 from jupyter_batch.config.settings import checked
 from jupyter_batch.core.cost import FLEX, Price
-from jupyter_batch.core.errors import OptionError
+from jupyter_batch.core.errors import JupyterBatchError, OptionError
 from jupyter_batch.core.request import Result, Usage
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.frames.adapter import as_frame
@@ -128,12 +128,17 @@ class Job(JobState):
         if self._fetch_again():
             self._follow()
         with self._lock:
+            bound = self._answers.targets
             targets = self._answers.asked_for(as_frame(df))
             last = self.is_complete  # else later answers are merged as they come
-            for target in targets:
-                target.overwrite = target.overwrite or overwrite
-                self._report(self._answers.fill(target, by_hand=True))
-                target.merged = last
+            try:
+                for target in targets:
+                    target.overwrite = target.overwrite or overwrite
+                    self._report(self._answers.fill(target, by_hand=True))
+                    target.merged = last
+            except JupyterBatchError:
+                self._answers.targets = bound  # without a frame that is not the job's
+                raise
         return self
 
     def cancel(self) -> Job:

@@ -242,6 +242,8 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     follow: have this process move an open one; else it is only read. Fetched results can be read even where the
     ledger's database can't.
     """
+    if not isinstance(name, str) or not name:
+        raise JobNotFoundError(f"a job is given by its id or its name, not {name!r}")
     here = session(settings.home())
     try:
         if (group := group_named(here.ledger, name)) is not None:
@@ -291,7 +293,7 @@ def attach(
     from jupyter_batch.merging import merge
 
     frame = as_frame(frame)
-    found = open_job(job) if isinstance(job, str) else job
+    found = job if isinstance(job, Job | Group) else open_job(job)
     if isinstance(found, Group):
         if by_position or (out is not None and not isinstance(found, SplitJob)):
             raise InputError(

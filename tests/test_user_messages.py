@@ -9,7 +9,7 @@ import jupyter_batch
 from jupyter_batch.config import settings
 from jupyter_batch.config.magic_line import read_line
 from jupyter_batch.config.settings import read
-from jupyter_batch.core.errors import InputError, ModelError, OptionError
+from jupyter_batch.core.errors import InputError, JobNotFoundError, ModelError, OptionError
 from jupyter_batch.group import Group
 from jupyter_batch.job import Job
 from jupyter_batch.providers.table import full_name
@@ -94,6 +94,16 @@ def test_the_list_of_jobs_takes_a_limit(home):
     assert [job.id for job in jupyter_batch.jobs(limit=1)] == newest[:1]
     with pytest.raises(OptionError, match="limit"):
         jupyter_batch.jobs(limit="2")
+    df = pd.DataFrame({"text": ["c"]})
+    for name in (5, "", None):
+        for opened in (jupyter_batch.open, df.llm.attach):
+            with pytest.raises(JobNotFoundError, match="by its id or its name"):
+                opened(name)
+    job = df.llm.attach(newest[0])
+    for other, why in (("text", "not a str"), (df["text"], "not a Series"), (df[[]], "no column")):
+        with pytest.raises(InputError, match=why):
+            job.merge(other)
+        assert list(job.frame()) == ["text", "response"], "still of the frame that it has"
 
 
 def test_too_many_metadata_are_counted(home):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from jupyter_batch.core.errors import InputError
 from jupyter_batch.frames.tables import Tables, is_table, names_of, table_of
 
 if TYPE_CHECKING:
@@ -128,11 +129,11 @@ def as_frame(value: Any) -> Any:
 
 
 def adapter_of(frame: Any) -> FrameAdapter:
-    """Return the adapter of a frame. Raises TypeError for anything else."""
+    """Return the adapter of a frame. Raises InputError for anything else."""
     for adapter in _ADAPTERS:
         if adapter.accepts(frame):
             return adapter
-    raise TypeError(f"no frame library is registered for {type(frame).__name__}")
+    raise InputError(f"answers are put onto a DataFrame, not a {type(frame).__name__}")
 
 
 def row_labels(frame: Any) -> pd.Index[Any]:
