@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from jupyter_batch.frames.adapter import row_count, row_labels
+from jupyter_batch.frames.fingerprints import PLAIN
 from jupyter_batch.frames.frame import cells_of, column
-from jupyter_batch.frames.hashing import PLAIN
 from jupyter_batch.frames.labels import is_named, label_hashes, mixed
 from jupyter_batch.frames.text_blocks import has_arrow
 from jupyter_batch.frames.watched import FrameMark

@@ -19,7 +19,8 @@ from jupyter_batch.frames.adapter import adapter_of, column_labels, is_frame, ro
 from jupyter_batch.frames.canonical import HOLDERS, ordered
 from jupyter_batch.frames.cells import column as array_of
 from jupyter_batch.frames.cells import of_arrow
-from jupyter_batch.frames.hashing import BLAKE2B, PLAIN, fingerprints_of, text_of, texts_of
+from jupyter_batch.frames.fingerprints import PLAIN, fingerprints_of, text_of, texts_of
+from jupyter_batch.frames.hashing import BLAKE2B
 from jupyter_batch.frames.labels import index_from_bytes, index_to_bytes, label_hashes
 from jupyter_batch.frames.row_keys import Keys, by_content, pairs
 

@@ -4,20 +4,14 @@ They guard against accidents: two different texts have the same hash with a chan
 are no signature, so a fast hash is enough (XXH3; BLAKE2b costs five times as much). Its collisions
 can be constructed by those who know its seed, such as the author of a review that should get the
 label of another one. The seed is therefore random, one for each ledger, and in no request.
-
-A row's fingerprint is the hash of the cells that its prompt read, equal in every process. Jobs
-store them (`Keys`), so a change here must keep those of earlier versions.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
-
-from jupyter_batch.frames.canonical import content
 
 HASH_BYTES = 16
 BLAKE2B = "blake2b"
@@ -69,58 +63,3 @@ def hashes(kind: str, data: bytes, starts: list[int], ends: list[int]) -> bytes:
         each = hash_of(kind)
         parts = [each(view[a:b]) for a, b in zip(starts, ends, strict=True)]
     return b"".join(parts)
-
-
-PLAIN = frozenset({str, int, bool, type(None)})
-
-
-def texts_of(cells: list[Any]) -> list[str | None]:
-    """Return each cell's text for the fingerprint; None for a missing one.
-
-    1 and 1.0 are equal: pandas converts integers to floats once a value is missing.
-    """
-    kinds = set(map(type, cells))
-    if kinds <= {str, type(None)}:
-        return cells
-    if kinds <= PLAIN:
-        return [None if cell is None else str(cell) for cell in cells]
-    return [text_of(cell) for cell in cells]
-
-
-def text_of(cell: Any) -> str | None:
-    """Return a cell's text for the fingerprint; None for a missing one."""
-    if cell is None or isinstance(cell, str):
-        return cell
-    if isinstance(cell, float):
-        return str(int(cell)) if math.isfinite(cell) and cell.is_integer() else repr(cell)
-    return content(cell)
-
-
-_ABSENT = b"\xff"  # not a text: invalid UTF-8
-
-
-def fingerprints_of(
-    columns: list[list[str | None]], rows: int, hashing: str = BLAKE2B
-) -> list[bytes]:
-    """Hash each row's texts with lengths, so that ("a", "bc") != ("ab", "c"), and missing != "".
-
-    hashing: the kind of hash.
-    """
-    one = hash_of(hashing)
-    if not columns:
-        return [one(_ABSENT)] * rows
-    if len(columns) == 1:
-        return _hashed(columns[0], one)
-    parts = [
-        ["-;" if text is None else f"{len(text)};{text}" for text in column] for column in columns
-    ]
-    return _hashed(list(map("".join, zip(*parts, strict=True))), one)
-
-
-def _hashed(texts: Sequence[str | None], one: Hash) -> list[bytes]:
-    if None in texts:
-        return [one(_ABSENT) if text is None else _hashed([text], one)[0] for text in texts]
-    try:
-        return [one(text.encode()) for text in texts]  # type: ignore[union-attr]
-    except UnicodeEncodeError:  # lone surrogates
-        return [one(text.encode("utf-8", "surrogatepass")) for text in texts]  # type: ignore[union-attr]

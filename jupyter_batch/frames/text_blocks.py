@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from jupyter_batch.frames.adapter import row_count, row_labels
+from jupyter_batch.frames.fingerprints import texts_of
 from jupyter_batch.frames.frame import cells_of, column, used
-from jupyter_batch.frames.hashing import BLAKE2B, hashes, texts_of
+from jupyter_batch.frames.hashing import BLAKE2B, hashes
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
