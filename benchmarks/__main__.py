@@ -107,14 +107,21 @@ def many(found: dict[str, dict[str, Figures]], rows: int) -> dict[str, dict[str,
 
 
 def measured(group: str, cases: dict[str, Any], rows: int, runs: int) -> dict[str, Figures]:
-    """The medians of a group's cases, which take turns."""
+    """The medians of a group's cases, which take turns. A peer that fails is named, and left out."""
     found: dict[str, list[Figures]] = {name: [] for name in cases}
     for turn in range(runs):
-        for name in list(cases)[:: 1 if turn % 2 else -1]:
+        for name in list(found)[:: 1 if turn % 2 else -1]:
             print(f"{group}: {name}, run {turn + 1} of {runs}", file=sys.stderr)
-            with tempfile.TemporaryDirectory() as home:
-                printed = _script("-m", "benchmarks", "run", group, name, str(rows), home)
-            found[name].append(json.loads(printed.splitlines()[-1]))
+            try:
+                with tempfile.TemporaryDirectory() as home:
+                    printed = _script("-m", "benchmarks", "run", group, name, str(rows), home)
+            except SystemExit as error:
+                if group not in peers.CASES or name not in peers.CASES[group]:
+                    raise
+                print(error, file=sys.stderr)
+                del found[name]
+            else:
+                found[name].append(json.loads(printed.splitlines()[-1]))
     return {
         name: {key: statistics.median(run[key] for run in each) for key in each[0]}
         for name, each in found.items()
