@@ -111,7 +111,11 @@ def with_floors(found: Found, calls: str | None) -> dict[str, dict[str, float]]:
     """
     figures: dict[str, dict[str, float]] = {}
     for group, cases in found.items():
-        floors = [each["cpu"] for name, each in cases.items() if name.startswith("floor: ")]
+        floors = [
+            each["cpu"]
+            for name, each in cases.items()
+            if name.startswith("floor: ") and "cpu" in each
+        ]
         over = floors[0] if floors and floors[0] else 1.0
         figures[group] = {
             name: each["cpu"] / over if "cpu" in each else each["ms"]
