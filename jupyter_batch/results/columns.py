@@ -175,7 +175,7 @@ class Columns:
 def write(
     target: BinaryIO, mark: bytes, values: Iterable[Any], columns: Callable[[], Columns]
 ) -> None:
-    """Write columns into an empty file: their values first, of which they may be made meanwhile."""
+    """Write columns into an empty file: their values first; these may fill the columns as they are read."""
     target.write(_MAGIC + bytes(4))
     check, size = xxh3_64(), 0
 
