@@ -134,6 +134,18 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the provider has not answered yet.
+
+    call: upload, create, find, poll, cancel or fetch. since: seconds since the epoch. bytes: of a
+    result file, received so far.
+    """
+
+    call: str
+    since: float
+    bytes: int = 0
+
+
 class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     """A shard, as a monitor needs it. Times are seconds since the epoch.
 
@@ -141,7 +153,7 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     limit ("queue" or "rate"). alone: it was repeatedly refused for
     that with no other open batch in this ledger. until: when it gives up; 0 for never. shed: its
     requests that wait for their service tier to have capacity. sought: its create has no answer, for
-    the reason in `note`, and the batch is looked for.
+    the reason in `note`, and the batch is looked for. unanswered: a call in progress for long.
     """
 
     number: int
@@ -159,6 +171,7 @@ class ShardView(msgspec.Struct, frozen=True, kw_only=True):
     until: float = 0.0
     shed: int = 0
     sought: bool = False
+    unanswered: Unanswered | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from jupyter_batch.core.cost import FLEX, Bill, Price, Tariff
 from jupyter_batch.core.refusals.stated_limit import StatedLimit
 from jupyter_batch.core.request import Cuts, Usage
 from jupyter_batch.core.schema import Schema, all_columns, columns
-from jupyter_batch.core.status import Block, Blocked, Counts, ShardView, State, Step
+from jupyter_batch.core.status import Block, Blocked, Counts, ShardView, State, Step, Unanswered
 
 QUOTA_TRIES = 6
 """The number of quota refusals, without other batches of ours, after which a batch has failed."""
@@ -57,7 +57,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     be the one that sent it. note is the cause then. send_again: the user wants it sent again,
     whether or not an earlier create succeeded.
     unsure: it was given up while a batch of it may exist whose end was not observed, so that its
-    rows may be paid for.
+    rows may be paid for. unanswered: a call in progress that has had no answer for long.
     bill: the cost of its requests, once it is collected. cuts: its truncated answers, by finish
     reason. moves: how often its record was written to its job's folder, to detect an older copy of
     the database.
@@ -124,6 +124,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
     unseen: bool = False
     send_again: bool = False
     unsure: bool = False
+    unanswered: Unanswered | None = None
     bill: Bill | None = None
     cuts: Cuts = ()
     moves: int = 0
@@ -169,6 +170,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True):
             alone=self.alone >= QUOTA_TRIES,
             until=self.blocked_until,
             sought=self.step is Step.SUBMITTING and self.create_sent and bool(self.note),
+            unanswered=self.unanswered,
         )
 
 

@@ -362,6 +362,7 @@ def _lines(snapshot: Snapshot, tz: tzinfo | None) -> tuple[str, ...]:
         *words.blocks(snapshot, tz),
         snapshot.message,
         *words.limits(snapshot, tz),
+        *words.unanswered(snapshot),
         *free,
         *words.cuts(snapshot),
         snapshot.merged,

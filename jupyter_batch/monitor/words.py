@@ -11,7 +11,7 @@ from typing import TypedDict
 from jupyter_batch.core.cost import Spend, money
 from jupyter_batch.core.history import Points, done_at
 from jupyter_batch.core.request import Finish
-from jupyter_batch.core.status import Block, Blocked, ShardView, Snapshot
+from jupyter_batch.core.status import Block, Blocked, ShardView, Snapshot, Unanswered
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 MOST = 8
@@ -248,6 +248,35 @@ def limits(snapshot: Snapshot, tz: tzinfo | None) -> list[str]:
     if shed := sum(shard.shed for shard in snapshot.shards):
         lines.append(_waits_for_tier(shed))
     return lines
+
+
+_UNANSWERED = {
+    "upload": "a request file has been on its way to the provider for {time}: nothing is paid before it has arrived",
+    "create": "{silent} to the order of a batch: if no answer comes, the batch is looked for before anything is sent "
+    "again",
+    "find": "{silent} to the search for a batch: nothing is sent again before that is known",
+    "poll": "{silent} to the question for a batch's state: it is asked again, and nothing is lost",
+    "cancel": "{silent} to the cancel of a batch: it is asked again",
+    "fetch": "a result file has been on its way for {time} ({bytes:,} bytes so far): it is fetched again if it does "
+    "not arrive, and nothing is lost",
+}
+
+
+def unanswered(snapshot: Snapshot) -> list[str]:
+    """A sentence for each kind of call in progress that has had no answer for long."""
+    longest: dict[str, Unanswered] = {}
+    for shard in snapshot.shards:
+        if (call := shard.unanswered) is not None:
+            longest[call.call] = min(call, longest.get(call.call, call), key=lambda one: one.since)
+    return [
+        _UNANSWERED[one.call].format(
+            silent=f"the provider has not answered for {span(snapshot.now - one.since)}",
+            time=span(snapshot.now - one.since),
+            bytes=one.bytes,
+        )
+        for one in longest.values()
+        if one.call in _UNANSWERED
+    ]
 
 
 def _waits_for_tier(requests: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from jupyter_batch.core.status import Block, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -27,7 +27,7 @@ class Agenda:
         self._touched: deque[str] = deque()
         self._at: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
-        self._seatless: dict[str, None] = {}
+        self._seatless: dict[str, dict[str, None]] = {}  # by host
         self._now = 0.0
 
     def touch(self, jobs: Iterable[str]) -> None:
@@ -47,18 +47,29 @@ class Agenda:
     def drop(self, job: str) -> None:
         """Forget the time of a job."""
         self._at.pop(job, None)
-        self._seatless.pop(job, None)
+        for waiting in self._seatless.values():
+            waiting.pop(job, None)
 
-    def seat(self, job: str) -> None:
-        """Have a job looked at when a seat is free, after those that wait already."""
-        self._seatless[job] = None
+    def seat(self, job: str, host: str) -> None:
+        """Have a job looked at when its host has a free seat, after those that wait already."""
+        self._seatless.setdefault(host, {})[job] = None
 
-    def next_seatless(self) -> str | None:
-        """The job that has waited for a seat the longest, which then waits no more."""
-        job = next(iter(self._seatless), None)
-        if job is not None:
-            del self._seatless[job]
-        return job
+    def next_seatless(self, has_seat: Callable[[str], bool]) -> str | None:
+        """The job that has waited the longest for a seat at a host with a free one; it waits no more.
+
+        The hosts take turns.
+        """
+        for host in [*self._seatless]:
+            waiting = self._seatless[host]
+            if waiting and not has_seat(host):
+                continue
+            del self._seatless[host]
+            if waiting:
+                job = next(iter(waiting))
+                del waiting[job]
+                self._seatless[host] = waiting
+                return job
+        return None
 
     def due(self, now: float) -> list[str]:
         """The jobs to look at now, each once; where the clock was set back, all with a time."""

@@ -32,8 +32,14 @@ class Wait(NamedTuple):
     due_at: float
 
 
-_CLEARED: dict[str, Any] = {"blocked_by": None, "blocked_until": 0.0, "key": "", "unseen": False}
-"""The fields of a block, which a step that passes no other one clears."""
+_CLEARED: dict[str, Any] = {
+    "blocked_by": None,
+    "blocked_until": 0.0,
+    "key": "",
+    "unseen": False,
+    "unanswered": None,
+}
+"""The fields of a block or a call in progress, which a step that passes no other one clears."""
 
 
 class ShardContext:

@@ -39,8 +39,8 @@ LOOKS = 50
 """The most looks in such an interval at jobs that can't be run here."""
 FEW, SHARE = 20, 40
 """A job of more than FEW shards is not shown for SHARE times the time that its last snapshot took."""
-AT_ONCE = 8
-"""The number of shards that run concurrently."""
+AT_ONCE, AT_ALL_HOSTS = 8, 64
+"""The number of shards that run concurrently at one host, and at all: a silent host holds up no other."""
 LATE = ("late files", 0)
 """The key of the late-files task among the shards' tasks."""
 
@@ -211,6 +211,7 @@ class Passes(LoopThread, ABC):
         self._boards: dict[str, Board] = {}
         self._late = LateFiles(ledger, clock=lambda: self._clock(), dice=dice)  # noqa: PLW0108 - a test sets another clock
         self._tasks: dict[tuple[str, int], asyncio.Task[float | None]] = {}
+        self._seats: dict[tuple[str, int], str] = {}  # the hosts of the shards that run
         self._changed: set[str] = set()  # jobs looked at while a task of theirs ran
 
     async def once(self) -> float:
@@ -218,7 +219,7 @@ class Passes(LoopThread, ABC):
         now = self._clock()
         pause = min(IDLE_SECONDS, self._look_for_files(), self._renew(now))
         self._read_changes()
-        while self._has_seat() and (waiting := self._agenda.next_seatless()):
+        while waiting := self._agenda.next_seatless(self._has_seat):
             await self._visit(waiting, now)
         for job in self._agenda.due(now):
             await self._visit(job, now)
@@ -226,9 +227,10 @@ class Passes(LoopThread, ABC):
             pause = min(pause, LOOK_SECONDS)
         return max(0.02, min(pause, self._agenda.pause(self._clock())))
 
-    def _has_seat(self) -> bool:
-        """Whether one more shard may run."""
-        return len(self._tasks) < AT_ONCE
+    def _has_seat(self, host: str) -> bool:
+        """Whether one more shard may run at a host."""
+        taken = self._seats.values()
+        return len(taken) < AT_ALL_HOSTS and sum(one == host for one in taken) < AT_ONCE
 
     def _read_changes(self) -> None:
         """Put the jobs on the agenda that any process has changed since the last pass; at first, all."""
@@ -315,6 +317,7 @@ class Passes(LoopThread, ABC):
     def _done(self, key: tuple[str, int], task: asyncio.Task[float | None]) -> None:
         """Have the job of a task looked at; where nothing has changed, when its result says."""
         self._tasks.pop(key, None)
+        self._seats.pop(key, None)
         if (board := self._boards.get(key[0])) is not None:
             board.back(key[1])
         error = None if task.cancelled() else task.exception()

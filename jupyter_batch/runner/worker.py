@@ -13,8 +13,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from jupyter_batch.core.errors import InputError, JupyterBatchError
-from jupyter_batch.core.status import Block, Step
+from jupyter_batch.core.errors import InputError, JupyterBatchError, LedgerError
+from jupyter_batch.core.status import Block, Step, Unanswered
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.rows import Kept
 from jupyter_batch.ledger.store import Ledger
@@ -31,6 +31,7 @@ from jupyter_batch.runner.passes import (
     Passes,
     Watcher,
 )
+from jupyter_batch.runner.unanswered import WatchedCalls
 from jupyter_batch.telemetry.job import job_ended
 from jupyter_batch.telemetry.spans import is_imported
 
@@ -73,6 +74,7 @@ class Worker(Passes):
         """(job, batch id) of what ended in this process: polled now, whatever its time."""
         self._keyless: set[str] = set()
         self._key_failed: set[str] = set()
+        self._calls: dict[tuple[str, int], WatchedCalls] = {}  # of the shards that run
 
     # -- from any thread ------------------------------------------------------------------------------------
 
@@ -125,6 +127,23 @@ class Worker(Passes):
         for job in self._leased:
             with contextlib.suppress(JupyterBatchError):
                 self.ledger.release(job, self.holder)
+
+    async def once(self) -> float:
+        """Make one pass, after showing the calls that have no answer."""
+        for key, calls in self._calls.items():
+            if (call := calls.to_show()) is not None:
+                self._note_call(key, call)
+                self.watchers.refresh(key[0])  # the time is displayed
+                self._shown.pop(key[0], None)
+                self._agenda.touch([key[0]])
+        return await super().once()
+
+    def _note_call(self, key: tuple[str, int], call: Unanswered | None) -> None:
+        """Record a shard's call in progress; other processes show it, too."""
+        with contextlib.suppress(LedgerError):
+            shard = self.ledger.shard(*key)
+            if shard is not None and shard.unanswered != call:
+                self.ledger.move(shard, shard.step, self.holder, self._clock(), unanswered=call)
 
     async def _look(self, job: JobRecord) -> float:
         now = self._clock()
@@ -263,12 +282,14 @@ class Worker(Passes):
         for run in [run for run in self._ended_runs if run[0] == job.id]:
             if board.hurry(run[1]):
                 self._ended_runs.discard(run)
+        host = job.api_base or job.provider
         while (shard := board.first()) is not None:
-            if not self._has_seat():
-                self._agenda.seat(job.id)
+            if not self._has_seat(host):
+                self._agenda.seat(job.id, host)
                 break
             board.take()
             key = (job.id, shard.number)
+            self._seats[key] = host
             task = asyncio.create_task(self._advance(job, provider, shard))
             self._tasks[key] = task
             task.add_done_callback(functools.partial(self._done, key))
@@ -280,16 +301,23 @@ class Worker(Passes):
         """Run a shard until it has to wait; return when it is due, where only that has changed."""
         from jupyter_batch.runner.step import Mover  # imports numpy
 
-        mover = Mover(self.ledger, provider, job, self.holder, clock=self._clock, dice=self._dice)
+        key = (job.id, shard.number)
+        calls = self._calls[key] = WatchedCalls(provider, lambda: self._clock())  # noqa: PLW0108 - a test sets another clock
+        mover = Mover(self.ledger, calls, job, self.holder, clock=self._clock, dice=self._dice)
         mover.on_ending = self._on_ending
-        await mover.advance(shard)
+        try:
+            await mover.advance(shard)
+        finally:
+            del self._calls[key]
         if mover.unwritten is not None:
+            if calls.is_shown:
+                self._note_call(key, None)
             if (board := self._boards.get(job.id)) is not None:
                 board.wait(mover.unwritten)
             return mover.unwritten.due_at
         if not mover.key_refused:
             return None
-        if self._providers.get(job.id) is not mover.provider:
+        if self._providers.get(job.id) is not provider:
             self.ledger.resume(job.id)  # a late response to a key that was replaced since
             return None
         # Another process may have a valid key: it must not wait for this one.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pandas as pd
 import pytest
 
@@ -11,6 +13,7 @@ from jupyter_batch.runner.agenda import LONGEST, Agenda
 from jupyter_batch.runner.passes import AT_ONCE, FEW, LEASE_SECONDS
 from jupyter_batch.testing.scripted import Scripted
 from tests.engine.test_steps import ScriptedHarness, harness, play, to_the_end
+from tests.messages import messages
 
 __all__ = ["ScriptedHarness", "harness"]
 
@@ -29,12 +32,12 @@ def looks(harness, monkeypatch):
     return found
 
 
-def planned(harness, count, words=""):
+def planned(harness, count, words="", **more):
     """So many jobs of one batch each."""
     jobs = []
     for number in range(count):
         harness.frame = harness.frame.assign(t=[f"{words}{number} {n}" for n in range(4)])
-        jobs.append(harness.plan(shard_size=4))
+        jobs.append(harness.plan(shard_size=4, **more))
     return jobs
 
 
@@ -175,4 +178,51 @@ def test_a_job_of_many_batches_is_shown_at_intervals_and_at_last(harness):
         await harness.step()
         assert shots[-1].is_complete
 
+    play(way())
+
+
+def test_a_silent_host_holds_up_no_other_and_its_jobs_say_so(harness):
+    """Its calls take its own seats alone. After 10 s each has a line with the call and the time, until its answer."""
+
+    class Silent(Scripted):
+        async def poll(self, batch_id):
+            if (await super().poll(batch_id)).tag["jupyter_batch"].split("/")[0] in stuck:
+                await answers.wait()
+            return self.batches[batch_id]
+
+    async def passes(count=8):
+        for _ in range(count):
+            await harness.worker.once()
+            await asyncio.sleep(0.01)
+
+    def words(job=0):
+        return messages(harness.snapshot(stuck[job]))
+
+    async def way():
+        nonlocal answers
+        answers = asyncio.Event()
+        for _ in range(3):
+            await harness.step()
+        harness.now += 15.0
+        await passes(2)
+        harness.now += 9.0
+        other = planned(harness, 1, words="other")[0]
+        await passes()
+        assert "not answered" not in words()
+        harness.now += 9.0
+        await passes()
+        assert harness.shard(other).step is Step.RUNNING, "sent and polled"
+        assert (
+            "the provider has not answered for 18 s to the question for a batch's state" in words()
+        )
+        assert "nothing is lost" in words()
+        assert shown[-1].now == harness.now
+        answers.set()
+        await harness.worker.settled()
+        assert harness.shard(stuck[0]).unanswered is None
+
+    answers, shown = None, []
+    harness.provider = Silent(lambda _: "x", polls=2)
+    stuck = planned(harness, AT_ONCE + 2, api_base="https://silent.example/v1")
+    harness.worker.take(stuck[0], shown.append)
     play(way())
