@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from jupyter_batch.config.arguments import checking
 from jupyter_batch.config.help import takes
 from jupyter_batch.config.options import BatchOptions, EmbedOptions, Models, SampleOptions
 
@@ -130,6 +131,7 @@ class LLMAccessor:
         )
         return part
 
+    @checking
     def attach(
         self,
         job: Any,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.config import settings
+from jupyter_batch.config.arguments import ChecksArguments, argument
 from jupyter_batch.job import Job, of
 from jupyter_batch.runner.process import place_of, session
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_batch.merging.rendered import Rendered
 
 
-class Artifacts:
+class Artifacts(ChecksArguments):
     """The result of `df.llm.build`: a folder with the request files and a metadata.json, not sent yet.
 
     `Artifacts(folder)` opens it later. Raises InputError for another folder.
@@ -35,7 +36,7 @@ class Artifacts:
     ) -> None:
         from jupyter_batch.planning.files.export import METADATA, read_built
 
-        self.folder = Path(folder)
+        self.folder: Path = argument("folder", folder)
         self.metadata = self.folder / METADATA
         built = read_built(self.folder)
         self.id = built.job.id

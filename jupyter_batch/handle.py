@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
+from jupyter_batch.config.arguments import ChecksArguments
 from jupyter_batch.core.errors import JobBlockedError, JobFailedError, JupyterBatchError
 from jupyter_batch.core.status import Block, Counts, Snapshot, State
 from jupyter_batch.frames.tables import Table
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from jupyter_batch.viewer.opened import View
 
 
-class Handle(buttons.Holder):
+class Handle(ChecksArguments, buttons.Holder):
     """A job or a group: its state from a snapshot, one wait, one screen.
 
     raise_on_failure: whether waiting raises JobFailedError where rows ended without an answer.
@@ -232,8 +233,6 @@ class Handle(buttons.Holder):
         if not self._callbacks.waits:
             self._callbacks.ended()
             self._callbacks.start()
-
-    # -- callbacks ------------------------------------------------------------------------------------------
 
     def on_done(self, f: Callable[[Self], object]) -> Self:
         """Call `f(job)` once when it is complete; at once where it is already.

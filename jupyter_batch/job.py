@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from jupyter_batch.config.options import EVERY, FINISH, AtOnce, RetryParams
-from jupyter_batch.config.settings import checked
+from jupyter_batch.config.options import AtOnce, RetryParams
 from jupyter_batch.core.cost import FLEX, Price
 from jupyter_batch.core.errors import JupyterBatchError, OptionError
 from jupyter_batch.core.request import Result, Usage
@@ -278,10 +277,7 @@ class Job(JobState):
         from jupyter_batch.config.tool_definitions import functions_of
         from jupyter_batch.tool_calls.rounds import Way
 
-        if concurrency < 1:
-            raise OptionError(f"`concurrency` takes a whole number above 0, not {concurrency}")
         record = self._record()
-        mode = None if mode is None else checked(EVERY["mode"], mode)
         at_once = mode if mode in (REALTIME, FLEX) else ""
         if at_once == FLEX:
             from jupyter_batch.planning.target import check_flex
@@ -333,7 +329,6 @@ class Job(JobState):
         """
         from jupyter_batch.planning.max_cost import spent
 
-        mode = checked(FINISH[0], mode)
         self._check_finish(api_key, max_cost, mode)
         if self.is_complete:
             return self._retried(api_key, max_cost, at_once=mode)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_batch.config import settings
+from jupyter_batch.config.arguments import argument, checking
 from jupyter_batch.core.errors import (
     InputError,
     JobNotFoundError,
@@ -179,6 +180,7 @@ def build(
     from jupyter_batch.planning.files import export as files
 
     source = as_frame(source)
+    folder = None if folder is None else argument("folder", folder)
     here, several, orders, api_key, numbers = orders_of(
         source, prompt, given, door, needs_key=False
     )
@@ -189,9 +191,7 @@ def build(
     made = []
     for opts, order in orders:
         here.name(opts.api_base, order.ask.provider, with_key=api_key is not None)
-        place, rendered = files.build(
-            here.ledger, order, None if folder is None else Path(folder), now=time.time()
-        )
+        place, rendered = files.build(here.ledger, order, folder, now=time.time())
         made.append(
             Artifacts(
                 place,
@@ -366,6 +366,7 @@ def resume_open() -> int:
 class _Face(types.ModuleType):
     """This module as a callable: `jupyter_batch.jobs()` lists the jobs."""
 
+    @checking
     def __call__(
         self, limit: int | None = None, *, remote: bool = False, **where: Any
     ) -> Jobs | RemoteBatches:

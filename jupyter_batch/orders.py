@@ -69,6 +69,9 @@ def orders_of(
     from jupyter_batch.planning.resolve import filled_by, order
 
     configured = settings.read()
+    for name in ("model", "api_key"):
+        if not isinstance(given.get(name), str | list | tuple | Col | None):
+            settings.checked(EVERY[name], given[name])
     source, prompt, given = _spelled_out(source, prompt, given)
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)

@@ -1,5 +1,6 @@
 """The options of a call, and the messages of unusable values. No notebook and no network here."""
 
+import inspect
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -7,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jupyter_batch.artifacts import Artifacts
 from jupyter_batch.config import settings
+from jupyter_batch.config.arguments import checking
 from jupyter_batch.config.help import option_table
 from jupyter_batch.config.option import col
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
 from jupyter_batch.config.settings import Settings, resolve
 from jupyter_batch.core.errors import InputError, ModelError, OptionError
+from jupyter_batch.group import Group
+from jupyter_batch.job import Job
 
 HERE = Settings("openai/gpt-4.1-mini", Path("home"))
 NOTHING = Settings(None, Path("home"))
@@ -237,6 +242,37 @@ def test_the_key_is_in_no_repr_and_in_no_error():
         resolve({"api_key": "sk-secret\nsk-other"}, HERE)
     assert "sk-" not in str(caught.value)
     assert caught.value.__cause__ is None
+    with pytest.raises(OptionError, match="begins with a variable's name and '='") as caught:
+        resolve({"api_key": "OPENAI_API_KEY=sk-secret"}, HERE)
+    assert "sk-" not in str(caught.value)
+
+
+def test_the_arguments_of_each_method_are_checked_before_it_runs():
+    """Each has a kind of its own, or is checked by its method, which is named here."""
+    by_the_method = {"self", "df", "f", "label", "tools", "params"}
+    for kind in (Job, Group, Artifacts):
+        for name, method in inspect.getmembers(kind, inspect.isfunction):
+            for parameter in () if name.startswith("_") else inspect.signature(method).parameters:
+                if parameter in by_the_method:
+                    continue
+                with pytest.raises(OptionError, match=f"`{parameter}` takes"):
+                    method(object(), **{parameter: object()})
+
+
+def test_an_argument_of_none_is_its_default():
+    """So it is where there is one; a time that has passed is 0, and an infinite one none."""
+
+    def wait(timeout=None, *, overwrite=False):
+        return timeout, overwrite
+
+    wait = checking(wait)
+    assert wait(3, overwrite=None) == (3, False)
+    assert wait(-1.5) == (0.0, False)
+    assert wait(float("inf")) == (None, False)
+    assert wait(timeout=np.float64(2)) == (2, False)
+    for bad in ("x", float("nan"), True, timedelta(1)):
+        with pytest.raises(OptionError, match="`timeout` takes seconds"):
+            wait(bad)
 
 
 def test_the_record_is_frozen():

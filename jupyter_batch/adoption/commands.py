@@ -121,6 +121,7 @@ async def take_up(
 ) -> tuple[list[JobRecord], list[str]]:
     """(the jobs now in the ledger, messages). which: the id of a job or batch; None for all."""
     which = _checked_id(which)
+    _given(where)
     place = place_of(_with_provider(which, where))
     ledger.sweep()
     if which is not None and (there := _of_batch(ledger, which)) is not None:

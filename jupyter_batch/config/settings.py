@@ -15,6 +15,7 @@ from jupyter_batch.config.not_taken import NOT_TAKEN
 from jupyter_batch.config.option import Col, Option
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
 from jupyter_batch.core.errors import ModelError, OptionError
+from jupyter_batch.core.secrets import UnusableKeyError
 
 CONFIGURABLE = "LLMBatch"
 """Our name in `%config`: that of the magics' class."""
@@ -136,7 +137,9 @@ def checked(option: Option, value: Any) -> Any:
     """Return the converted value. Raises OptionError, without repeating a secret's value."""
     try:
         return option.kind.check(value)
-    except (TypeError, ValueError):
+    except UnusableKeyError as e:
+        raise OptionError(f"`{option.name}` {e}") from None
+    except (AttributeError, TypeError, ValueError):
         secret = (
             option.by_name
             or option.kind is types.BODY
@@ -167,4 +170,5 @@ def unknown(
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"  # noqa: PLR2004
+    is_short = len(text) <= 60 and "\n" not in text  # noqa: PLR2004
+    return text if is_short else f"a {type(value).__name__}"

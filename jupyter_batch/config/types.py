@@ -6,7 +6,9 @@ import json
 import keyword
 import math
 import numbers
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -101,6 +103,13 @@ def _duration(value: Any) -> float:
     if isinstance(value, str):
         return int(_window(value)[:-1]) * {"m": 60.0, "h": 3600.0, "d": 86400.0}[value[-1]]
     return _above_zero(value.total_seconds() if hasattr(value, "total_seconds") else value)
+
+
+def _patience(value: Any) -> float | None:
+    """Return seconds; 0 for a time that has passed, None for an infinite one."""
+    if isinstance(value, numbers.Real) and float(value) == math.inf:
+        return None
+    return max(0.0, _number(value))
 
 
 def _number_or_text(text: str) -> float | str:
@@ -247,6 +256,8 @@ MANY = Kind(
 )
 NUMBER = Kind("a number", _number, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
+WAIT = Kind("seconds: a number", _patience)
+PATH = Kind("a path", lambda value: Path(_text(os.fspath(value))), metavar="PATH")
 PACE = Kind("seconds: a number above 0", _above_zero, float, "SECONDS")
 PACE_A_MINUTE = Kind("a number above 0", _above_zero, float, "N")
 DEADLINE = Kind(

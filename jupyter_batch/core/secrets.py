@@ -88,23 +88,29 @@ def remember(secret: str | None) -> None:
         _known[secret] = None
 
 
+class UnusableKeyError(ValueError):
+    """Why a text is no key, without the text."""
+
+
 def clean(text: str) -> str:
     """Return a key as a header can carry it, without surrounding white space and quotes.
 
-    Raises ValueError, without repeating the key, for characters that are not allowed in one.
+    Raises UnusableKeyError, without repeating the key, for characters that are not allowed in one.
     """
     key = text.strip()
     if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
         key = key[1:-1].strip()
     if not key:
-        raise ValueError("is empty")
+        raise UnusableKeyError("is empty")
     if _ASSIGNED.match(key):
-        raise ValueError("begins with a variable's name and '=', which are no part of the key")
+        raise UnusableKeyError(
+            "begins with a variable's name and '=', which are no part of the key"
+        )
     bad = next((at for at, char in enumerate(key) if not "!" <= char <= "~"), None)
     if bad is None:
         return key
     what = "white space or a control character" if key[bad] <= " " else "a character outside ASCII"
-    raise ValueError(f"holds {what} (at position {bad + 1} of {len(key)})")
+    raise UnusableKeyError(f"holds {what} (at position {bad + 1} of {len(key)})")
 
 
 def given() -> tuple[str, ...]:

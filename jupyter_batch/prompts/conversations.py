@@ -143,4 +143,5 @@ def _written(text: str) -> list[Any] | None:
 
 
 def _kind(value: Any) -> str:
-    return "an empty list" if value == [] else f"a {type(value).__name__} ({str(value)[:40]!r})"
+    is_empty = isinstance(value, list) and not value
+    return "an empty list" if is_empty else f"a {type(value).__name__} ({str(value)[:40]!r})"

@@ -22,10 +22,9 @@ from jupyter_batch.core.refusals.sentence import is_error, read_refusal, sentenc
 from jupyter_batch.core.request import Finish, Result, Status, ToolCalls, Usage, finish_of, is_whole
 from jupyter_batch.wire.row_error import cut, failure_of, id_in
 
-_ERRORS = 400
-"""HTTP's errors begin at this status."""
-_MOST_DIGITS = 4000
-"""Python reads whole numbers of 4300 digits at most."""
+_ERRORS = 400  # HTTP's errors begin at this status
+_MOST_DIGITS = 4000  # Python reads whole numbers of 4300 digits at most
+_TEXT = ("text", "output_text")
 
 
 class _Answer(NamedTuple):
@@ -221,7 +220,7 @@ def _chat(choice: dict[str, Any]) -> _Answer:
     calls = message.get("tool_calls") or [
         {"function": message.get("function_call")}
     ]  # the second is the old form
-    return _answer_of(text, refusal, _calls(calls), finish)
+    return _answer_of(text, refusal, _calls(calls), finish, message.get("content"))
 
 
 def _response(output: list[Any], body: Mapping[str, Any]) -> _Answer:
@@ -245,13 +244,11 @@ def _parts(content: Any) -> tuple[str | None, str]:
     """Return (text, refusal) of a content: a text, or a list of parts, thinking excluded."""
     if isinstance(content, str):
         return content, ""
-    if not isinstance(content, list):
-        return None, ""
     texts, refusals = [], []
-    for part in content:
+    for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
+        elif isinstance(part, dict) and "text" in part and part.get("type", "text") in _TEXT:
             text = part.get("text")
             texts.append(text.get("value", "") if isinstance(text, dict) else str(text or ""))
         elif isinstance(part, dict) and part.get("type") == "refusal":
@@ -259,7 +256,9 @@ def _parts(content: Any) -> tuple[str | None, str]:
     return ("".join(texts) if texts else None), "".join(refusals)
 
 
-def _answer_of(text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any) -> _Answer:
+def _answer_of(
+    text: str | None, refusal: Any, calls: list[dict[str, Any]], finish: Any, content: Any = None
+) -> _Answer:
     """The answer in a message: its refusal, tool calls or text, or the reason why it is empty."""
     if refusal:
         return _Answer(reason=f"refusal: {refusal}", is_refusal=True)
@@ -275,6 +274,8 @@ def _answer_of(text: str | None, refusal: Any, calls: list[dict[str, Any]], fini
         )
     if text is not None and finish in ("stop", "completed", None):
         return _Answer(text)  # an empty text is an answer
+    if content not in (None, "", []):
+        return _Answer(reason=f"the answer's content is not a text: {json.dumps(content)}")
     return _Answer(reason=f"the answer has no content (finish_reason: {finish})")
 
 
