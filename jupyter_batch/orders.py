@@ -21,6 +21,7 @@ from jupyter_batch.core.errors import ColumnError, KeyMissingError, ModelError, 
 from jupyter_batch.core.schema import all_columns, suffixed
 from jupyter_batch.notebook import kernel
 from jupyter_batch.planning.target import check_one_place
+from jupyter_batch.prompts.column_names import hints_at_index
 from jupyter_batch.prompts.embeddings import OUT, Embed, take, without_text_options
 from jupyter_batch.providers.endpoints import for_responses, makes_vectors
 from jupyter_batch.providers.keys import NO_KEY
@@ -66,12 +67,19 @@ def orders_of(
     source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool = True
 ) -> Checked:
     """Check a call with all its models before anything is stored. Raises an InputError."""
+    for name in ("model", "api_key"):
+        if not isinstance(given.get(name), str | list | tuple | Col | None):
+            checked(EVERY[name], given[name])
+    with hints_at_index(source):
+        return _checked_orders(source, prompt, given, door, needs_key=needs_key)
+
+
+def _checked_orders(
+    source: Any, prompt: Any, given: dict[str, Any], door: str, *, needs_key: bool
+) -> Checked:
     from jupyter_batch.planning.resolve import filled_by, order
 
     configured = settings.read()
-    for name in ("model", "api_key"):
-        if not isinstance(given.get(name), str | list | tuple | Col | None):
-            settings.checked(EVERY[name], given[name])
     source, prompt, given = _spelled_out(source, prompt, given)
     called = given.get("model") or configured.model
     given = full_names(given, configured.model)

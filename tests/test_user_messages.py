@@ -180,3 +180,20 @@ def test_a_group_has_what_a_job_has():
     for name in ("finish", "run_tools", "retry", "resume", "cancel", "merge"):
         ours = inspect.signature(getattr(Group, name)).parameters
         assert set(inspect.signature(getattr(Job, name)).parameters) == set(ours), name
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more"),
+    [
+        ("{a} {key}", {}),
+        ("{{ key }}", {"template": "jinja"}),
+        ("{a}", {"images": "key"}),
+        ("{a}", {"system": "{key}"}),
+    ],
+)
+def test_a_name_of_the_index_in_a_prompt_names_the_way_out(home, prompt, more):
+    """The index is no column, and one call makes it one."""
+    frame = pd.DataFrame({"a": ["x"]}, index=pd.Index([7], name="key"))
+    with pytest.raises(InputError, match=r"'key' is a name of the index: \.reset_index\(\)"):
+        frame.llm.preview(prompt, model="local/echo", **more)
+    frame.reset_index().llm.preview("{a} {key}", model="local/echo")

@@ -56,7 +56,14 @@ class JupyterBatchError(Exception):
 
 
 class InputError(JupyterBatchError, ValueError):
-    """Invalid user input. Nothing was sent, and nothing was left behind."""
+    """Invalid user input. Nothing was sent, and nothing was left behind.
+
+    column: the name in it that is no column of the frame, if that is the cause.
+    """
+
+    def __init__(self, *args: object, column: object = None) -> None:
+        super().__init__(*args)
+        self.column = column
 
 
 class TemplateError(InputError):

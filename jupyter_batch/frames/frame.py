@@ -82,11 +82,20 @@ def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
         where = _places(frame, label)
         if not where:
             names = ", ".join(map(str, column_labels(frame)[:20]))
-            raise ColumnError(f"the frame has no column {label!r}. Columns: {names}")
+            raise ColumnError(f"the frame has no column {label!r}. Columns: {names}", column=label)
         if len(where) > 1:
             raise ColumnError(
                 f"{len(where)} columns are called {label!r}, so that none can be meant: rename one"
             )
+
+
+def with_index_hint(sentence: str, frame: Any, name: Any) -> str:
+    """A sentence about a name that is no column, with the remedy where it is one of the index."""
+    names = row_labels(frame).names if is_frame(frame) else ()
+    if name is None or not any(str(name) == str(one) for one in names):
+        return sentence
+    dot = "" if sentence.endswith((".", ")")) else "."
+    return f"{sentence}{dot} {name!r} is a name of the index: .reset_index() makes it a column"
 
 
 def _places(frame: pd.DataFrame, label: Any) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jupyter_batch.core.errors import ColumnError
+from jupyter_batch.core.errors import ColumnError, InputError
+from jupyter_batch.frames.frame import with_index_hint
 
 
 def label_of(name: Any, columns: Sequence[Any], *, of: str = "the frame") -> Any:
@@ -25,4 +27,16 @@ def label_of(name: Any, columns: Sequence[Any], *, of: str = "the frame") -> Any
         if near
         else f". Columns: {first}{', ...' if len(columns) > 20 else ''}"  # noqa: PLR2004
     )
-    raise ColumnError(f"{of} has no column {name!r}{hint}")
+    raise ColumnError(f"{of} has no column {name!r}{hint}", column=name)
+
+
+@contextlib.contextmanager
+def hints_at_index(source: Any) -> Iterator[None]:
+    """Add the remedy to an error about a name that is no column, but a name of the frame's index."""
+    try:
+        yield
+    except InputError as e:
+        hinted = with_index_hint(str(e), source, e.column)
+        if hinted == str(e):
+            raise
+        raise type(e)(hinted, column=e.column) from None

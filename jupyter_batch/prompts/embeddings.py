@@ -99,10 +99,13 @@ class Texts:
                     if near
                     else f". Columns: {', '.join(map(str, columns))}"
                 )
-                raise ColumnError(f"{text!r} is no column, and no template with {{columns}}{hint}")
+                raise ColumnError(
+                    f"{text!r} is no column, and no template with {{columns}}{hint}", column=text
+                )
         elif not found:
             raise ColumnError(
-                f"the frame has no column {text!r}. Columns: {', '.join(map(str, columns))}"
+                f"the frame has no column {text!r}. Columns: {', '.join(map(str, columns))}",
+                column=text,
             )
         self.columns: tuple[Any, ...] = (
             (found[0],) if self._template is None else self._template.columns

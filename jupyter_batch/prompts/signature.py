@@ -205,5 +205,6 @@ def _check_inputs(inputs: Iterable[str], columns: Sequence[Any]) -> None:
     hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ColumnError(
         f"the signature asks for the column {missing!r}, which the frame has not{hint} Columns: "
-        f"{', '.join(map(str, columns[:20]))}"
+        f"{', '.join(map(str, columns[:20]))}",
+        column=missing,
     )

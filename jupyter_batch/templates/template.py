@@ -65,7 +65,8 @@ class Names:
         listed = ", ".join(first) + (f" and {more} more" if more else "") if first else "none"
         return TemplateError(
             f"{shown}: no such column{hint} Columns: {listed}. "
-            "(For the text itself, double the braces.)"
+            "(For the text itself, double the braces.)",
+            column=word,
         )
 
 
