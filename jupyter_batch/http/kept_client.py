@@ -16,7 +16,7 @@ import msgspec
 
 from jupyter_batch.http.bodies import ACCEPTED, read_bounded, read_into
 from jupyter_batch.http.connections import client_on_kept, direct_to
-from jupyter_batch.http.network import own_headers
+from jupyter_batch.http.network import own_headers, sent_on_to
 from jupyter_batch.http.streams import blocks_of
 
 if TYPE_CHECKING:
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A response with its whole body; the body of a download that succeeded is left out."""
+    """A response with its whole body; the body of a download that succeeded is left out.
+
+    sent_on_to: the origin of another server, which was redirected to, and gave this response.
+    """
 
     status_code: int
     content: bytes
     headers: Mapping[str, str]
     reason_phrase: str
+    sent_on_to: str = ""
 
     @property
     def is_success(self) -> bool:
@@ -235,7 +239,13 @@ def _answer(answer: aiohttp.ClientResponse, content: bytes) -> Answer:
 
 
 def _of_httpx(answer: httpx.Response) -> Answer:
-    return Answer(answer.status_code, answer.content, answer.headers, answer.reason_phrase)
+    return Answer(
+        answer.status_code,
+        answer.content,
+        answer.headers,
+        answer.reason_phrase,
+        sent_on_to(answer.request),
+    )
 
 
 def _is_success(status: int) -> bool:

@@ -218,10 +218,15 @@ async def stay(answer: httpx.Response) -> None:
     request.extensions.setdefault("jupyter_batch_first", str(request.url))
 
 
+def sent_on_to(request: httpx.Request) -> str:
+    """Return the origin of a request that was redirected to another server; "" for others."""
+    first, here = request.extensions.get("jupyter_batch_first"), origin(str(request.url))
+    return "" if first is None or origin(first) == here else here
+
+
 async def without_key(request: httpx.Request) -> None:
     """Request hook: remove the key from a request redirected to another host (a download)."""
-    first = request.extensions.get("jupyter_batch_first")
-    if first is None or origin(first) == origin(str(request.url)):
+    if not sent_on_to(request):
         return
     for name in list(request.headers):
         if _SECRET.search(name):

@@ -18,11 +18,11 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from jupyter_batch.core.batch import BatchView
-from jupyter_batch.core.errors import ProviderDownError, ProviderError
+from jupyter_batch.core.errors import AuthenticationError, ProviderDownError, ProviderError
 from jupyter_batch.core.secrets import remember
 from jupyter_batch.http.connections import let_go
 from jupyter_batch.http.kept_client import Answer, Form, KeptClient
-from jupyter_batch.http.network import with_key
+from jupyter_batch.http.network import sent_on_to, with_key
 from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
 from jupyter_batch.providers.protocol import Access, Facts
 
@@ -108,7 +108,8 @@ class Direct:
             ConnectionError,  # a redirect that was not followed, or no package for a proxy
             TimeoutError,
         ) as e:
-            raise normalise(e, self._access.api_base, self._access.api_key) from None
+            place = _redirected(e) or self._access.api_base
+            raise normalise(e, place, self._access.api_key) from None
 
     async def _ask(self, client: KeptClient, method: str, path: str, **more: Any) -> bytes:
         """Send one call, without retries; more: httpx's arguments. Raises ProviderError."""
@@ -169,13 +170,25 @@ class Direct:
 
     def _refusal(self, answer: Answer | httpx.Response) -> ProviderError:
         remember(self._access.api_key)
-        return refused(
+        elsewhere = answer.sent_on_to if isinstance(answer, Answer) else ""
+        error = refused(
             answer.status_code,
             answer.content,
-            self._access.api_base,
+            elsewhere or self._access.api_base,
             headers=answer.headers,
             reason=answer.reason_phrase,
         )
+        if elsewhere and isinstance(error, AuthenticationError):  # it was asked without the key
+            return ProviderDownError(str(error), status=error.status)
+        return error
+
+
+def _redirected(error: BaseException) -> str:
+    """The origin of the server that a failed call was redirected to; "" without any."""
+    try:
+        return sent_on_to(error.request)  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):  # httpx raises where it knows none
+        return ""
 
 
 def newest(views: Iterable[BatchView], since: float) -> list[BatchView]:

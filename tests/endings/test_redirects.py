@@ -89,6 +89,35 @@ def test_rows_are_not_sent_on_to_another_server(kind, uploaded, status, tmp_path
     assert strangers == []
 
 
+def test_a_refused_or_lost_download_names_the_server_that_it_was_sent_on_to():
+    """The other server has no key to refuse, so that its refusal may pass, and the name is its own."""
+
+    async def storage(request):
+        if request.path.endswith("/lost"):
+            request.transport.abort()
+        return web.Response(
+            status=403, text="<Error><Message>Request has expired</Message></Error>"
+        )
+
+    async def way():
+        async with serving(storage) as other:
+
+            async def send_on(request):
+                file = request.path.split("/")[-2]
+                return web.Response(status=302, headers={"location": f"{other}/{file}"})
+
+            async with serving(send_on) as base:
+                provider = provider_at("openai", base)
+                for file, words in (("old", "Request has expired"), ("lost", "no connection")):
+                    with pytest.raises(ProviderError, match=words) as caught:
+                        await provider.fetch(file, print)
+                    assert other in str(caught.value)
+                    assert base not in str(caught.value)
+                    assert caught.value.transient
+
+    asyncio.run(way())
+
+
 @pytest.mark.parametrize("kind", ["openai", "azure"])
 def test_a_server_may_send_on_to_itself(kind, tmp_path):
     """As frameworks do for a slash at the end: the same server has the whole file."""
