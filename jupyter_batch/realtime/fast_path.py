@@ -1,4 +1,4 @@
-"""Fast calls of OpenAI-compatible servers over one aiohttp session, with litellm's requests.
+"""Fast calls of OpenAI-compatible servers on kept connections of aiohttp, with litellm's requests.
 
 litellm's call costs 3 to 5 ms of CPU, most of it identical for each row of a job. It is therefore
 called once per kind of request, with a client that only records the request: address, headers and
@@ -17,8 +17,7 @@ import msgspec
 import orjson
 
 from jupyter_batch.core.refusals.sentence import is_error, is_no_route, read_refusal
-from jupyter_batch.http.bodies import ACCEPTED, read_bounded
-from jupyter_batch.http.network import http_only, proxy_for, trusted, without_strays
+from jupyter_batch.http.network import proxy_for, trusted, without_strays
 from jupyter_batch.http.place_fields import sendable
 from jupyter_batch.providers.record import RECORDS
 from jupyter_batch.realtime.litellm_call import SECONDS, CallFailedError, LitellmCall
@@ -29,6 +28,8 @@ from jupyter_batch.wire.openai import CHAT
 if TYPE_CHECKING:
     import aiohttp
 
+    from jupyter_batch.realtime.prepared_post import PreparedPost, Reply
+
 _KINDS = 256
 """The most kinds of requests learnt; a job with more (a parameter per row) uses litellm's call."""
 _BAD_REQUEST, _NOT_FOUND = 400, 404
@@ -37,7 +38,7 @@ _LEARN_SECONDS = 2.0
 _OF_THE_CONNECTION = frozenset(
     {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
 )
-"""Headers set by the session."""
+"""Headers set for each connection or body."""
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -103,10 +104,9 @@ class StraightCall(LitellmCall):
         super().__init__(model, api_base=api_base, api_key=api_key, seconds=seconds, **more)
         self._base = (api_base or "").rstrip("/") + "/"
         self._learnt: dict[tuple[Any, ...], asyncio.Task[_Learnt]] = {}
-        self._forms: dict[tuple[Any, ...], tuple[_Form, aiohttp.ClientSession]] = {}
+        self._forms: dict[tuple[Any, ...], tuple[_Form, PreparedPost]] = {}
         self._timeout = SharedTimeout(seconds)
         self._connector: aiohttp.TCPConnector | None = None
-        self._sessions: dict[tuple[tuple[str, str], ...], aiohttp.ClientSession] = {}
         self._proxy: str | None = None
 
     async def ready(self) -> None:
@@ -120,21 +120,11 @@ class StraightCall(LitellmCall):
             self._connector = aiohttp.TCPConnector(limit=0, ssl=trusted() if is_secure else True)
             self._proxy = proxy_for(self._base)
 
-    def _session_for(self, headers: dict[str, str]) -> aiohttp.ClientSession:
-        """The session of all requests with these headers: merging them into each request takes 10 us."""
-        import aiohttp
+    def _post_of(self, form: _Form) -> PreparedPost:
+        from jupyter_batch.realtime.prepared_post import PreparedPost
 
-        key = tuple(headers.items())
-        if key not in self._sessions:
-            self._sessions[key] = aiohttp.ClientSession(
-                connector=self._connector,
-                connector_owner=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # http/bodies.py bounds it
-                headers={**headers, "accept-encoding": ACCEPTED},
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            )
-        return self._sessions[key]
+        assert self._connector is not None  # noqa: S101 - `ready` made it
+        return PreparedPost(self._connector, form.url, form.headers, self._proxy)
 
     async def __call__(self, endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a request once. See Call."""
@@ -148,7 +138,7 @@ class StraightCall(LitellmCall):
             if learnt is not None and learnt.answer is not None:
                 return learnt.answer
             if learnt is not None and learnt.form is not None:
-                known = learnt.form, self._session_for(learnt.form.headers)
+                known = learnt.form, self._post_of(learnt.form)
                 self._forms[kind] = known
         if known is None:
             return await super().__call__(endpoint, body)
@@ -217,7 +207,7 @@ class StraightCall(LitellmCall):
         return _Learnt(_form_of(taken[0], self._base, varying, body[varying]))
 
     async def _send(
-        self, form: _Form, session: aiohttp.ClientSession, varying: str, value: Any
+        self, form: _Form, post: PreparedPost, varying: str, value: Any
     ) -> dict[str, Any]:
         if form.turns is not None:
             value = [
@@ -225,41 +215,35 @@ class StraightCall(LitellmCall):
                 for turn, filled in zip(form.turns, value, strict=True)
             ]
         data = orjson.dumps({**form.body, varying: value})
-        proxy = self._proxy and http_only(self._proxy)
         with self._timeout:
-            async with session.post(  # rows are sent to the given address only
-                form.url, data=data, proxy=proxy, allow_redirects=False
-            ) as answer:
-                content = await read_bounded(answer)
-        body, status = _read(content), answer.status
+            reply = await post(data)
+        body, status = _read(reply.body), reply.status
         if status == 200 and isinstance(body, dict) and (body.get("choices") or body.get("data")):  # noqa: PLR2004 - HTTP's OK
             return body
-        _raise_refusal(answer, status, body)
+        _raise_refusal(reply, body)
         if isinstance(body, dict) and tolerant.usage_of(body.get("usage")) is not None:
             return body  # an empty answer, but billed: it is not retried
-        raise ValueError(f"it holds no answer: {content[:200]!r}")
+        raise ValueError(f"it holds no answer: {reply.body[:200]!r}")
 
     async def aclose(self) -> None:
-        """Close the sessions, and litellm's open connections."""
+        """Close all connections, litellm's too."""
         connector, self._connector = self._connector, None
-        sessions, self._sessions = self._sessions, {}
         self._forms.clear()
         self._timeout.close()
         for task in self._learnt.values():
             task.cancel()
-        for session in sessions.values():
-            await session.close()
         if connector is not None:
             await connector.close()
         await super().aclose()
 
 
-def _raise_refusal(answer: aiohttp.ClientResponse, status: int, body: Any) -> None:
+def _raise_refusal(reply: Reply, body: Any) -> None:
     """Raise RefusedError for a response that is an error, by its status or its body."""
-    headers = {name.lower(): text for name, text in answer.headers.items()}
+    headers = {name.lower(): text for name, text in reply.headers.items()}
+    status = reply.status
     if status != 200:  # noqa: PLR2004 - HTTP's OK
         if not read_refusal(body).message:
-            body = f"{answer.reason or ''} {headers.get('location', '')}".strip()
+            body = f"{reply.reason} {headers.get('location', '')}".strip()
         raise RefusedError(status, body, headers)
     if is_error(body):  # some gateways send errors with a 200
         refusal = read_refusal(body)
