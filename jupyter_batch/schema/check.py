@@ -80,7 +80,12 @@ _FORMATS = {
 
 
 class Misfit(Exception):  # noqa: N818 - not our error: the answer does not match the schema
-    """The reason why an answer does not match, with the location in it."""
+    """The reason why an answer does not match, with the location in it.
+
+    repeats: the path to a list of the answer that has equal items, if that is the reason.
+    """
+
+    repeats: tuple[str | int, ...] | None = None
 
 
 def shown(value: Any) -> str:
@@ -124,7 +129,10 @@ def compiled(schema: Mapping[str, Any]) -> Check:
         try:
             validator.validate(value)
         except jsonschema_rs.ValidationError as e:
-            raise Misfit(_located(e)) from None
+            misfit, deepest = Misfit(_located(e)), _deepest(e)
+            if deepest.kind.name == "uniqueItems":
+                misfit.repeats = tuple(deepest.instance_path)
+            raise misfit from None
         except ValueError as e:  # too deep, or not JSON
             raise Misfit(f"the answer can't be checked: {e}") from None
 

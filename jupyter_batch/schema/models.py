@@ -160,17 +160,35 @@ def _fitting(field: Field, value: Any) -> Any:
 def checked_by(
     check: Check, schema: Schema, *, lax: bool
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """The check of an answer's object by its JSON schema. lax: with numbers that are written as texts."""
+    """The check of an answer's object by its JSON schema. lax: with numbers that are written as texts.
+
+    Equal items of a list that is to have each once are merged, as Pydantic merges a set's.
+    """
     numbers = [field for field in schema.fields if field.kind in ("int", "float")] if lax else []
 
     def read(found: dict[str, Any]) -> dict[str, Any]:
         for field in numbers:
             if isinstance(text := found.get(field.key), str):
                 found[field.key] = _number(text, field.kind)
-        check(found)
-        return found
+        while True:
+            try:
+                check(found)
+            except Misfit as e:
+                if e.repeats is None or not _merge_equal(found, e.repeats):
+                    raise
+            else:
+                return found
 
     return read
+
+
+def _merge_equal(found: Any, path: tuple[str | int, ...]) -> bool:
+    """Remove the items of a list that it has before; return whether there are any."""
+    for step in path:
+        found = found[step]
+    once = list({json.dumps(item, sort_keys=True): item for item in found}.values())
+    is_shorter, found[:] = len(once) < len(found), once
+    return is_shorter
 
 
 def _number(text: str, kind: str) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jupyter_batch.core.request import Result, Status, Usage
 from jupyter_batch.schema import Parser, read
+from jupyter_batch.schema.check import Misfit
 from jupyter_batch.wire import openai
 from jupyter_batch.wire.anthropic import results
 from jupyter_batch.wire.dialects import BEDROCK, VERTEX, decode_lines
@@ -160,6 +161,18 @@ def test_line_breaks_in_texts_and_half_characters():
     assert one('{"label": "pos", "score": 1, "note": "a\n\tb"}').value["note"] == "a\n\tb"
     assert one('{"label": "pos", "score": 1, "note": "\\ud83d"}').value["note"] == "\ufffd"
     assert one('x {"label": "pos", "score": 1, "note": "\\ud83d"}').value["note"] == "\ufffd"
+
+
+@pytest.mark.parametrize("lax", [False, True])
+def test_equal_items_of_a_set_are_merged(lax):
+    """The first of each stays, in lists within lists, too; other demands on the list are checked after that."""
+    parser = Parser(read({"tags": set[str], "groups": list[set[int]]}), lax=lax)
+    found = parser.values('{"tags": ["b", "a", "b"], "groups": [[1, 1], [2, 3, 2]]}')
+    assert found == {"tags": ["b", "a"], "groups": [[1], [2, 3]]}
+    pair = {"type": "array", "uniqueItems": True, "minItems": 2}
+    parser = Parser(read({"type": "object", "properties": {"pair": pair}}), lax=lax)
+    with pytest.raises(Misfit, match="at least 2 items; got 1"):
+        parser.values('{"pair": [1, 1]}')
 
 
 def test_values_in_their_own_types():
