@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import httpx
@@ -23,18 +24,15 @@ _OURS = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
 
 
 class DirectTransport(httpx.AsyncBaseTransport):
-    """Connections of one event loop, kept for `kept` seconds without use. Times out as the request's client."""
+    """Connections of one event loop, kept for `kept` seconds without use. Times out as the request's client.
+
+    A call that creates something has a connection of its own: the server may close a kept one just as
+    the call is sent, and whether it has received the call is unknown then.
+    """
 
     def __init__(self, context: ssl.SSLContext, kept: float) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=kept),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # http/bodies.py bounds it
-            skip_auto_headers=_OURS,
-            max_line_size=_HEADER_BYTES,
-            max_field_size=_HEADER_BYTES,
-        )
-        self._session._retry_connection = False  # noqa: SLF001 - one call, one request; there is no option
+        self._session = _session(ssl=context, keepalive_timeout=kept)
+        self._fresh = _session(ssl=context, force_close=True)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx.AsyncBaseTransport."""
@@ -51,6 +49,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
             _body(request),
             connect=given.get("connect"),
             read=given.get("read"),
+            fresh=request.method == "POST",
         )
         return self.response_of(answer)
 
@@ -63,10 +62,14 @@ class DirectTransport(httpx.AsyncBaseTransport):
         *,
         connect: float | None,
         read: float | None,
+        fresh: bool = False,
     ) -> aiohttp.ClientResponse:
-        """Send one request; its body is read by the caller, who closes it. Raises httpx's errors."""
+        """Send one request; its body is read by the caller, who closes it. Raises httpx's errors.
+
+        fresh: on a connection of its own.
+        """
         with httpx_errors():
-            return await self._session.request(
+            return await (self._fresh if fresh else self._session).request(
                 method,
                 url,
                 headers=headers,
@@ -96,15 +99,30 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self._fresh.close()
 
     def __del__(self) -> None:
         """Close what a loop that ended early has left, as aiohttp would report it on stderr."""
-        closing = self._session.close()
-        try:  # noqa: SIM105 - this may be the end of the process, when modules are gone
-            closing.send(None)
-        except Exception:  # noqa: S110 - StopIteration: it had nothing to wait for
-            pass
-        closing.close()
+        for closing in (self._session.close(), self._fresh.close()):
+            try:  # noqa: SIM105 - this may be the end of the process, when modules are gone
+                closing.send(None)
+            except Exception:  # noqa: S110 - StopIteration: it had nothing to wait for
+                pass
+            closing.close()
+
+
+def _session(**connections: Any) -> aiohttp.ClientSession:
+    """A session without limits of its own. connections: arguments of its connector."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, **connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,  # http/bodies.py bounds it
+        skip_auto_headers=_OURS,
+        max_line_size=_HEADER_BYTES,
+        max_field_size=_HEADER_BYTES,
+    )
+    session._retry_connection = False  # noqa: SLF001 - one call, one request; there is no option
+    return session
 
 
 class _Body(httpx.AsyncByteStream):

@@ -122,9 +122,14 @@ class KeptClient:
         json: Any = None,
         form: Form | None = None,
         params: Mapping[str, Any] | None = None,
+        fresh: bool = False,
         **more: Any,
     ) -> Answer:
-        """Send one call, once. more: other arguments of httpx, which then sends it. Raises its errors."""
+        """Send one call, once. Raises httpx's errors.
+
+        fresh: on a connection of its own (DirectTransport). more: other arguments of httpx, which
+        then sends it.
+        """
         direct = None if more else direct_to(self._user, url)
         if direct is None:
             given = {} if form is None else form.of_httpx()
@@ -139,7 +144,7 @@ class KeptClient:
             ).encode()
             about_it = {"content-type": "application/json"}
         query = {**self._params, **(params or {})}
-        async with self._sent(direct, method, url, query, body, about_it) as answer:
+        async with self._sent(direct, method, url, query, body, about_it, fresh=fresh) as answer:
             if not _is_redirect(answer):
                 return _answer(answer, await read_bounded(answer))
             async with self._redirected(direct, answer) as client:
@@ -170,6 +175,8 @@ class KeptClient:
         query: Mapping[str, Any],
         body: bytes | None = None,
         about_it: Mapping[str, str] | None = None,
+        *,
+        fresh: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response to one call, whose connection is released at the end."""
         at = _url(url, tuple(query.items()))
@@ -181,6 +188,7 @@ class KeptClient:
             body,
             connect=self._timeout,
             read=self._timeout,
+            fresh=fresh,
         )
         try:
             with direct.httpx_errors():

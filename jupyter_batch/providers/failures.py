@@ -216,7 +216,10 @@ def _no_answer(body: bytes, value: object, place: str, wanted: str) -> ProviderE
     """The error for a 2xx response with an unexpected body."""
     refusal = read_refusal(body if value is None else value)
     if refusal.page:
-        return WebPageError(f"{place} answered with a web page: {refusal.message} (HTTP {_OK})")
+        return WebPageError(
+            f"{place} answered with a web page, perhaps the login of a network on the way: "
+            f"{refusal.message} (HTTP {_OK})"
+        )
     spent = is_spent(f"{refusal.kind} {refusal.message}")
     status = _SPENT if spent else refusal.status
     if status is None and is_error(value) and is_no_route(_NOT_FOUND, refusal):

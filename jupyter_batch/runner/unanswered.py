@@ -14,6 +14,7 @@ from jupyter_batch.providers.protocol import Facts, Provider
 SHOWN_AFTER = 10.0
 """Seconds without an answer after which a call is shown; most take a part of one."""
 SHOWN_EVERY = 5.0
+"""The least time to the next, which is half of the time that has passed: each is a line in a terminal."""
 
 
 class WatchedCalls:
@@ -40,7 +41,7 @@ class WatchedCalls:
         now = self._clock()
         if not self._call or now < self._next_at:
             return None
-        self._next_at = now + SHOWN_EVERY
+        self._next_at = now + max(SHOWN_EVERY, (now - self._since) / 2)
         self.is_shown = True
         return Unanswered(call=self._call, since=self._since, bytes=self._bytes)
 

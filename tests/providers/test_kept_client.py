@@ -130,3 +130,31 @@ def test_a_proxy_is_used_by_httpx(remote, monkeypatch):
 
     assert play("http://batches.example", asked).is_success
     assert [path for _, path, _, _ in remote.calls] == ["http://batches.example/v1/batches/batch_1"]
+
+
+def test_a_create_is_on_a_connection_of_its_own():
+    """A server that closes its connections unannounced gets it all the same; other calls keep theirs."""
+    seen = []
+
+    async def serve(reader, writer):
+        connection = len(seen)
+        seen.append(0)
+        head = b""
+        while b"/last" not in head:
+            head = await reader.readuntil(b"\r\n\r\n")
+            seen[connection] += 1
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        writer.close()
+
+    async def way():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with KeptClient(way, base, timeout=5.0, headers=GIVEN) as client:
+                for path in ("/a", "/b", "/last"):
+                    assert (await client.request("GET", f"{base}{path}")).is_success
+                assert (await client.request("POST", f"{base}/last", fresh=True)).is_success
+                assert (await client.full.post(f"{base}/last", content=b"x")).is_success
+            await let_go(way)
+
+    asyncio.run(way())
+    assert seen == [3, 1, 1]

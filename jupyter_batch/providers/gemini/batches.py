@@ -91,7 +91,7 @@ class ViaGemini(TaggedList, Direct):
         path = f"/{VERSION}/models/{quote(self._model, safe='')}:{verb}"
         batch = {"display_name": gemini_api.named(tag), "input_config": source}
         async with self._open() as client:
-            made = await self._operation(client, "POST", path, json={"batch": batch})
+            made = await self._operation(client, "POST", path, json={"batch": batch}, fresh=True)
         return msgspec.structs.replace(made, input_file_id=uploaded, tag=dict(tag))
 
     async def find(

@@ -72,7 +72,7 @@ class ViaMistral(TaggedList, Direct):
             "timeout_hours": hours,
         }
         async with self._open() as client:
-            view = read_job(await self._object(client, "POST", _JOBS, json=body))
+            view = read_job(await self._object(client, "POST", _JOBS, json=body, fresh=True))
         if not view.id:
             raise ProviderDownError(
                 f"{self._access.api_base} answered a create without the job's id"

@@ -70,7 +70,9 @@ class ViaOpenAI(TaggedList, Direct):
         """Create the batch of an uploaded file, with its tag as metadata."""
         order = {**order, "metadata": dict(tag)}
         async with self._open() as client:
-            return self._view(await self._object(client, "POST", "/batches", json=order))
+            return self._view(
+                await self._object(client, "POST", "/batches", json=order, fresh=True)
+            )
 
     async def _before_create(
         self, uploaded: str, on_upload: Callable[[str], Awaitable[None]]

@@ -30,7 +30,9 @@ class ViaTogether(ViaOpenAI):
     async def _create(self, order: dict[str, Any], tag: Mapping[str, str]) -> BatchView:
         """Create the batch of an uploaded file; no tag is sent."""
         async with self._open() as client:
-            made = await self._object(client, "POST", "/batches", holds="job", json=order)
+            made = await self._object(
+                client, "POST", "/batches", holds="job", json=order, fresh=True
+            )
         job = made["job"]
         view = self._view(job if isinstance(job, dict) else {})
         if not view.id:

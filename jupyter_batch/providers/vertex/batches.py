@@ -103,7 +103,9 @@ class ViaVertex(Direct):
         }
         async with self._open() as client:
             path = f"{self._parent}/{_JOBS}"
-            return _view(await self._object(client, "POST", path, holds="name", json=order))
+            return _view(
+                await self._object(client, "POST", path, holds="name", json=order, fresh=True)
+            )
 
     async def find(
         self, tag: Mapping[str, str], *, since: float, file_id: str | None = None

@@ -73,7 +73,9 @@ class ViaXai(TaggedList, Direct):
             "input_file_id": uploaded,
         }
         async with self._open() as client:
-            made = await self._object(client, "POST", "/batches", json=body, holds="batch_id")
+            made = await self._object(
+                client, "POST", "/batches", json=body, fresh=True, holds="batch_id"
+            )
         return BatchView(
             id=str(made["batch_id"]), status="validating", input_file_id=uploaded, tag=dict(tag)
         )
