@@ -13,6 +13,7 @@ import pytest
 from jupyter_batch import cli
 from jupyter_batch.server import launch
 from jupyter_batch.server.embedded import Embedded
+from tests.prepared import python
 
 ROOT = Path(__file__).parent.parent
 SUBMIT = """
@@ -33,9 +34,9 @@ class Here:
         }
         self.env |= {"JUPYTER_BATCH_HOME": str(home), "PYTHONWARNINGS": ""}
 
-    def python(self, *words):
+    def python(self, *words, fresh=False):
         return subprocess.run(
-            [sys.executable, *words],
+            [*([sys.executable] if fresh else python()), *words],
             env=self.env,
             cwd=ROOT,
             capture_output=True,
@@ -240,7 +241,7 @@ def test_starting_up_is_light(here):
         "heavy = {'pandas', 'numpy', 'litellm', 'openai', 'aiohttp', 'ipywidgets', 'IPython'}\n"
         "assert not heavy & set(sys.modules)"
     )
-    done = here.python("-c", code)
+    done = here.python("-c", code, fresh=True)
     assert done.returncode == 0, done.stderr
     assert here.first in done.stdout
 

@@ -30,6 +30,7 @@ from jupyter_batch.results.outcomes import of_job, of_shard
 from jupyter_batch.results.row_costs import silence_is_free
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.wire.dialects import decode_lines
+from tests.prepared import python
 
 from .conftest import PRICES, numbered
 from .test_prices import WITH, WITHOUT, needs, theirs
@@ -93,7 +94,7 @@ def test_a_cost_stays_what_it_was_in_any_process(home, priced, monkeypatch):
     assert [float(word) for word in run.stdout.split()] == pytest.approx([job.cost, job.cost])
     for command in (["list"], ["show", job.id]):
         run = subprocess.run(
-            [sys.executable, "-m", "jupyter_batch", *command],
+            [*python(), "-m", "jupyter_batch", *command],
             capture_output=True,
             text=True,
             check=True,
@@ -109,7 +110,7 @@ def test_a_job_that_another_process_began_has_its_price(home, priced, monkeypatc
         "print(df.llm.batch('{text}', out='out', **json.loads(sys.argv[1])).id)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(priced)],
+        [*python(), "-c", code, json.dumps(priced)],
         capture_output=True,
         text=True,
         check=True,

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from jupyter_batch.core.errors import (
 )
 from tests.ledgers import forget
 from tests.messages import messages
+from tests.prepared import python
 from tests.waiting import wait_for
 
 from .conftest import numbered
@@ -553,7 +553,7 @@ async def main():
 asyncio.run(main())
 """
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [*python(), "-c", script],
         cwd=ROOT,
         env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
         capture_output=True,
@@ -597,7 +597,7 @@ assert job.wait(60).is_successful
 assert os.waitpid(child, 0)[1] == 0
 """
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [*python(), "-c", script],
         cwd=ROOT,
         env={**os.environ, "JUPYTER_BATCH_HOME": str(home)},
         capture_output=True,

@@ -12,6 +12,7 @@ import pytest
 
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.server.embedded import Embedded
+from tests.prepared import python
 
 from .conftest import PATIENCE, Server, planned
 
@@ -109,7 +110,7 @@ def provider(tmp_path):
 def submitted(server):
     """The id of a job whose process is gone."""
     done = subprocess.run(
-        [sys.executable, "-c", SUBMIT],
+        [*python(), "-c", SUBMIT],
         env=server.env,
         cwd=server.folder,
         capture_output=True,

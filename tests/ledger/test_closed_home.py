@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.ledgers import forget
+from tests.prepared import python
 
 from .conftest import frame
 
@@ -34,7 +34,7 @@ def outcomes_by_door(ran, call, home):
     def run():
         child = subprocess.run(
             [
-                sys.executable,
+                *python(),
                 "-m",
                 "tests.ledger.limited_process",
                 ran,

@@ -7,19 +7,14 @@ import re
 import select
 import struct
 import subprocess
-import sys
 import termios
 import time
 from pathlib import Path
 
+from tests.prepared import python
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120  # seconds until a test gives up; none waits for them
-OWN = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs in the background of a script is born deaf to it
-os.dup2(os.open(sys.argv[1], os.O_RDWR), 0)  # the first in a session that opens a terminal has it as its own
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
 ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
 
 
@@ -49,9 +44,8 @@ class Terminal:
         home.mkdir(parents=True, exist_ok=True)
         self._end, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        words = [sys.executable, "-c", OWN, os.ttyname(inner), *words]
         self.process = subprocess.Popen(
-            words,
+            [*python(), *words],
             stdin=inner,
             stdout=inner,
             stderr=inner,

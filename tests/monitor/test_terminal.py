@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 from terminal_process import PATIENCE, Terminal, environment
 
 from jupyter_batch.server.embedded import Embedded
+from tests.prepared import python
 
 IPYTHON = ("-m", "IPython", "--no-banner", "--no-confirm-exit", "--quick", "--colors=nocolor")
 PROMPTS = pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_job_of_another_day_is_reported_too(held, tmp_path):
     home = tmp_path / "home"
     code = f"{FRAME}; {submission(held, model=['openai/echo', 'hosted_vllm/echo'])}"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [*python(), "-c", code],
         env=environment(home),
         capture_output=True,
         text=True,
@@ -221,7 +221,7 @@ def test_a_script_whose_output_is_a_file_has_one_line_a_change(server, tmp_path)
     path = tmp_path / "log.txt"
     with path.open("w", encoding="utf-8") as log:
         done = subprocess.run(
-            [sys.executable, str(script(tmp_path, server))],
+            [*python(), str(script(tmp_path, server))],
             env=environment(tmp_path / "home"),
             stdout=log,
             stderr=subprocess.PIPE,
@@ -243,7 +243,7 @@ def test_a_name_with_escape_codes_is_text_in_terminal_and_log(server, tmp_path):
     hostile = "\x1b[31mred\x1b]0;title\x07 \u202eevil"
     path = script(tmp_path, server, name=hostile)
     done = subprocess.run(
-        [sys.executable, str(path)],
+        [*python(), str(path)],
         env=environment(tmp_path / "home"),
         capture_output=True,
         text=True,
@@ -304,7 +304,7 @@ def test_papermill_has_lines(server, tmp_path):
     ):  # papermill gives the kernel ports, and another process may be first at one of them
         done = subprocess.run(
             [
-                sys.executable,
+                *python(),
                 "-m",
                 "papermill",
                 str(before),

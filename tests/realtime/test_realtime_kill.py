@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 from realtime_endpoint import HANG, Endpoint
 from realtime_harness import SECONDS, provider, requests, run
+
+from tests.prepared import python
 
 HERE = Path(__file__).parent
 CONCURRENCY = 5
@@ -23,7 +24,7 @@ def killed(folder: Path, endpoint: Endpoint, answers: int) -> None:
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
     process = subprocess.Popen(
         [
-            sys.executable,
+            *python(),
             str(HERE / "realtime_process.py"),
             str(folder),
             endpoint.base,
