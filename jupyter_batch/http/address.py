@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
@@ -121,6 +122,7 @@ def is_near(base: str) -> bool:
     return url is not None and is_this_machine(url.hostname or "")
 
 
+@functools.lru_cache(maxsize=1024)
 def is_this_machine(host: str) -> bool:
     """Whether a host name or number is this machine's. Names are not resolved."""
     host = host.lower().strip("[]").rstrip(".")

@@ -93,7 +93,9 @@ def strays(
 
 
 def _held(extra: _Extra, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    text = environ.get(extra.variable, "")
+    if extra.variable not in environ:  # costs less than `get`
+        return
+    text = environ[extra.variable]
     if extra.header:
         if text:
             yield extra.header, text

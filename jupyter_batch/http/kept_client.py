@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json as json_text
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -219,10 +220,19 @@ async def _downloaded(
 @functools.lru_cache(maxsize=4096)
 def _url(url: str, query: tuple[tuple[str, Any], ...]) -> URL:
     """An address in the form in which httpx sends it."""
-    import httpx
     from yarl import URL
 
+    if not query and _AS_IT_IS.fullmatch(url) and "/." not in url:
+        return URL(url, encoded=True)
+    import httpx
+
     return URL(str(httpx.URL(url, params=query) if query else httpx.URL(url)), encoded=True)
+
+
+_AS_IT_IS = re.compile(
+    r"https?://([a-z][a-z0-9.-]*|127\.0\.0\.1)(:(?!80/|443/)[1-9][0-9]*)?/[A-Za-z0-9._~/-]*"
+)
+"""Addresses in which httpx changes nothing."""
 
 
 @functools.cache

@@ -50,9 +50,11 @@ def proxy_for(base: str) -> str | None:
     """Return the environment's (or system's) proxy for an address; None for a direct connection."""
     url = urlsplit(base)
     host = url.hostname or ""
-    if not host or is_this_machine(host) or urllib.request.proxy_bypass(host):
+    if not host or is_this_machine(host):
         return None
     proxies = urllib.request.getproxies()
+    if not proxies or urllib.request.proxy_bypass(host):
+        return None
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy:
         return None
@@ -87,8 +89,8 @@ def opener(base: str) -> urllib.request.OpenerDirector:
 
 def bundle() -> str | None:
     """Return the certificate file from the environment; None for the default ones."""
-    paths = (os.environ.get(name, "").strip() for name in BUNDLES)
-    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 - "" too
+    paths = (os.environ[name].strip() for name in BUNDLES if name in os.environ)
+    return next((path for path in paths if path and os.path.isfile(path)), None)  # noqa: PTH113 - as text
 
 
 def trusted() -> ssl.SSLContext:

@@ -92,7 +92,27 @@ def write(target: Path, data: bytes) -> None:
             raise
 
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+def append(target: Path, data: bytes) -> int:
+    """Add to the end of a small file, which is on disk then; return its size before.
+
+    In this way no file is made or removed, which costs a millisecond each.
+    """
+    with disk_errors(target.parent):
+        handle = os.open(target, _END, 0o600)
+        try:
+            size = os.lseek(handle, 0, os.SEEK_END)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    return size
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY
 
 
 def _draft_of(target: Path) -> str:
@@ -261,7 +281,7 @@ class JobFolder:
         return self.path / "job-copy.json"
 
     def handle(self, number: int) -> Path:
-        """A shard's record at its last step, to find its batch without the database."""
+        """A shard's record at each step, to find its batch without the database."""
         return self.path / f"shard-{number}.json"
 
     def write(self, target: Path, data: bytes) -> None:

@@ -14,11 +14,13 @@ import msgspec
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.database import Database
-from jupyter_batch.ledger.folder import Folders, JobFolder
+from jupyter_batch.ledger.folder import Folders, JobFolder, append
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.rows import decode, encode, insert, remove
 
 _log = logging.getLogger("jupyter_batch")
+_HANDLE_BYTES = 1 << 16
+"""A file of a shard's records with so many bytes is replaced by one with the last record."""
 
 
 class Manifest(msgspec.Struct):
@@ -127,11 +129,19 @@ def open_shards(planned: list[ShardRecord], folder: JobFolder) -> list[ShardReco
 
 
 def handle_of(folder: JobFolder, number: int) -> ShardRecord | None:
-    """A shard's record at its last step; None where the folder lacks it."""
+    """A shard's record at its last step; None where the folder lacks it.
+
+    A record that a loss of power cut off is passed over: its step was taken after it was on disk.
+    """
     try:
-        return msgspec.json.decode(folder.handle(number).read_bytes(), type=ShardRecord)
-    except (OSError, msgspec.DecodeError):
+        records = folder.handle(number).read_bytes().split(b"\n")
+    except OSError:
         return None
+    is_cut = bool(records[-1])
+    for record in [record for record in reversed(records) if record][: 1 + is_cut]:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(record, type=ShardRecord)
+    return None
 
 
 def _read(folders: Folders, name: str) -> Manifest | None:
@@ -173,9 +183,11 @@ def _shard(there: Manifest, planned: ShardRecord, folder: JobFolder) -> ShardRec
 
 
 def write_handle(folder: JobFolder, shard: ShardRecord) -> None:
-    """Write a shard's record into the job's folder; a missing folder is not created again."""
+    """Add a shard's record to those in the job's folder; a missing folder is not created again."""
+    target, record = folder.handle(shard.number), msgspec.json.encode(shard)
     with contextlib.suppress(LedgerError):  # the database has it
-        folder.write(folder.handle(shard.number), msgspec.json.encode(shard))
+        if append(target, b"\n%b\n" % record) > _HANDLE_BYTES:
+            folder.write(target, record)
 
 
 _OPEN = (

@@ -20,7 +20,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
-from jupyter_batch.providers.backoff import is_lost, poll_pause
+from jupyter_batch.providers.backoff import in_step, is_lost, poll_pause
 from jupyter_batch.providers.protocol import Facts, Provider
 from jupyter_batch.providers.table import facts_of
 from jupyter_batch.runner import spend_guard
@@ -151,7 +151,7 @@ class Mover(ShardContext):
         pause = poll_pause(self.facts, self.clock() - since, self.dice(), self.job.poll_interval)
         polled = self.wait(
             shard,
-            self.clock() + pause,
+            in_step(self.clock() + pause, pause),
             provider_status=view.status,
             completed=view.completed,
             failed=view.failed,

@@ -392,6 +392,8 @@ def whole_output(into: int, out: int, thought: int, total: int | None) -> int:
 
 def count(value: Any) -> int:
     """Parse a number that may be missing, a float or a text; 0 if invalid."""
+    if type(value) is int:  # nearly always
+        return max(0, value)
     try:
         return max(int(value), 0) if isinstance(value, (int, float, str)) else 0
     except (ValueError, OverflowError):

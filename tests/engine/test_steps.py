@@ -19,6 +19,7 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.providers.backoff import in_step
 from jupyter_batch.providers.failures import normalise
 from jupyter_batch.providers.protocol import UndecidedError
 from jupyter_batch.runner.worker import LEASE_SECONDS, Worker
@@ -895,3 +896,10 @@ def test_a_batch_that_ended_while_nobody_looked_has_the_providers_time(
     shard = harness.shard(job)
     assert shard.ended_at == harness.now
     assert shard.over_at == (0.0 if over_ago is None else harness.now - over_ago)
+
+
+def test_polls_that_are_due_together_share_a_time():
+    """A pause of seconds ends with the next half second, at most that much later; a short one as it is."""
+    assert in_step(100.3, 3.0) == in_step(100.5, 40.0) == 100.5
+    assert in_step(100.6, 3.0) == 101.0
+    assert in_step(100.3, 1.0) == 100.3

@@ -7,6 +7,9 @@ import pytest
 import jupyter_batch
 from jupyter_batch import jobs
 from jupyter_batch.core.errors import LedgerCorruptError
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.ledger.recovery import handle_of, write_handle
 from tests.ledgers import forget
 
 from .conftest import frame
@@ -122,3 +125,27 @@ def test_a_copy_of_a_folder_is_no_lost_job(ran, call, home):
     (home / "jobs" / "jbempty").mkdir()
     again, _ = run(call)
     assert again.id == job
+
+
+def test_a_record_that_was_cut_off_is_passed_over(tmp_path):
+    """Cut anywhere, the step before it counts, and the next one is whole; a damaged whole record is none."""
+    folder = JobFolder(tmp_path)
+    first, second, third = (
+        ShardRecord(job="jb1", number=0, requests=1, bytes=2, first=0, last=0, moves=moves)
+        for moves in (1, 2, 3)
+    )
+    write_handle(folder, first)
+    size = folder.handle(0).stat().st_size
+    write_handle(folder, second)
+    both = folder.handle(0).read_bytes()
+    for cut in range(size, len(both)):
+        folder.handle(0).write_bytes(both[:cut])
+        assert handle_of(folder, 0) == (second if cut == len(both) - 1 else first)
+        write_handle(folder, third)
+        assert handle_of(folder, 0) == third
+    folder.handle(0).write_bytes(both[:-9] + b"damaged!\n")
+    assert handle_of(folder, 0) is None
+    for _ in range((1 << 16) // size + 3):
+        write_handle(folder, third)
+    assert folder.handle(0).stat().st_size < 1 << 14
+    assert handle_of(folder, 0) == third

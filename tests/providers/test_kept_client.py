@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
 from jupyter_batch.http.connections import let_go
-from jupyter_batch.http.kept_client import Form, KeptClient
+from jupyter_batch.http.kept_client import Form, KeptClient, _url
 from jupyter_batch.http.network import SentOnError
 from tests.keys.recorder import recording
 
@@ -158,3 +159,20 @@ def test_a_create_is_on_a_connection_of_its_own():
 
     asyncio.run(way())
     assert seen == [3, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://api.openai.com/v1/batches/batch_6-a.b~c",
+        "http://127.0.0.1:8765/v1/files/file-1/content",
+        "https://api.openai.com:443/v1/batches",
+        "http://localhost:80/v1/files",
+        "https://API.openai.com/v1/a b%zz",
+        "https://api.openai.com/v1/../files/./x",
+        "https://api.openai.com",
+    ],
+)
+def test_an_address_is_that_of_httpx(address):
+    """The addresses that httpx has no part in are those that it would send."""
+    assert str(_url(address, ())) == str(httpx.URL(address))
