@@ -92,27 +92,7 @@ def write(target: Path, data: bytes) -> None:
             raise
 
 
-def append(target: Path, data: bytes) -> int:
-    """Add to the end of a small file, which is on disk then; return its size before.
-
-    In this way no file is made or removed, which costs a millisecond each.
-    """
-    with disk_errors(target.parent):
-        handle = os.open(target, _END, 0o600)
-        try:
-            size = os.lseek(handle, 0, os.SEEK_END)
-            left = memoryview(data)
-            while left:
-                left = left[os.write(handle, left) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    return size
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
-_END = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _BINARY
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def _draft_of(target: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ import msgspec
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.database import Database
-from jupyter_batch.ledger.folder import Folders, JobFolder, append
+from jupyter_batch.ledger.folder import Folders, JobFolder, disk_errors
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.rows import decode, encode, insert, remove
 
@@ -186,8 +187,27 @@ def write_handle(folder: JobFolder, shard: ShardRecord) -> None:
     """Add a shard's record to those in the job's folder; a missing folder is not created again."""
     target, record = folder.handle(shard.number), msgspec.json.encode(shard)
     with contextlib.suppress(LedgerError):  # the database has it
-        if append(target, b"\n%b\n" % record) > _HANDLE_BYTES:
+        if _append(target, b"\n%b\n" % record) > _HANDLE_BYTES:
             folder.write(target, record)
+
+
+def _append(target: Path, data: bytes) -> int:
+    """Add to the end of a small file, which is on disk then; return its size before.
+
+    In this way no file is made or removed, which costs a millisecond each.
+    """
+    with disk_errors(target.parent):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        handle = os.open(target, flags, 0o600)
+        try:
+            size = os.lseek(handle, 0, os.SEEK_END)
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    return size
 
 
 _OPEN = (
