@@ -50,6 +50,8 @@ class Reply:
 
     async def read(self) -> bytes:
         """The body as sent, without a limit. See `read_bounded`."""
+        if self.content.is_eof():  # the rest is here, as with most answers
+            return self.content.read_nowait()
         return await self.content.read()
 
 
