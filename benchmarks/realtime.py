@@ -3,8 +3,8 @@
 `python benchmarks/realtime.py [REQUESTS] [CONCURRENCY]`: an endpoint in a process of its own answers after 50 ms. The
 bare loops are a semaphore around `litellm.acompletion`, or around raw aiohttp with orjson, that keep answers in a list;
 lm-deluge is measured where it is installed. Ours is the public path, `jupyter_batch.batch(mode="realtime")` to the
-answers: it also plans, writes the request file and the ledger, paces, and puts each answer on disk. All take turns;
-read the ratios: machines differ.
+answers: it also plans, writes the request file and the ledger, paces, and puts each answer on disk; "its HTTP alone"
+is the raw loop over our own POSTs. All take turns; read the ratios: machines differ.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import jupyter_batch
 from jupyter_batch.http.litellm import load_litellm
+from jupyter_batch.realtime.prepared_post import PreparedPost
 
 REQUESTS = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
 CONCURRENCY = int(sys.argv[2]) if len(sys.argv) > 2 else 200
@@ -125,6 +126,21 @@ async def raw(base: str, requests: int) -> None:
     assert len(answers) == requests
 
 
+async def http_alone(base: str, requests: int) -> None:
+    seats, answers = asyncio.Semaphore(CONCURRENCY), []
+    headers = {"content-type": "application/json"}
+    async with aiohttp.TCPConnector(limit=CONCURRENCY) as connector:
+        post = PreparedPost(connector, f"{base}/chat/completions", headers, None)
+
+        async def one(number: int) -> None:
+            data = orjson.dumps(body(number))
+            async with seats:
+                answers.append(orjson.loads((await post(data)).body))
+
+        await asyncio.gather(*(one(number) for number in range(requests)))
+    assert len(answers) == requests
+
+
 async def ours(base: str, requests: int) -> None:
     prompts = [body(number)["messages"] for number in range(requests)]
     with tempfile.TemporaryDirectory() as place:
@@ -178,6 +194,7 @@ async def main() -> None:
     loops = {
         "raw aiohttp": raw,
         "jupyter_batch, public path": ours,
+        "its HTTP alone": http_alone,
         "litellm.acompletion, loop": bare,
     }
     if importlib.util.find_spec("lm_deluge") is not None:
