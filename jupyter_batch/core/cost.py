@@ -6,8 +6,7 @@ Unknown is None, or NaN in arrays of floats; it is never 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from itertools import filterfalse
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -169,18 +168,6 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
             unknown=self.unknown + other.unknown,
             standard=(self.standard or 0.0) + (other.standard or 0.0) if both else None,
         )
-
-
-def bill(costs: Iterable[float], standard: Iterable[float]) -> Bill:
-    """Return the bill of requests from the actual and the realtime cost of each."""
-    there = list(costs)
-    known = list(filterfalse(math.isnan, there))
-    live = math.fsum(standard)
-    return Bill(
-        known=math.fsum(known),
-        unknown=len(there) - len(known),
-        standard=live if math.isfinite(live) else None,
-    )
 
 
 def actual(tariff: Tariff | None, usage: Usage | None) -> float | None:

@@ -30,7 +30,7 @@ ANSWERED = CODE[Status.SUCCEEDED]
 MOST_TOKENS = (1 << 31) - 1  # of one row; a larger or negative count is ignored
 TOKENS: tuple[str, ...] = Usage.__struct_fields__
 _MAGIC = b"JBC5"
-_START, _ALIGN, _CHECK = 8, 8, 0xFFFFFFFF
+START, _ALIGN, _CHECK = 8, 8, 0xFFFFFFFF
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a job may have thousands of shards, and a process few maps."""
 _MOST_FINISHES = 255
@@ -152,10 +152,10 @@ class Columns:
         found.rows, found.is_partial = rows, True
         return found
 
-    def write(self, target: BinaryIO, mark: bytes) -> None:
-        """Write columns of texts into an empty file; mark: what they were made of."""
+    def write(self, target: BinaryIO, mark: bytes) -> int:
+        """Write columns of texts into an empty file; mark: what they were made of. See `write`."""
         assert isinstance(self.values, Texts)  # noqa: S101 - the caller has asked
-        write(target, mark, [self.values.data], lambda: self)
+        return write(target, mark, [self.values.data], lambda: self)
 
     @classmethod
     def read(cls, path: Path, mark: bytes) -> Columns | None:
@@ -163,7 +163,7 @@ class Columns:
         try:
             data = _contents(path)
             check = int.from_bytes(data[4:8], "little")
-            if data[:4] != _MAGIC or file_hash(path, 8)[1] & _CHECK != check:
+            if data[:4] != _MAGIC or file_hash(path, START)[1] & _CHECK != check:
                 return None
             length = int.from_bytes(data[-8:], "little")
             head = msgspec.json.decode(bytes(data[-8 - length : -8]), type=_Head)
@@ -174,8 +174,11 @@ class Columns:
 
 def write(
     target: BinaryIO, mark: bytes, values: Iterable[Any], columns: Callable[[], Columns]
-) -> None:
-    """Write columns into an empty file: their values first; these may fill the columns as they are read."""
+) -> int:
+    """Write columns into an empty file; return the XXH3 of its bytes from START on.
+
+    Their values come first; these may fill the columns as they are read.
+    """
     target.write(_MAGIC + bytes(4))
     check, size = xxh3_64(), 0
 
@@ -218,6 +221,7 @@ def write(
     put(len(head).to_bytes(8, "little"))
     target.seek(len(_MAGIC))
     target.write((check.intdigest() & _CHECK).to_bytes(4, "little"))
+    return check.intdigest()
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -235,7 +239,7 @@ class _Head(msgspec.Struct, array_like=True):
 
     def columns(self, data: memoryview) -> Columns:
         """The columns over the content of a file."""
-        start, arrays = _START + self.size + -self.size % _ALIGN, {}
+        start, arrays = START + self.size + -self.size % _ALIGN, {}
         for name, dtype in self.dtypes.items():
             count = self.lines + (name == "offsets")
             arrays[name] = np.frombuffer(data, dtype, count, start)
@@ -252,7 +256,7 @@ class _Head(msgspec.Struct, array_like=True):
         clean = {text: masked(text) for text in {*self.reasons.values(), *self.raws.values()}}
         found.reasons = {line: clean[reason] for line, reason in self.reasons.items()}
         found.raws = {line: clean[raw] for line, raw in self.raws.items()}
-        values = data[_START : _START + self.size]
+        values = data[START : START + self.size]
         if "offsets" in arrays:
             found.values = Texts(arrays["offsets"], values, self.empty)
         else:

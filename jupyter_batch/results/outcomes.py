@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 NOTHING = 255
 _ANSWERED, _REUSED = CODE[Status.SUCCEEDED], CODE[Status.REUSED]
-_BILLED = (CODE[Status.SUCCEEDED], CODE[Status.FAILED])
+_IS_BILLED = np.isin(np.arange(len(CODES)), [CODE[Status.SUCCEEDED], CODE[Status.FAILED]])
+_WAS_NEVER_ASKED = np.isin(np.arange(len(CODES)), NEVER_ASKED)
 GOOD = (_ANSWERED, _REUSED)
 """The codes of rows that have an answer."""
 _REASONS = 5
@@ -176,10 +177,10 @@ class Outcomes:
             total = Usage(**{kind: int(np.sum(tokens)) for kind, tokens in counts.items()})
             self.usage = total if self.usage is None else self.usage + total
         unbilled, codes = columns.unbilled[lines], columns.status[lines]
-        self.billed += int((np.isin(codes, _BILLED) & ~unbilled).sum())
+        self.billed += int((_IS_BILLED[codes] & ~unbilled).sum())
         tiers = [columns.tiers[code] for code in np.unique(columns.tier[from_lines]).tolist()]
         by_tier = {tier: columns.tier[from_lines] == columns.tiers.index(tier) for tier in tiers}
-        free = unbilled | np.isin(codes, NEVER_ASKED)
+        free = unbilled | _WAS_NEVER_ASKED[codes]
         named = None if columns.cost is None else columns.cost[from_lines]
         self.costs.take(at, counts, by_tier, has_usage, free, named)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
+from xxhash import xxh3_64
 
 from jupyter_batch.core.errors import LedgerError
 from jupyter_batch.core.request import Result, Status, ToolCalls
@@ -23,11 +24,11 @@ from jupyter_batch.core.version import VERSION
 from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import line_views, opened_if_there
 from jupyter_batch.ledger.records import JobRecord
-from jupyter_batch.results.columns import Columns, Texts, write
+from jupyter_batch.results.columns import START, Columns, Texts, write
 from jupyter_batch.results.lines.builder import Builder
 from jupyter_batch.results.lines.plain import Answers, chat_answers
 from jupyter_batch.results.lines.shapes import Run, Shapes
-from jupyter_batch.row_files.checksums import file_hash
+from jupyter_batch.row_files.checksums import State, file_hash, note_hash
 from jupyter_batch.schema import Parser
 from jupyter_batch.schema.models import mark_of, model_of
 from jupyter_batch.wire.dialects import OPENAI, decode_lines
@@ -115,8 +116,10 @@ def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterat
     if found is None:
         found = _decode(path, job, dialect)
         if path.stat().st_size >= LEAST_BYTES and isinstance(found.values, Texts):
-            with contextlib.suppress(LedgerError), written(kept_at(path)) as target:  # a full disk
-                found.write(target, _mark(path, job, dialect))
+            with contextlib.suppress(LedgerError):  # a full disk
+                with written(kept_at(path)) as target:
+                    check = found.write(target, _mark(path, job, dialect))
+                note_hash(kept_at(path), check, START)
     yield _parsed(found, job)
 
 
@@ -180,7 +183,7 @@ def _kept_vectors(path: Path, job: JobRecord, dialect: str) -> Columns | None:
 
 def kept_columns(path: Path, job: JobRecord, dialect: str) -> Columns | None:
     """The columns that are kept of a file, without `parse`; None without them."""
-    if not path.exists() or path.stat().st_size < LEAST_BYTES:
+    if not kept_at(path).exists() or path.stat().st_size < LEAST_BYTES:
         return None
     return Columns.read(kept_at(path), _mark(path, job, dialect))
 
@@ -228,14 +231,16 @@ def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
 
 def _add_plain(made: Builder, path: Path, job: JobRecord) -> None:
     """Add the lines of a file of chat results, most of which are alike."""
-    shapes = Shapes(job.id)
+    shapes, before, check = Shapes(job.id), State(path), xxh3_64()
     with opened_if_there(path) as file:
         for view in () if file is None else line_views(file, _SHAPED_BYTES):
+            check.update(view)
             for run in shapes.runs(view):
                 if isinstance(run, Run):
                     made.add_run(run)
                 else:
                     _add_each(made, run)
+    note_hash(path, check.intdigest(), before=before)
 
 
 _TEXT, _CALLS = "t", "c"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from math import fsum, isfinite
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from jupyter_batch.core.cost import UNKNOWN, Bill, Tariff, bill, linear
+from jupyter_batch.core.cost import UNKNOWN, Bill, Tariff, linear
 from jupyter_batch.core.request import Status
 from jupyter_batch.core.status import State
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
@@ -25,6 +26,8 @@ UNSURE = (
     "can't be read; look there before it is sent again (job.retry() sends it)"
 )
 """The message about a cancelled shard whose batch may exist all the same."""
+_MANY = 1000
+"""Costs of which an exact sum takes long."""
 NEVER_ASKED = tuple(CODE[status] for status in (Status.EXPIRED, Status.CANCELLED))
 """Providers bill answers alone, and these rows never reached the model."""
 
@@ -90,10 +93,8 @@ class Costs:
     def bill(self, asked: bytearray) -> Bill:
         """The bill for the rows whose flag in `asked` is set."""
         rows = np.frombuffer(asked, dtype=bool)
-        paid = np.frombuffer(self.paid, dtype=np.float64)[rows].tolist()
-        if self.live is None:
-            return bill(paid, [UNKNOWN])
-        return bill(paid, np.frombuffer(self.live, dtype=np.float64)[rows].tolist())
+        live = None if self.live is None else np.frombuffer(self.live, dtype=np.float64)[rows]
+        return bill_of(np.frombuffer(self.paid, dtype=np.float64)[rows], live)
 
 
 def silence_is_free(shard: ShardRecord, answers: int, *, strange: int = 0) -> bool:
@@ -119,6 +120,24 @@ def _priced(tariff: Tariff | None, counts: Mapping[str, Any]) -> Any:
         least = tier.above + (not tariff.inclusive)
         costs = np.where(usage.input_tokens >= least, linear(tier.rates, _part)(usage), costs)
     return costs
+
+
+def bill_of(paid: Array, live: Array | None) -> Bill:
+    """The bill of requests from the actual and the realtime cost of each."""
+    known = paid[~np.isnan(paid)]
+    standard = UNKNOWN if live is None else _sum(live)
+    return Bill(
+        known=_sum(known),
+        unknown=len(paid) - len(known),
+        standard=standard if isfinite(standard) else None,
+    )
+
+
+def _sum(costs: Array) -> float:
+    """The sum, exact to the last digit or almost so; NaN where one is unknown."""
+    if len(costs) < _MANY:
+        return fsum(costs.tolist())
+    return float(costs.sum(dtype=np.longdouble))
 
 
 def _part(tokens: Any, rate: float) -> Any:

@@ -29,7 +29,18 @@ TEXTS = [
 ]
 
 
-def line(job, row, *, text="an answer", thought=0, cached=0, total=None, tier="default", **more):
+def line(
+    job,
+    row,
+    *,
+    text="an answer",
+    thought=0,
+    cached=0,
+    total=None,
+    tier="default",
+    finish="stop",
+    **more,
+):
     """A line as OpenAI writes it."""
     used = {
         "prompt_tokens": 90 + row,
@@ -42,7 +53,7 @@ def line(job, row, *, text="an answer", thought=0, cached=0, total=None, tier="d
     body = {
         "id": f"chatcmpl-{row * 37}",
         "created": 1_700_000_000 + row,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": used,
         "service_tier": tier,
         "system_fingerprint": f"fp_{row % 3}",
@@ -119,6 +130,18 @@ def test_lines_that_differ_in_values_are_not_decoded(there):
     assert answers[2] == 'quoted "x"' * 3
     results = list(decoded(path, job))
     assert answers == [result.value for result in results]
+
+
+def test_values_grow_after_many_odd_lines(there):
+    """Lines with longer ids and counts than any before are not decoded, also where no shape is sought any more."""
+    job, _, same = there
+    odd = [line(job.id, row, finish="length") for row in range(40)]
+    rows = [*range(9, 1009), *range(9_990, 10_200), *range(99_999, 100_200)]
+    some = [line(job.id, row, cached=row % 101, text="x" * 2000) for row in rows]
+    same(
+        [*some[:100], *odd, *some[100:500], *odd, *some[500:900], *odd, *some[900:]],
+        3 * len(odd) + 16,
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import msgspec
+import numpy as np
 import pytest
 
 from jupyter_batch.core.cost import (
@@ -16,7 +17,6 @@ from jupyter_batch.core.cost import (
     Tariff,
     Tier,
     actual,
-    bill,
     estimate,
     money,
     pricer,
@@ -25,6 +25,7 @@ from jupyter_batch.core.request import Usage
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers import prices
 from jupyter_batch.providers.prices import price_of
+from jupyter_batch.results.row_costs import bill_of
 
 WITH = [
     "openai/gpt-4.1-mini",
@@ -333,7 +334,7 @@ def test_a_long_request_has_its_own_rates():
 def test_a_sum_with_an_unknown_part_is_unknown():
     """The known part is shown, and the number of missing costs."""
     nan = float("nan")
-    some = bill([1.0, nan, 2.0], [2.0, nan, 4.0])
+    some = bill_of(np.array([1.0, nan, 2.0]), np.array([2.0, nan, 4.0]))
     assert (some.known, some.unknown, some.cost, some.saved, some.standard) == (
         3.0,
         1,
@@ -341,11 +342,16 @@ def test_a_sum_with_an_unknown_part_is_unknown():
         None,
         None,
     )
-    whole = bill([1.0, 2.0], [2.0, 4.0])
+    whole = bill_of(np.array([1.0, 2.0]), np.array([2.0, 4.0]))
     assert (whole.cost, whole.saved) == (3.0, 3.0)
     assert (whole + some).unknown == 1
     assert (whole + whole).saved == 6.0
     assert Bill().cost == 0.0
+    many = np.array([0.1, nan] * 1000)
+    assert (bill_of(many, None).known, bill_of(many, many[:1]).standard) == (
+        pytest.approx(100),
+        0.1,
+    )
 
 
 def test_an_estimate_is_a_range():

@@ -137,14 +137,26 @@ def chat_answers(block: bytes | memoryview) -> Iterator[Answers | Alike]:
                 break
             yield found
             return
-    secrets = known()
     held = [line for line in bytes(block).split(b"\n") if line and not line.isspace()]
-    each = (plain_answer(line) or _other(line, secrets) for line in held)
-    for is_plain, some in groupby(each, lambda one: isinstance(one, _Line)):
+    for is_plain, some in groupby(_each(held), lambda one: isinstance(one, _Line)):
         if not is_plain:
             yield from _alike(some)
         elif (found := _fields(list(some), parts=True)) is not None:
             yield found
+
+
+def _each(lines: list[bytes]) -> Iterator[_Line[_Parts] | Alike]:
+    """The lines that are plain answers, and the outcomes of others.
+
+    After a failure the next line is decoded as one first: error files have nothing else.
+    """
+    secrets = known()
+    one: _Line[_Parts] | Alike | None = None
+    for line in lines:
+        failure = _failure_in(line, secrets) if isinstance(one, Alike) else None
+        one = failure or plain_answer(line) or _failure_in(line, secrets)
+        one = Alike(decode(line, CHAT)) if one is None else one
+        yield one
 
 
 def _alike(some: Iterable[Any]) -> Iterator[Alike]:
@@ -205,17 +217,17 @@ def plain_answer(line: bytes) -> _Line[_Parts] | None:
     return found if _finish(found.response.body.choices[0].finish_reason)[0] else None
 
 
-def _other(line: bytes, secrets: tuple[str, ...]) -> Alike:
-    """The outcome of a line that is no plain answer. Many fail for the same reason."""
+def _failure_in(line: bytes, secrets: tuple[str, ...]) -> Alike | None:
+    """The outcome of a line that is surely a failure. Many fail for the same reason."""
     try:
         found = _OTHERS.decode(line)
     except _UNREADABLE:
-        return Alike(decode(line, CHAT))
+        return None
     reply, error = found.response, bytes(found.error)
     body = b"" if reply is None else bytes(reply.body)
     failed = bool(error) if reply is None else reply.status_code >= _ERRORS and bool(body)
     if not failed or len(error) + len(body) > _MOST_ERROR_BYTES:
-        return Alike(decode(line, CHAT))
+        return None
     code = None if reply is None else reply.status_code
     return Alike(_failure(code, body, error or b"null", secrets), [found.custom_id])
 

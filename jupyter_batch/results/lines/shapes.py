@@ -1,7 +1,8 @@
 """Chat result lines that differ in ids, counts and texts alone, compared a block at a time.
 
 A shape is a decoded line that is cut at these values. Another line has the same JSON tree if each
-value is one token, and the bytes between them are the same: so nothing else of it is decoded.
+value is one token, and the bytes between them are the same: so nothing else of it is decoded. Lines
+whose values have the same widths (results/lines/layouts.py) are compared at once.
 Other lines are left to results/lines/plain.py, with which this agrees.
 """
 
@@ -16,21 +17,22 @@ import msgspec
 import numpy as np
 
 from jupyter_batch.core.request import finish_of
+from jupyter_batch.results.lines.layouts import DIGITS, PROBE, WORD, Side, numbers_at
 from jupyter_batch.results.lines.plain import plain_answer
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
-_ROW, _TEXT, _WORD, _DIGITS = "row", "text", "word", "digits"
+_ROW, _TEXT = "row", "text"
 _TOTAL, _START, _END = "total", "start", "end"
 _DETAILS = ("cached_tokens", "reasoning_tokens")
 _VALUES = {
     b"custom_id": _ROW,
-    b"id": _WORD,
-    b"response.request_id": _WORD,
-    b"response.body.id": _WORD,
-    b"response.body.system_fingerprint": _WORD,
-    b"response.body.created": _DIGITS,
+    b"id": WORD,
+    b"response.request_id": WORD,
+    b"response.body.id": WORD,
+    b"response.body.system_fingerprint": WORD,
+    b"response.body.created": DIGITS,
     b"response.body.choices.0.message.content": _TEXT,
     b"response.body.usage.prompt_tokens": "input_tokens",
     b"response.body.usage.completion_tokens": "output_tokens",
@@ -40,19 +42,15 @@ _VALUES = {
 }
 """The values in which lines of a shape differ, by their path. Words and digits are not used."""
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-_LEAST = ord("-")
-"""Words have no byte below this one, none beyond ASCII, and no backslash."""
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[-+.\w]+|[{}\[\],]')
 _ODD_KEY = re.compile(rb"[\\.]|^\d*$")
-_LONGER, _LONGEST_NUMBER, _MOST_DIGITS = 8, 16, 8
 _MOST_SHAPES = 6  # of a file
 _MOST_TRIES = 12  # lines of a file that are looked at for a shape, after which no more are sought
 _FEWEST, _SHORTEST = 32, 16
 """Blocks with fewer lines, or fewer of a kind one after another on average, are left to plain.py."""
 _TEXT_OF = msgspec.json.Decoder(str)
-_NEWLINE, _QUOTE, _BACKSLASH, _BLANK, _ZERO, _NINE = *b'\n"\\ 0', 9
-_ZEROS = np.uint64(0x3030303030303030)
-_PAIRS, _FOURS, _EIGHTS = map(np.uint64, (10 * 2**8 + 1, 100 * 2**16 + 1, 10**4 * 2**32 + 1))
+_NEWLINE, _QUOTE, _BACKSLASH, _BLANK = b'\n"\\ '
+_ONE = np.uint64(1)
 
 
 class Run(NamedTuple):
@@ -70,35 +68,26 @@ class Run(NamedTuple):
     tokens: dict[str, Array]
 
 
-class _Value(NamedTuple):
-    """A value of a line, and the constant bytes between it and the one that is read before it.
-
-    size: the most bytes that it may have.
-    """
-
-    constant: Array
-    kind: str
-    size: int
-
-
 class _Shape:
-    """The values up to the text, from the line's start on, and those down to it from the end back."""
+    """The two sides of a line, before and after its text."""
 
     def __init__(self, line: bytes, values: list[tuple[int, int, str]], answer: Any) -> None:
         body = answer.response.body
         self.finish, self.tier = finish_of(body.choices[0].finish_reason), body.service_tier
-        data = np.frombuffer(line, dtype=np.uint8)
         text = next(at for at, value in enumerate(values) if value[2] == _TEXT)
-        self.before, self.after = list[_Value](), list[_Value]()
-        last = 0
-        for start, end, kind in values[: text + 1]:
-            self.before.append(_Value(data[last:start], kind, _size(start, end, kind)))
-            last = end
-        last = len(line)
-        for start, end, kind in reversed(values[text:]):
-            self.after.append(_Value(data[end:last], kind, _size(start, end, kind)))
-            last = start
-        self.length = sum(len(value.constant) for value in (*self.before, *self.after))
+        start, end, _ = values[text]
+        after = [(first - end, last - end, kind) for first, last, kind in values[text + 1 :]]
+        self.head = Side(line[:start], values[:text], is_head=True)
+        self.tail = Side(line[end:], after, is_head=False)
+
+    def learn(self, line: bytes) -> bool:
+        """Add the layouts of a line; return whether it has this shape, and one of them is new."""
+        head, tail = self.head.find(line), self.tail.find(line)
+        if head is None or tail is None or min(len(head[0]), len(tail[0])) < PROBE:
+            return False
+        if b"\\" in head[0] or b"\\" in tail[0]:  # in no word of theirs
+            return False
+        return self.head.learn(head) | self.tail.learn(tail)
 
     @classmethod
     def of(cls, line: bytes, job: str) -> _Shape | None:
@@ -111,7 +100,7 @@ class _Shape:
         for path in _VALUES.keys() & spans.keys():
             start, end = spans[path]
             kind, token = _VALUES[path], line[start:end]
-            if kind in (_ROW, _TEXT, _WORD):
+            if kind in (_ROW, _TEXT, WORD):
                 head = b'"%b-' % job.encode() if kind == _ROW else b'"'
                 start, end, is_plain = start + len(head), end - 1, token.startswith(head)
             else:
@@ -124,7 +113,8 @@ class _Shape:
                 return None
         if not {_ROW, _TEXT, *_TOKENS[:2]} <= {kind for *_, kind in values}:
             return None
-        return cls(line, sorted(values), answer)
+        shape = cls(line, sorted(values), answer)
+        return shape if shape.learn(line) else None
 
 
 def _scalars(line: bytes) -> dict[bytes, tuple[int, int]] | None:
@@ -148,11 +138,6 @@ def _scalars(line: bytes) -> dict[bytes, tuple[int, int]] | None:
         else:
             found[b".".join(path)] = match.span()
     return found
-
-
-def _size(start: int, end: int, kind: str) -> int:
-    """The most bytes, and the one after them, that a value may have of which one is known."""
-    return end - start + _LONGER if kind == _WORD else _LONGEST_NUMBER
 
 
 class Shapes:
@@ -185,17 +170,29 @@ class Shapes:
                 yield lines.run(first, last, self._known)
 
     def _seek(self, block: memoryview, lines: _Lines) -> None:
-        """Find shapes of lines that fit none."""
-        left = np.flatnonzero(lines.shapes < 0)
-        while len(left) and self._tries and len(self._known) < _MOST_SHAPES:
-            self._tries -= 1
+        """Find shapes and layouts of lines that fit none."""
+        left, skipped = np.flatnonzero(lines.shapes < 0), 1
+        while len(left):
             line = bytes(block[lines.starts[left[0]] : lines.ends[left[0]]])
-            shape = _Shape.of(line, self._job)
-            if shape is not None and lines.match(len(self._known), shape):
-                self._known.append(shape)
-                left = left[lines.shapes[left] < 0]
+            number = self._shape_of(line)
+            if number is not None and lines.match(number, self._known[number]):
+                left, skipped = left[lines.shapes[left] < 0], 1
             else:
-                left = left[len(left) // 2 + 1 :]
+                left, skipped = left[skipped:], 2 * skipped
+
+    def _shape_of(self, line: bytes) -> int | None:
+        """The number of the shape that has now learned a line's layout, or that was made of the line."""
+        for number, shape in enumerate(self._known):
+            if shape.learn(line):
+                return number
+        if not self._tries or len(self._known) == _MOST_SHAPES:
+            return None
+        self._tries -= 1
+        made = _Shape.of(line, self._job)
+        if made is None:
+            return None
+        self._known.append(made)
+        return len(self._known) - 1
 
 
 class _Lines:
@@ -203,7 +200,7 @@ class _Lines:
 
     def __init__(self, block: memoryview) -> None:
         self._block, self._data = block, np.frombuffer(block, dtype=np.uint8)
-        self.ends = np.flatnonzero(self._data == _NEWLINE)
+        self.ends = _found(self._data == _NEWLINE)
         if self._data[-1] != _NEWLINE:
             self.ends = np.append(self.ends, len(block))
         self.starts = np.concatenate([[0], self.ends[:-1] + 1])
@@ -214,30 +211,32 @@ class _Lines:
 
     def match(self, number: int, shape: _Shape) -> bool:
         """Set the values of the lines that have no shape yet and fit this one; return if some do."""
-        left = np.flatnonzero((self.shapes < 0) & (self.ends - self.starts >= shape.length))
+        left = np.flatnonzero(self.shapes < 0)
         if not len(left):
             return False
-        before = _Reader(self._data, self.starts[left], forward=True)
-        after = _Reader(self._data, self.ends[left], forward=False)
-        numbers = before.read(shape.before) | after.read(shape.after)
-        fits = np.flatnonzero(before.fits & after.fits & (before.at < after.at))
-        ends, digits = (np.stack(each)[:, fits] for each in zip(*numbers.values(), strict=True))
-        is_plain = (digits > 0) & ((digits == 1) | (self._data[ends - digits] != _ZERO))
-        most = [_LONGEST_NUMBER if kind == _DIGITS else _MOST_DIGITS for kind in numbers]
-        plain = (is_plain & (digits <= np.array(most)[:, None])).all(axis=0)
-        if not plain.all():
-            fits, ends, digits = fits[plain], ends[:, plain], digits[:, plain]
-        values = _numbers(self._data, ends, np.minimum(digits, _MOST_DIGITS))
-        found = dict(zip(numbers, values, strict=True))
-        found |= {_START: before.at[fits], _END: after.at[fits]}
-        here = left[fits]
-        self.shapes[here] = number
-        if len(here) == len(self.ends):
+        heads = shape.head.sort(self._data, self.starts[left])
+        tails = shape.tail.sort(self._data, self.ends[left])
+        starts = self.starts[left] + shape.head.sizes[heads]
+        ends = self.ends[left] - shape.tail.sizes[tails]
+        fits = (heads >= 0) & (tails >= 0) & (starts < ends)
+        if not fits.all():
+            left, heads, tails = left[fits], heads[fits], tails[fits]
+            starts, ends = starts[fits], ends[fits]
+        at = [
+            self.starts[left] + shape.head.ends[:, heads],
+            self.ends[left] + shape.tail.ends[:, tails],
+        ]
+        digits = [shape.head.digits[:, heads], shape.tail.digits[:, tails]]
+        values = numbers_at(self._data, np.concatenate(at), np.concatenate(digits))
+        found = dict(zip([*shape.head.read, *shape.tail.read], values, strict=True))
+        found |= {_START: starts, _END: ends}
+        self.shapes[left] = number
+        if len(left) == len(self.ends):
             self._values = found
             return True
         for kind, held in found.items():
-            self._values.setdefault(kind, np.zeros(len(self.ends), dtype=np.int64))[here] = held
-        return bool(len(here))
+            self._values.setdefault(kind, np.zeros(len(self.ends), dtype=np.int64))[left] = held
+        return bool(len(left))
 
     def read_texts(self) -> None:
         """Read the texts of the lines that have a shape; one that can't be read here has none."""
@@ -293,65 +292,15 @@ class _Lines:
         )
 
 
-class _Reader:
-    """An offset in each of many lines, which moves over bytes that they have in common, and values.
-
-    fits: whether a line had all that was expected. One that has cannot leave its line, of which no
-    value has the end: so what is next to it in the block is read for the first and last line alone.
-    """
-
-    def __init__(self, data: Array, at: Array, *, forward: bool) -> None:
-        self._data, self._forward = data, forward
-        self.at, self.fits = at, np.ones(len(at), dtype=bool)
-
-    def read(self, values: list[_Value]) -> dict[str, tuple[Array, Array]]:
-        """Move up to the text; return each number's end, and how many digits it has, by kind."""
-        numbers = {}
-        for constant, kind, size in values:
-            same = self._seen(len(constant)) == constant
-            if not same.all():
-                self.fits &= same.all(axis=1)
-            self._move(len(constant))
-            if kind == _WORD:
-                seen = self._seen(size)
-                self._skip((seen.view(np.int8) < _LEAST) | (seen == _BACKSLASH))
-            elif kind != _TEXT:
-                start = self.at
-                width = self._skip(self._seen(size) - _ZERO > _NINE)
-                numbers[kind] = (self.at if self._forward else start), width
-        return numbers
-
-    def _seen(self, size: int) -> Array:
-        """The bytes of each line that come next, in the order of the file."""
-        last = len(self._data) - size
-        if self._forward:
-            self.fits[-1] &= self.at[-1] <= last
-            at = np.minimum(self.at, last)
-        else:
-            at = self.at - size
-            self.fits[0] &= at[0] >= 0
-        windows: Array = np.ndarray((last + 1,), f"V{size}", self._data, 0, (1,))
-        return windows[at].view(np.uint8).reshape(len(at), size)
-
-    def _skip(self, others: Array) -> Array:
-        """Move to the first other byte; return the number of bytes before it, 0 where there is none."""
-        width: Array = (others if self._forward else others[:, ::-1]).argmax(axis=1)
-        self._move(width)
-        return width
-
-    def _move(self, width: Any) -> None:
-        self.at = self.at + width if self._forward else self.at - width
-
-
-def _numbers(data: Array, ends: Array, digits: Array) -> Array:
-    """The numbers of 1 to 8 digits that end at these offsets, the eight bytes of each as one integer."""
-    words: Array = np.ndarray((len(data) - 7,), "<u8", data, 0, (1,))
-    others = (64 - 8 * digits).astype(np.uint64)  # bits before the number, which are the lower ones
-    held = ((words[ends - 8] ^ _ZEROS) >> others) << others
-    held = (held * _PAIRS >> 8) & 0x00FF00FF00FF00FF
-    held = (held * _FOURS >> 16) & 0x0000FFFF0000FFFF
-    found: Array = (held * _EIGHTS >> 32).astype(np.int64)
-    return found
+def _found(flags: Array) -> Array:
+    """The indices of the flags that are set: `np.flatnonzero` where few are, in half of its time."""
+    words = np.packbits(flags, bitorder="little")
+    words = np.pad(words, (0, -len(words) % 8)).view("<u8")
+    some = words.nonzero()[0]
+    held = words[some]
+    if (held & (held - _ONE)).any():
+        return np.flatnonzero(flags)
+    return some * 64 + np.frexp(held.astype(np.float64))[1] - 1
 
 
 def _joined(block: memoryview, starts: Array, ends: Array) -> bytes | None:
