@@ -8,6 +8,9 @@ main thread merges. "held" is the longest time for which the main thread could n
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import gc
 import itertools
 import json
 import os
@@ -105,6 +108,7 @@ class Peak:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        give_back()
         self._start = resident()
         self._thread.start()
         return self
@@ -117,6 +121,16 @@ class Peak:
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
             self.memory = max(self.memory, resident() - self._start)
+
+
+def give_back() -> None:
+    """Return freed memory to the system: what is allocated next would else not be seen."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
+        arrow.default_memory_pool().release_unused()
 
 
 def resident() -> float:

@@ -11,7 +11,7 @@ from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.folder import Folders, JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import manifest_of, open_shards
-from jupyter_batch.results.outcomes import of_shard
+from jupyter_batch.results.shard_figures import of_shard
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.row_files.row_sources import Places
 

@@ -94,7 +94,7 @@ def _as_it_is(
     job: JobRecord, shards: list[ShardRecord], shard: ShardRecord, name: str, folder: JobFolder
 ) -> dict[str, Any]:
     """The shard's outcome without the missing or damaged file."""
-    from jupyter_batch.results.outcomes import of_shard  # imports numpy
+    from jupyter_batch.results.shard_figures import of_shard  # imports numpy
 
     with contextlib.suppress(OSError, ValueError, LedgerError):
         fields = of_shard(

@@ -63,11 +63,25 @@ def of_arrow(answers: Any, positions: Array) -> Any:
     if getattr(dtype, "storage", "") != "pyarrow" or getattr(answers, "arrow", None) is None:
         return None
     texts = answers.arrow
-    if not np.array_equal(positions, np.arange(len(texts))):
+    if not in_order(positions, len(texts)):
         import pyarrow as pa
 
         texts = texts.take(pa.array(positions, mask=positions < 0))
     return dtype.__from_arrow__(texts)
+
+
+def in_order(positions: Array, rows: int) -> bool:
+    """Whether these are the positions of all rows, from the first to the last."""
+    if len(positions) != rows:
+        return False
+    return all(
+        (positions[at : at + _BLOCK_ROWS] == np.arange(at, min(at + _BLOCK_ROWS, rows))).all()
+        for at in range(0, rows, _BLOCK_ROWS)
+    )
+
+
+_BLOCK_ROWS = 1 << 16
+"""Positions that are compared at a time: those of all rows take eight bytes each."""
 
 
 def _objects(cells: Cells, _: Field | None = None) -> Array:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 from weakref import ref
 
+import numpy as np
 import pandas as pd
 
 from jupyter_batch.frames.frame import column, is_single
@@ -109,4 +110,5 @@ def _mark(cells: pd.Series[Any]) -> object:
         return id(held)
     if cells.dtype.kind not in "biufmM" or not isinstance(array, pd.arrays.NumpyExtensionArray):
         return None
-    return str(cells.dtype), blake2b(array.to_numpy().tobytes(), digest_size=16).digest()
+    held = np.ascontiguousarray(array.to_numpy()).view(np.uint8)
+    return str(cells.dtype), blake2b(held.data, digest_size=16).digest()

@@ -81,14 +81,21 @@ class Answers:
             if not target.merged:
                 target.prepare(job, folder)
 
-    def outcomes(self) -> Outcomes:
-        """The outcomes of all rows, from the files on this disk."""
+    def outcomes(self, *, figures: bool = False) -> Outcomes:
+        """The outcomes of all rows, from the files on this disk. figures: tokens and costs too."""
         with self._lock:
-            return self._gather(*self._read())
+            return self._gather(*self._read(), figures=figures)
 
-    def _gather(self, job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> Outcomes:
+    def _gather(
+        self,
+        job: JobRecord,
+        shards: list[ShardRecord],
+        folder: JobFolder,
+        *,
+        figures: bool = False,
+    ) -> Outcomes:
         from jupyter_batch.merging.columns import outcomes_of
-        from jupyter_batch.results.columns import Values
+        from jupyter_batch.results.values import Values
 
         keep = {**job.keep, **(self.keep or {})}
         stand = (
@@ -96,11 +103,13 @@ class Answers:
             *keep.values(),
             *((shard.step, shard.kept, shard.lost) for shard in shards),
         )
-        if self._gathered is not None:
-            of, found = self._gathered
-            if of == stand and found.costs.price == job.price:
-                return found
-        found = outcomes_of(job, shards, folder, keep)
+        of, held = self._gathered or (None, None)
+        before = held if of == stand else None
+        if before is not None and (
+            not figures or (before.has_figures and before.costs.price == job.price)
+        ):
+            return before
+        found = outcomes_of(job, shards, folder, keep, figures=figures, before=before)
         if all(shard.step is Step.COLLECTED for shard in shards):
             if isinstance(found.answers, Values):
                 _ = found.answers.arrow  # made here, in the worker's thread
@@ -112,7 +121,8 @@ class Answers:
         from jupyter_batch.merging.merge import table
 
         job, _, folder = self._read()
-        return table(job, folder, self.outcomes(), self._source, self._called(job), self._kept(job))
+        found = self.outcomes(figures=True)
+        return table(job, folder, found, self._source, self._called(job), self._kept(job))
 
     def _called(self, job: JobRecord) -> str:
         return job.out if self.out is None else self.out
@@ -145,11 +155,12 @@ class Answers:
         job, shards, folder = self._read()
         at, name = place_in(job, folder, self._source, label, position)
         if job.samples == 1:
-            return row_of(self._ledger, job, shards, folder, self.outcomes(), at, name)
+            found = self.outcomes(figures=True)
+            return row_of(self._ledger, job, shards, folder, found, at, name)
         every = of_job(job, shards, folder)
         places = range(at * job.samples, (at + 1) * job.samples)
         samples = [row_of(self._ledger, job, shards, folder, every, one, name) for one in places]
-        return together(samples, self.outcomes(), at)
+        return together(samples, self.outcomes(figures=True), at)
 
     def reopen(self) -> None:
         """Mark every frame to be filled once more: a finished job has been reopened."""

@@ -86,10 +86,23 @@ def _of(answer: Any, field: Field) -> Any:
 
 
 def outcomes_of(
-    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, keep: Keep
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    keep: Keep,
+    *,
+    figures: bool = False,
+    before: Outcomes | None = None,
 ) -> Outcomes:
-    """The outcomes of all rows of a job's frame, with the content that `keep` names."""
-    found = of_job(job, shards, folder)
+    """The outcomes of all rows of a job's frame, with the content that `keep` names.
+
+    figures: tokens and costs too, which no column of a frame needs. before: the same outcomes,
+    which lack them: nothing else is read again.
+    """
+    if before is not None and job.samples == 1:
+        before.count_as(of_job(job, shards, folder, values=False))
+        return before
+    found = of_job(job, shards, folder, figures=figures or job.samples > 1)
     found.kept = columns_of(job, shards, folder, set(keep.values()))
     return by_row(job, found)
 

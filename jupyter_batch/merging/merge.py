@@ -17,7 +17,7 @@ from jupyter_batch.core.errors import (
     InputError,
     LedgerCorruptError,
 )
-from jupyter_batch.core.request import Status, ToolCalls
+from jupyter_batch.core.request import ToolCalls
 from jupyter_batch.core.schema import Keep, all_columns, kept_columns, listed
 from jupyter_batch.core.schema import columns as columns_of
 from jupyter_batch.frames import frame as frames
@@ -28,10 +28,11 @@ from jupyter_batch.merging.columns import fill_with
 from jupyter_batch.merging.own_cells import ForeignCells, is_written, mark
 from jupyter_batch.merging.rendered import Rendered, kept
 from jupyter_batch.results.columns import CODES
-from jupyter_batch.results.outcomes import Outcomes
+from jupyter_batch.results.outcomes import GOOD, Outcomes
 from jupyter_batch.row_files.row_columns import read_keys, source_index
 
 NOTHING: Keep = MappingProxyType({})
+_BLOCK_ROWS = 1 << 16
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,11 +122,7 @@ def merge(
     if not is_there:
         fill_with(job, found, frame, out, positions, spare, keep)
         mark(job, frame, columns, positions, spare)
-    answered = np.isin(
-        np.frombuffer(found.status, dtype=np.uint8),
-        [CODES.index(Status.SUCCEEDED), CODES.index(Status.REUSED)],
-    )
-    filled = int(answered[positions[positions >= 0]].sum())
+    filled = _answered(found, positions)
     rows = len(positions) - int(others.sum())
     whose = "row has its" if rows == 1 else "rows have their"
     model = f"{job.model}: " if job.model_column else ""
@@ -135,6 +132,14 @@ def merge(
         + _calls(job, found)
         + ("" if cells is None else _left(cells))
     )
+
+
+def _answered(found: Outcomes, positions: Array) -> int:
+    """The rows at these positions that have an answer."""
+    codes = np.frombuffer(found.status, dtype=np.uint8)
+    starts = range(0, len(positions), _BLOCK_ROWS)
+    blocks = (positions[start : start + _BLOCK_ROWS] for start in starts)
+    return sum(int(np.isin(codes[at[at >= 0]], GOOD).sum()) for at in blocks)
 
 
 def _calls(job: JobRecord, found: Outcomes) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from jupyter_batch.core.errors import ColumnError, JupyterBatchError
 from jupyter_batch.core.schema import Keep, Schema, all_columns, listed
 from jupyter_batch.frames import frame as frames
-from jupyter_batch.frames.cells import same
+from jupyter_batch.frames.cells import in_order, same
 from jupyter_batch.frames.row_keys import Keys, find, match, repeated
 from jupyter_batch.frames.watched import arrow_of
 from jupyter_batch.ledger.folder import JobFolder
@@ -258,7 +258,7 @@ def is_written(
 
     positions: of the frame's rows in the job; without it they are known to be the job's rows.
     """
-    state = _state_of(job, np.arange(job.frame_rows) if positions is None else positions)
+    state = _state_of(job, positions)
     return state is not None and all(_written_in(frame, column) == state for column in columns)
 
 
@@ -275,11 +275,11 @@ def _array(frame: pd.DataFrame, column: str) -> Any:
     return arrow_of(frames.column(frame, frames.column_label(frame, column)))
 
 
-def _state_of(job: JobRecord, positions: Array) -> _State | None:
+def _state_of(job: JobRecord, positions: Array | None) -> _State | None:
     rows = job.frame_rows
-    if not job.finished_at or job.schema is not None or len(positions) != rows:
+    if not job.finished_at or job.schema is not None:
         return None  # a schema's class may read the same answers in another way
-    is_whole = np.array_equal(positions, np.arange(rows))
+    is_whole = positions is None or in_order(positions, rows)
     return _State(job.id, job.finished_at, rows) if is_whole else None
 
 

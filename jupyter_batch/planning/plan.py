@@ -34,7 +34,7 @@ from jupyter_batch.planning.request_lines import LEAST_ROWS, Record, RequestLine
 from jupyter_batch.planning.resolve import Order
 from jupyter_batch.providers.prices import OWN
 from jupyter_batch.providers.table import REALTIME
-from jupyter_batch.results.outcomes import of_shard
+from jupyter_batch.results.shard_figures import of_shard
 from jupyter_batch.row_files.request_files import write_requests
 from jupyter_batch.row_files.request_hashes import further_kinds, hash_array, kind_in
 from jupyter_batch.row_files.row_columns import RowFiles, Unsent, places_of

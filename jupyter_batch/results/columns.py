@@ -1,4 +1,4 @@
-"""Decoded result lines as columns, their form on disk, and a job's answers as references to them.
+"""Decoded result lines as columns, and their form on disk.
 
 The form on disk: the values (texts as UTF-8, or vectors), each array, a header in JSON and its
 length; checked by 32 bits of an XXH3.
@@ -7,9 +7,8 @@ length; checked by 32 bits of an XXH3.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -34,8 +33,6 @@ START, _ALIGN, _CHECK = 8, 8, 0xFFFFFFFF
 _MAPPED_BYTES = 1 << 20
 """Smaller files are read: a job may have thousands of shards, and a process few maps."""
 _MOST_FINISHES = 255
-_MOST_CHANGES = 1024  # from one file to another, from row to row, that give chunks
-_BLOCK_ROWS = 8192  # answers that are Python objects at a time
 
 
 class Texts(Sequence[Any]):
@@ -275,93 +272,3 @@ def _contents(path: Path) -> memoryview:
             with pa.memory_map(str(path)) as mapped:  # the buffer keeps the map, not the file
                 return memoryview(mapped.read_buffer())
     return memoryview(path.read_bytes())
-
-
-class Values(Sequence[Any]):
-    """One answer a row, None where there is none; made on access. Eight bytes a row."""
-
-    def __init__(self, rows: int) -> None:
-        self._source: Array = np.full(rows, -1, dtype=np.int32)
-        self._line: Array = np.zeros(rows, dtype=np.int32)
-        self._columns: list[Columns] = []
-
-    def put(self, rows: Array, columns: Columns, lines: Array) -> None:
-        """Set the answers of rows."""
-        self._source[rows], self._line[rows] = len(self._columns), lines
-        self._columns.append(columns)
-
-    def copy(self, rows: Array, originals: Array) -> None:
-        """Give rows the answers of other rows."""
-        self._source[rows], self._line[rows] = self._source[originals], self._line[originals]
-
-    @property
-    def are_texts(self) -> bool:
-        """Whether all answers are texts, stored as such."""
-        return all(one.parse is None and isinstance(one.values, Texts) for one in self._columns)
-
-    @cached_property
-    def arrow(self) -> Any:
-        """All answers as an Arrow array of texts; None where they are no texts, or without pyarrow."""
-        if not self.are_texts:
-            return None
-        try:
-            import pyarrow as pa
-        except ImportError:
-            return None
-        held = [_arrow(pa, one.values) for one in self._columns if isinstance(one.values, Texts)]
-        starts = self._starts()
-        if len(starts) > _MOST_CHANGES:  # files in turns, such as every second row reused
-            firsts = np.cumsum([0, *map(len, held)])
-            lines = np.where(self._source < 0, 0, firsts[self._source] + self._line)
-            return pa.concat_arrays(held).take(pa.array(lines, mask=self._source < 0))
-        chunks = []
-        for start, end in zip(starts, [*starts[1:], len(self)], strict=True):
-            source, lines = self._source[start:end], self._line[start:end]
-            missing = source < 0
-            if missing.all():
-                chunks.append(pa.nulls(end - start, pa.large_string()))
-            else:
-                chunks.append(held[source.max()].take(pa.array(lines, mask=missing)))
-        return pa.chunked_array(chunks, pa.large_string())
-
-    def _starts(self) -> list[int]:
-        """The rows from which on the answers are in another file, and the first."""
-        known = np.flatnonzero(self._source >= 0)
-        return [0, *known[np.flatnonzero(np.diff(self._source[known])) + 1].tolist()]
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return self.of(np.arange(len(self))[at]).tolist()
-        return self.of(np.array([at]))[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), _BLOCK_ROWS):
-            yield from self[start : start + _BLOCK_ROWS]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, list | Values) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def of(self, rows: Array) -> Array:
-        """The answers of some rows, as objects."""
-        found: Array = np.full(len(rows), None, dtype=object)
-        sources = self._source[rows]
-        for source in np.unique(sources).tolist():
-            if source >= 0:
-                at = np.flatnonzero(sources == source)
-                answers = self._columns[source].answers(self._line[rows[at]])
-                found[at] = np.fromiter(answers, dtype=object, count=len(answers))
-        return found
-
-
-def _arrow(pa: Any, texts: Texts) -> Any:
-    """The texts as an Arrow array over the same memory."""
-    missing = np.diff(texts.offsets) == 0
-    missing[list(texts.empty)] = False
-    valid = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
-    buffers = [valid, pa.py_buffer(texts.offsets), pa.py_buffer(texts.data)]
-    return pa.Array.from_buffers(pa.large_string(), len(texts), buffers)

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from jupyter_batch.core.request import CUT, Cuts, Result, Status, Usage, all_cuts
-from jupyter_batch.core.status import Counts, Step
+from jupyter_batch.core.status import Step
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.results.columns import CODE, CODES, TOKENS, Columns, Values
+from jupyter_batch.results.columns import CODE, CODES, TOKENS, Columns
 from jupyter_batch.results.copy_answers import columns_in
 from jupyter_batch.results.lines.builder import Builder
 from jupyter_batch.results.missing_lines import LOST, missing_line
 from jupyter_batch.results.result_files import columns_of
 from jupyter_batch.results.row_costs import NEVER_ASKED, Costs, silence_is_free
+from jupyter_batch.results.values import Values
 from jupyter_batch.results.vectors import Vectors
 from jupyter_batch.row_files.answer_files import reused_files
 from jupyter_batch.row_files.row_columns import Unsent, places_of, read_unsent
@@ -39,8 +40,6 @@ _IS_BILLED = np.isin(np.arange(len(CODES)), [CODE[Status.SUCCEEDED], CODE[Status
 _WAS_NEVER_ASKED = np.isin(np.arange(len(CODES)), NEVER_ASKED)
 GOOD = (_ANSWERED, _REUSED)
 """The codes of rows that have an answer."""
-_REASONS = 5
-"""Reasons of a shard's failures that the ledger has, the most frequent ones."""
 _FEW = 8
 """Results that are decoded at a time."""
 
@@ -50,6 +49,7 @@ class Outcomes:
 
     Status (an index into CODES), reasons, tokens, costs, values where asked for. job: whose price
     gives the costs. live: costs of realtime too. endpoint: of the job, where values are kept.
+    figures: tokens and costs are wanted, 20 bytes a row; without them there are none of any row.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Outcomes:
         job: JobRecord | None = None,
         endpoint: str = "",
         live: bool = False,
+        figures: bool = True,
     ) -> None:
         rows = last - first + 1
         self.first = first
@@ -78,10 +79,12 @@ class Outcomes:
         self.finishes: list[str | None] = [None]
         self.reasons: dict[int, str] = {}
         self.raws: dict[int, str] = {}
-        self.input_tokens = array("i", [-1]) * rows
-        self.output_tokens = array("i", [-1]) * rows
-        self.cached_tokens = array("i", [-1]) * rows
-        self.costs = Costs(rows, job, live=live)
+        self.has_figures = figures
+        counted = rows if figures else 0
+        self.input_tokens = array("i", [-1]) * counted
+        self.output_tokens = array("i", [-1]) * counted
+        self.cached_tokens = array("i", [-1]) * counted
+        self.costs = Costs(counted, job, live=live)
         self.usage: Usage | None = None
         self.strange = 0
         self.billed = 0
@@ -119,7 +122,8 @@ class Outcomes:
         self._finish[at] = self._finish_codes(columns.finishes)[columns.finish[lines]]
         if self._keep:
             self._put(at[answered], columns, lines[answered])
-        self._count(at, columns, lines, paid=paid)
+        if self.has_figures:
+            self._count(at, columns, lines, paid=paid)
 
     def _stored(self, columns: Columns, asked: bytearray | None) -> tuple[Array, list[int]]:
         """The lines to store, in their order, and the rows whose failure an answer replaces."""
@@ -195,6 +199,12 @@ class Outcomes:
             self.finishes.append(finish)
         return self.finishes.index(finish)
 
+    def count_as(self, other: Outcomes) -> None:
+        """Take over the tokens and costs of the same rows."""
+        self.input_tokens, self.output_tokens = other.input_tokens, other.output_tokens
+        self.cached_tokens, self.costs = other.cached_tokens, other.costs
+        self.usage, self.billed, self.has_figures = other.usage, other.billed, True
+
     def cuts(self, rows: Iterable[int]) -> Cuts:
         """The number of truncated answers at these offsets, by finish reason.
 
@@ -215,9 +225,10 @@ class Outcomes:
         silent = wanted[self._codes[wanted] == NOTHING]
         if not len(silent):
             return
-        answered = sum(map(self._was_answered, wanted.tolist()))
-        if silence_is_free(shard, answered, strange=self.strange):
-            self.costs.free(silent)
+        if self.has_figures:
+            answered = sum(map(self._was_answered, wanted.tolist()))
+            if silence_is_free(shard, answered, strange=self.strange):
+                self.costs.free(silent)
         self._codes[silent] = CODE[status]
         at_fault = dict(shard.at_fault)
         for row in (silent + self.first).tolist():
@@ -235,7 +246,7 @@ class Outcomes:
             return
         codes = self._codes[leaders]
         self._codes[rows] = np.where(codes == _ANSWERED, _REUSED, codes)
-        self.costs.free(rows)
+        self._free(rows)
         self._finish[rows] = self._finish[leaders]
         if isinstance(self.answers, Values):
             self.answers.copy(rows, leaders)
@@ -265,7 +276,7 @@ class Outcomes:
             if self.status[at] != NOTHING or not asked:
                 self.status[at] = _REUSED
             if not asked:
-                self.costs.free(at)
+                self._free(at)
             self.finish[at] = finishes[columns.finish[line]]
             self.reasons.pop(position, None)
             self.raws.pop(position, None)
@@ -281,7 +292,12 @@ class Outcomes:
             for position in group.positions:
                 self.status[position - self.first] = code
                 self.reasons[position] = group.reason
-                self.costs.free(position - self.first)
+                self._free(position - self.first)
+
+    def _free(self, at: Any) -> None:
+        """Record that these rows had no request in this job."""
+        if self.has_figures:
+            self.costs.free(at)
 
     def close(self, *, over: bool = False) -> None:
         """Set each missing outcome: running, or in a finished job, lost on this disk."""
@@ -332,52 +348,18 @@ def read_shard(
     return found
 
 
-def of_shard(
-    job: JobRecord, shard: ShardRecord, folder: JobFolder, places: Places
-) -> dict[str, Any]:
-    """The figures of a fetched shard: fields for the ledger."""
-    asked = places.asked(shard)
-    found = read_shard(job, shard, folder, places, values=False)
-    codes, own = np.frombuffer(found.status, dtype=np.uint8), np.frombuffer(asked, dtype=bool)
-    copies = places.followers(shard.number)[1] - shard.first
-    of_copies = np.where(codes[copies] == _ANSWERED, _REUSED, codes[copies])
-    tally = np.bincount(np.concatenate([codes[own], of_copies]), minlength=len(CODES))
-    note = shard.why
-    if found.strange:
-        lines = "1 line" if found.strange == 1 else f"{found.strange:,} lines"
-        name = folder.output(shard.number).name
-        note = f"{lines} without a row of this batch, or twice: kept in {name}"
-    return {
-        "counts": Counts(**{str(CODES[code]): int(tally[code]) for code in np.flatnonzero(tally)}),
-        "usage": found.usage,
-        **_reasons(found, asked, copies.tolist()),
-        "note": note,
-        "bill": found.costs.bill(asked),
-        "billed": found.billed,
-        "cuts": found.cuts([*np.flatnonzero(own).tolist(), *copies.tolist()]),
-    }
-
-
-def _reasons(found: Outcomes, asked: bytearray, copies: list[int]) -> dict[str, Any]:
-    """The most frequent reasons of a shard's failures, each with its first row."""
-    own = {row: reason for row, reason in found.reasons.items() if asked[row - found.first]}
-    counted = Counter(own.values())
-    firsts = {
-        reason: row for row, reason in sorted(own.items(), reverse=True)
-    }  # the first comes last
-    counted.update(
-        found.reasons[row] for at in copies if (row := at + found.first) in found.reasons
-    )
-    common = tuple(counted.most_common(_REASONS))
-    examples = tuple((reason, firsts[reason]) for reason, _ in common)
-    return {"reasons": common, "examples": examples}
-
-
 def of_job(
-    job: JobRecord, shards: list[ShardRecord], folder: JobFolder, *, values: bool = True
+    job: JobRecord,
+    shards: list[ShardRecord],
+    folder: JobFolder,
+    *,
+    values: bool = True,
+    figures: bool = True,
 ) -> Outcomes:
     """The outcomes of all rows of a job, also a running one, from the files on this disk."""
-    found = Outcomes(0, job.rows - 1, values=values, job=job, endpoint=job.endpoint)
+    found = Outcomes(
+        0, job.rows - 1, values=values, job=job, endpoint=job.endpoint, figures=figures
+    )
     places = places_of(job, shards, folder)
     if not job.changes:
         reused(found, job, folder)

@@ -27,8 +27,8 @@ from jupyter_batch.http.streams import result_file
 from jupyter_batch.ledger.folder import JobFolder, disk_errors, is_there, written
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.providers.backoff import GONE_TRIES, is_lost
-from jupyter_batch.results.outcomes import of_shard
 from jupyter_batch.results.result_files import kept_at
+from jupyter_batch.results.shard_figures import of_shard
 from jupyter_batch.row_files.own_ids import OwnIds
 from jupyter_batch.row_files.row_columns import places_of
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.frames.watched import WatchedFrame
-from jupyter_batch.results.columns import Columns, Texts, Values
+from jupyter_batch.results.columns import Columns, Texts
+from jupyter_batch.results.values import Values
 
 CHANGES = {
     "a cell": lambda df: df.__setitem__("t", ["x", "b", "c"]),
@@ -65,7 +66,21 @@ def test_answers_as_an_arrow_array():
     wanted = ["a", "", "c", "d", None, "ü", None, "h", "d"]
     assert list(values) == wanted
     assert values.arrow.to_pylist() == wanted
+    assert (list(values), values[-1], values[2:4]) == (wanted, "d", ["c", "d"])  # of the array now
     assert Values(2).arrow.to_pylist() == [None, None]
+    assert Values(0).arrow.to_pylist() == list(Values(0)) == []
+
+
+def test_texts_of_any_length_are_copied():
+    """Each text of 0 to 4,100 bytes is copied whole, also a file's first and last, and not a byte of its neighbours."""
+    pytest.importorskip("pyarrow")
+    texts = [chr(97 + size % 26) * size for size in range(4101)]
+    order = np.random.default_rng(0).permutation(len(texts))
+    values = Values(len(texts) + 1)
+    values.put(order, columns(*texts), np.arange(len(texts)))
+    wanted = [*np.array(texts, dtype=object)[np.argsort(order)], None]
+    assert values.arrow.to_pylist() == wanted
+    values.arrow.validate(full=True)
 
 
 def test_a_prepared_merge_looks_at_no_row(call, home, monkeypatch):
@@ -88,6 +103,10 @@ def test_a_prepared_merge_looks_at_no_row(call, home, monkeypatch):
     assert list(job._answers.merge())
     assert len(looked) == 1
     assert df["answer"].tolist() == answers
+    assert not job._answers.outcomes().has_figures, "a column needs neither tokens nor costs"
+    merged = job._answers.outcomes().answers
+    assert (job.results()["_input_tokens"] > 0).all()
+    assert job._answers.outcomes().answers is merged, "the answers are in memory once"
     del df["answer"]
     df["text"] = sorted(df["text"])
     df.index = [2, 0, 1]

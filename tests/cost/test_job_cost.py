@@ -26,8 +26,9 @@ from jupyter_batch.ledger.snapshots import snapshot_of
 from jupyter_batch.monitor import html, table
 from jupyter_batch.monitor.view import view
 from jupyter_batch.providers.prices import price_of
-from jupyter_batch.results.outcomes import of_job, of_shard
+from jupyter_batch.results.outcomes import of_job
 from jupyter_batch.results.row_costs import silence_is_free
+from jupyter_batch.results.shard_figures import of_shard
 from jupyter_batch.row_files.row_columns import places_of
 from jupyter_batch.wire.dialects import decode_lines
 from tests.prepared import python
