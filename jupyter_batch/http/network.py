@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import fnmatch
 import functools
 import os
 import re
@@ -18,8 +19,9 @@ import ssl
 import urllib.request
 import weakref
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from jupyter_batch.core.errors import AuthenticationError
 from jupyter_batch.http.address import host_of, is_near, is_this_machine, origin
@@ -39,6 +41,14 @@ _BAD_GATEWAY = frozenset({407, 502, 503, 504})
 """Statuses of a proxy that does not let a call through."""
 
 
+_ENTRY = re.compile(
+    r"(?:https?://)?(?:\[(?P<number>[^]]+)\]|(?P<name>[^:]+|.*:.*:.*?))(?::(?P<port>\d+))?/?"
+)
+"""An entry of NO_PROXY."""
+TO_PROXY = "; HTTP_PROXY and HTTPS_PROXY take its user and password before its host"
+_PORTS = {"http": 80, "https": 443}
+
+
 class SentOnError(ConnectionError):
     """A redirect to another server, which was not followed."""
 
@@ -53,12 +63,33 @@ def proxy_for(base: str) -> str | None:
     if not host or is_this_machine(host):
         return None
     proxies = urllib.request.getproxies()
-    if not proxies or urllib.request.proxy_bypass(host):
+    if not proxies or urllib.request.proxy_bypass(host) or _is_listed(url, proxies.get("no", "")):
         return None
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy:
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_listed(url: SplitResult, no_proxy: str) -> bool:
+    """Whether NO_PROXY has an address in a form that urllib does not read, but curl or others do.
+
+    These are networks (10.0.0.0/8), patterns (*.example.com), hosts with a port, numbers in
+    brackets, and names with a dot at the end.
+    """
+    host, port = (url.hostname or "").rstrip("."), url.port or _PORTS.get(url.scheme)
+    for entry in no_proxy.lower().replace(",", " ").split():
+        found = _ENTRY.fullmatch(entry)
+        if found is None or (found["port"] and int(found["port"]) != port):
+            continue
+        name = (found["number"] or found["name"]).rstrip(".")
+        try:
+            if ip_address(host) in ip_network(name, strict=False):
+                return True
+        except ValueError:  # one of them is a name
+            if fnmatch.fnmatchcase(host, name) or host.endswith(f".{name.lstrip('.')}"):
+                return True
+    return False
 
 
 def http_only(proxy: str | None) -> str | None:
@@ -103,7 +134,9 @@ def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
     import httpx
 
     if file is None:
-        return httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
+        context.load_default_certs()  # this system's store: a company's network may sign what it reads
+        return context
     try:
         return ssl.create_default_context(cafile=file, capath=folder)
     except OSError as e:
@@ -116,9 +149,33 @@ def certificate_words(cause: str) -> str:
     """Return advice for an untrusted certificate; "" for other failures."""
     if "CERTIFICATE_VERIFY_FAILED" not in cause and "certificate verify failed" not in cause:
         return ""
+    given = {name: os.environ.get(name, "").strip() for name in BUNDLES}
     named = bundle()
-    what = f"it is not signed by one in {named}" if named else "nobody whom Python trusts signed it"
-    return f"; {what}: set SSL_CERT_FILE to the file of your network's certificates"
+    by = next((name for name, path in given.items() if path and path == named), "")
+    lost = "".join(
+        f"; {name} names {path}, which is no file"
+        for name, path in given.items()
+        if path and not os.path.isfile(path)  # noqa: PTH113 - as `bundle`
+    )
+    what = (
+        f"it is not signed by one in {named} ({by})"
+        if named
+        else "nobody whom Python trusts signed it"
+    )
+    return f"{lost}; {what}: set SSL_CERT_FILE to the file of your network's certificates"
+
+
+def proxy_words(base: str, cause: str) -> str:
+    """Return advice for an answer of the proxy itself; "" for other failures."""
+    if not through(base):
+        return ""
+    if cause.startswith("407"):
+        return TO_PROXY
+    if cause.startswith("403"):
+        return (
+            "; the proxy refuses this host: ask whoever runs it to allow it, or add it to NO_PROXY"
+        )
+    return ""
 
 
 # --- clients --------------------------------------------------------------------------------------------------------
@@ -148,7 +205,11 @@ def socks() -> Iterator[None]:
     except ImportError:
         why = "a SOCKS proxy needs the package socksio: pip install socksio"
         raise ConnectionError(why) from None
-    except ValueError as e:
+    except Exception as e:
+        if (
+            not isinstance(e, ValueError) and type(e).__name__ != "InvalidURL"
+        ):  # httpx's, or httpx2's
+            raise
         why = f"HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no proxy's address: {e}"
         raise ConnectionError(why) from None
 

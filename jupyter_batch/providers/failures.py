@@ -36,7 +36,7 @@ from jupyter_batch.core.refusals.sentence import (
 )
 from jupyter_batch.core.refusals.stated_limit import stated_limit
 from jupyter_batch.core.secrets import remember
-from jupyter_batch.http.network import certificate_words, through
+from jupyter_batch.http.network import TO_PROXY, certificate_words, proxy_words, through
 from jupyter_batch.http.retry_after import seconds_to_wait
 
 _OK = 200
@@ -58,7 +58,6 @@ _PREFIX = re.compile(
 )
 _EMPTY = frozenset({"", "None", "null", '""', "{}", "[]"})
 
-_TO_PROXY = "; HTTP_PROXY and HTTPS_PROXY take its user and password before its host"
 _OF_A_PAGE = ", a web page: perhaps of a proxy or a firewall on the way, and not about the key"
 _NO_SUCH_KEY = "no connected db"
 """A litellm proxy's message, with 400, if it has no database: for any key but its own (1.106)."""
@@ -148,9 +147,9 @@ def _failure_of(error: BaseException, place: str) -> ProviderError:
 
 
 def no_connection(place: str, cause: str) -> ConnectionFailedError:
-    """The error for a failed connection; it names the proxy, and advises on a certificate error."""
+    """The error for a failed connection; it names the proxy, and advises on its refusals and on certificates."""
     return ConnectionFailedError(
-        f"no connection to {place}{through(place)}: {cause}{certificate_words(cause)}"
+        f"no connection to {place}{through(place)}: {cause}{certificate_words(cause)}{proxy_words(place, cause)}"
     )
 
 
@@ -251,7 +250,7 @@ def by_refusal(
     text = f"{refusal.kind} {refusal.message}"
     words = words or refusal.message
     if status == _PROXY:
-        words += _TO_PROXY
+        words += TO_PROXY
     elif refusal.page and status in (401, 403):
         words += _OF_A_PAGE
     message = f"{f'{place}: ' if place else ''}{words} (HTTP {shown or status})"

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import ssl
 
+import httpx
 import pandas as pd
 import pytest
 
@@ -232,11 +233,72 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch):
     assert "Blocked, a web page: perhaps of a proxy" in str(page)
 
 
-def test_a_certificate_that_is_not_trusted_is_reported_with_the_way_out():
+def test_a_certificate_that_is_not_trusted_is_reported_with_the_way_out(tmp_path, monkeypatch):
     """In an office whose proxy signs by itself."""
     cause = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
     message = str(normalise(OSError(cause), "https://api.openai.com/v1"))
     assert "set SSL_CERT_FILE to the file of your network's certificates" in message
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent.pem"))
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    message = str(normalise(OSError(cause), "https://api.openai.com/v1"))
+    assert "SSL_CERT_FILE names" in message
+    assert "which is no file" in message
+    assert "ca.pem (REQUESTS_CA_BUNDLE)" in message
+
+
+def test_the_certificates_of_the_system_count_with_those_of_python(monkeypatch):
+    """An office puts its own there."""
+    loaded = []
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: loaded.append(1))
+    network._trusted.cache_clear()
+    network.trusted()
+    network._trusted.cache_clear()
+    assert loaded == [1]
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("407 Proxy Authentication Required", "its user and password before its host"),
+        ("403 Forbidden", "add it to NO_PROXY"),
+    ],
+)
+def test_a_refusal_by_the_proxy_itself_has_a_remedy(words, advice, monkeypatch):
+    """Of a tunnel to a host with TLS; without a proxy the words stand alone."""
+    error = httpx.ProxyError(words)
+    assert advice not in str(normalise(error, "https://api.openai.com/v1"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert advice in str(normalise(error, "https://api.openai.com/v1"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "host", "is_direct"),
+    [
+        ("api.example.com", "api.example.com", True),
+        ("example.com", "api.example.com", True),
+        ("other.test, .example.com", "api.example.com", True),
+        ("*.example.com", "api.example.com", True),
+        ("example.com.", "api.example.com", True),
+        ("https://api.example.com", "api.example.com", True),
+        ("api.example.com:443", "api.example.com", True),
+        ("api.example.com:8443", "api.example.com", False),
+        ("ample.com", "api.example.com", False),
+        ("*", "api.example.com", True),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.1.2.*", "10.1.2.3", True),
+        ("[fd00::1]", "[fd00::1]", True),
+        ("fd00::/8", "[fd00::1]", True),
+        ("[fd00::1]:80", "[fd00::1]", False),
+        ("[", "api.example.com", False),
+    ],
+)
+def test_the_forms_of_no_proxy(listed, host, is_direct, monkeypatch):
+    """Those of curl and of other libraries, too, which urllib does not read."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", listed)
+    assert (network.proxy_for(f"https://{host}/v1") is None) is is_direct
 
 
 @pytest.mark.parametrize("name", network.BUNDLES)
