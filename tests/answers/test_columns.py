@@ -171,8 +171,14 @@ def test_a_result_line_is_decoded_once(call, home, monkeypatch):
     assert job.results()["said"].tolist() == df["said"].tolist() == ["a", "b", "c"]
     forget(home)
     again = pd.DataFrame({"text": ["a", "b", "c"]})
-    assert again.llm.batch("{text}", out="said", **call).wait(60).id == job.id
+    new = again.llm.batch("{text}", out="said", **call).wait(60)
+    assert new.id == job.id
     assert again["said"].tolist() == ["a", "b", "c"]
+    rows = Rows(new._here.ledger, new.id)
+    rows.contents().start()
+    assert rows.contents().ready.wait(60)
+    page = rows.page(Query(sort="size", descending=True))  # the order is that of all rows
+    assert (page.problem, sorted(row.answer for row in page.rows)) == ("", ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("odd", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -15,11 +16,13 @@ from jupyter_batch.core.errors import (
     ProviderTimeoutError,
 )
 from jupyter_batch.core.status import Block, State, Step
+from jupyter_batch.file_checks import stored
 from jupyter_batch.file_checks.refetch import reopen
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.planning.retry import plan_again
 from jupyter_batch.providers.protocol import SETTLE_SECONDS
 from jupyter_batch.providers.table import facts_of
+from jupyter_batch.row_files.checksums import file_sum
 from jupyter_batch.testing.scripted import Scripted
 
 from .test_steps import harness, play, to_the_end  # noqa: F401 - a fixture
@@ -121,6 +124,26 @@ def test_cancelled_while_submitting_with_a_refused_key(harness):  # noqa: F811
     play(way())
     assert harness.snapshot(job).state is State.CANCELLED
     assert harness.snapshot(job).cost is None
+
+
+def test_a_checksum_of_an_older_version_finds_a_flipped_bit(harness, monkeypatch):  # noqa: F811
+    """A CRC-32, as before version 0.2: the file is kept while it is whole, and fetched again when it is not."""
+    with monkeypatch.context() as before:
+        before.setattr(stored, "file_hash", file_sum)
+        job = harness.plan(shard_size=4)
+        play(to_the_end(harness, job))
+    path = harness.ledger.folders.of(job).output(0)
+    whole = path.read_bytes()
+    assert harness.shard(job).kept == ((path.name, len(whole), crc32(whole)),)
+    record, shards = harness.ledger.job(job), harness.ledger.shards(job)
+    assert not reopen(harness.ledger, record, shards, now=harness.now, forced=True)
+    assert harness.outcomes(job).answers == ["A", "B", "C", "D"]
+    at = whole.index(b"A")
+    path.write_bytes(whole[:at] + b"C" + whole[at + 1 :])
+    assert reopen(harness.ledger, record, shards, now=harness.now)
+    play(to_the_end(harness, job))
+    assert path.read_bytes() == whole
+    assert harness.provider.asked["create"] == 1
 
 
 @pytest.mark.parametrize("how", ["deleted", "cut", "damaged"])
