@@ -23,8 +23,8 @@ _HEADER_BYTES = 100 * 1024
 """The longest status line or header that is read, as in httpx's transport."""
 _ONE_WRITE = 64 * 1024
 """Bytes of a body that are copied behind the head; a longer one is a write of its own."""
-_OURS = aiohttp.ClientTimeout(total=None, sock_connect=None)
-"""No timeouts of aiohttp's: the caller has one for the whole call."""
+_UNTIMED = aiohttp.ClientTimeout(total=None, sock_connect=None)
+"""No timeout of aiohttp: the caller has one for the whole call."""
 _INFORMATION = range(100, 200)
 """Statuses of a response before the response."""
 _SWITCHED = 101
@@ -80,7 +80,7 @@ class PreparedPost:
         """Send one request and read its response to the end."""
         if self._request is None:
             self._request = self._made()
-        connection = await self._connector.connect(self._request, traces=[], timeout=_OURS)
+        connection = await self._connector.connect(self._request, traces=[], timeout=_UNTIMED)
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None:
