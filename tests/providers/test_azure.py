@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from jupyter_batch.http.litellm import load_litellm
+from jupyter_batch.providers.azure.batches import ViaAzure
+from jupyter_batch.providers.protocol import Access
+from jupyter_batch.providers.table import facts_of
 from tests.providers.conftest import make
 from tests.providers.fakes.host import Batch, Fault, Host
 
@@ -86,3 +89,11 @@ def test_a_persons_own_client_does_not_lend_its_retries(azure):
 
     azure.play(way())
     assert azure.fake.asked["create"] == 1
+
+
+@pytest.mark.parametrize("below", ["", "/openai", "/openai/v1", "/openai/deployments/my-model"])
+def test_the_address_may_be_any_that_the_portal_shows(below):
+    """Each names the resource, whose files and batches are in one place."""
+    access = Access(api_base=f"https://my.openai.azure.com{below}/", api_key="k")
+    provider = ViaAzure(facts_of("azure", None), access, api_version="2024-10-21")
+    assert provider._root == "https://my.openai.azure.com/openai"

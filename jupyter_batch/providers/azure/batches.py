@@ -7,6 +7,7 @@ ids "" while a batch runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.providers.protocol import Access, Facts
 from jupyter_batch.providers.record import Connection
 
+_BELOW = re.compile(r"/openai(/v1|/deployments/[^/]*)?$")
+"""What Azure's portal shows after a resource's address, and SDKs take as a base."""
 _UNREADY = frozenset({"pending", "notrunning", "running", "processing", "queued"})
 """File states in which a create is refused (REST reference, FileState; `pending`: batch how-to)."""
 
@@ -24,7 +27,7 @@ class ViaAzure(ViaOpenAI):
 
     def __init__(self, facts: Facts, access: Access, *, api_version: str) -> None:
         super().__init__(facts, access)
-        self._root += "/openai"
+        self._root = f"{_BELOW.sub('', self._root)}/openai"
         self._params = {"api-version": api_version}
 
     def _headers(self) -> dict[str, str]:
