@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_batch import buttons
 from jupyter_batch.config.arguments import ChecksArguments
+from jupyter_batch.config.not_taken import NamesExplained
 from jupyter_batch.core.errors import JobBlockedError, JobFailedError, JupyterBatchError
 from jupyter_batch.core.status import Block, Counts, Snapshot, State
 from jupyter_batch.frames.tables import Table
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from jupyter_batch.viewer.opened import View
 
 
-class Handle(ChecksArguments, buttons.Holder):
+class Handle(ChecksArguments, buttons.Holder, NamesExplained):
     """A job or a group: its state from a snapshot, one wait, one screen.
 
     raise_on_failure: whether waiting raises JobFailedError where rows ended without an answer.
@@ -125,9 +126,8 @@ class Handle(ChecksArguments, buttons.Holder):
     def wait(self, timeout: float | None = None, *, raise_on_failure: bool | None = None) -> Self:
         """Block until it is complete, for at most `timeout` seconds, and return it, complete or not.
 
-        In a notebook, clicks on the monitor still work. Ctrl-C ends the wait, not the job. Raises JobBlockedError
-        where it can't continue without the user, and, with raise_on_failure, JobFailedError where rows ended without
-        an answer.
+        Clicks on the monitor still work; Ctrl-C ends the wait, not the job. Raises JobBlockedError where only the user
+        can unblock it, and, with raise_on_failure, JobFailedError where rows ended without an answer.
         """
         over, error = False, None
         until = None if timeout is None else time.monotonic() + timeout

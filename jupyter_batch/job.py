@@ -14,6 +14,7 @@ from jupyter_batch.core.request import Result, Usage
 from jupyter_batch.core.status import Snapshot
 from jupyter_batch.frames.adapter import as_frame
 from jupyter_batch.job_state import _OPEN, _OPENING, JobState
+from jupyter_batch.ledger.folder import is_there
 from jupyter_batch.monitor.view import sent_again
 from jupyter_batch.notebook import waiting
 from jupyter_batch.orders import destination_of
@@ -108,7 +109,7 @@ class Job(JobState):
         folder = self._folder
         places = (folder.requests, folder.output, folder.errors)
         paths = [place(shard.number) for shard in self._shards() for place in places]
-        return [path for path in paths if path.exists()]
+        return [path for path in paths if is_there(path)]
 
     @property
     def errors(self) -> pd.DataFrame:

@@ -6,6 +6,7 @@ The accessor, the magics and the command line call these.
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import os
 import sys
 import time
@@ -236,12 +237,14 @@ def embed(source: Any, text: Any = None, *, door: str = "python", **given: Any) 
     return submit(source, prompt, door=door, **rest)
 
 
-def open_job(name: str, *, follow: bool = True) -> Any:
+def open_job(name: Any, *, follow: bool = True) -> Any:
     """Return the job or group of that id (a unique beginning is enough) or name. Raises JobNotFoundError.
 
     follow: have this process move an open one; else it is only read. Fetched results can be read even where the
     ledger's database can't.
     """
+    if isinstance(name, Job | Group):
+        return name
     if not isinstance(name, str) or not name:
         raise JobNotFoundError(f"a job is given by its id or its name, not {name!r}")
     here = session(settings.home())
@@ -262,6 +265,14 @@ def open_job(name: str, *, follow: bool = True) -> Any:
     if follow:
         job._follow(whole=False)  # files are read through with their answers
     return job
+
+
+def _opened_again(handle: Job | Group) -> tuple[Any, tuple[str]]:
+    return open_job, (handle.id,)
+
+
+for _handle in (Job, Group, SplitJob):  # a copy, or another process, opens it by its id
+    copyreg.pickle(_handle, _opened_again)
 
 
 async def answers(prompts: Any, prompt: Any = None, **given: Any) -> list[Any]:

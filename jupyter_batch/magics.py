@@ -13,6 +13,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from traitlets import Any as AnyValue
 
 from jupyter_batch.config import settings
+from jupyter_batch.config.line_values import value
 from jupyter_batch.config.magic_line import (
     ABOUT,
     ADOPT,
@@ -27,7 +28,6 @@ from jupyter_batch.config.magic_line import (
     read_line,
     read_verb,
     refuse,
-    value,
     words_of,
 )
 from jupyter_batch.config.options import EVERY
@@ -57,6 +57,14 @@ def typed(raw_cell: str | None, line: str, body: str) -> str:
     if newline and head.startswith(f"%%{NAME}") and head[len(NAME) + 2 :].strip() == line.strip():
         body = rest
     return body.replace("\r\n", "\n").removesuffix("\n")
+
+
+def continued(line: str, body: str) -> tuple[str, str]:
+    """The line and the body, where a backslash at the line's end continues it, as in a shell."""
+    while body and line.rstrip().endswith("\\"):
+        more, _, body = body.partition("\n")
+        line = f"{line.rstrip()[:-1]} {more}"
+    return line, body
 
 
 # -- the magic ---------------------------------------------------------------------------------------------------------
@@ -96,11 +104,12 @@ class LLMBatch(Magics):  # type: ignore[misc]  # IPython's annotations are not f
         names = self.shell.user_ns
         if cell is None:
             return self._line(line, names)
+        line, body = continued(line, typed(self._raw, line, cell))
         asked, given = read_line(line, names)
         if asked.help:
             sys.stdout.write(parser().format_help())
             return None
-        return self._submit(asked, given, typed(self._raw, line, cell), names)
+        return self._submit(asked, given, body, names)
 
     def _submit(
         self, asked: argparse.Namespace, given: dict[str, Any], body: str, names: dict[str, Any]

@@ -192,7 +192,7 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
         "1": "1",
         "SECONDS": "2",
         "DURATION": "24h",
-        "JSON": "'{\"a\": 1}'",
+        "JSON": '\'{"type": "text"}\'',
         "KEY=VALUE": "team=nlp",
         "URL": "http://h:1/v1",
         "": "",
@@ -206,6 +206,22 @@ def test_every_option_can_be_typed_and_comes_out_as_the_face_takes_it(shell):
             _, given = line.read_line(f"df {flag} {value}", shell.user_ns)
             assert list(given) == [option.name]
             settings.checked(option, given[option.name])
+
+
+def test_a_backslash_continues_the_line(shell, face):
+    """As in a shell: the next lines are options, and the prompt begins after them."""
+    shell.run_cell(
+        "%%llm_batch df --out o \\\n  --model local/echo \\\n--name n\nSay {x}"
+    ).raise_error()
+    [asked] = face.asked
+    assert asked[1:] == ("Say {x}", "magic", {"out": "o", "model": "local/echo", "name": "n"})
+
+
+def test_dicts_and_schemas_by_name_or_as_json():
+    """An option that takes a dict takes its name, too; a JSON schema may stand in the line."""
+    names = {"rates": {"input": 1, "output": 2}, "who": {"team": "nlp"}}
+    _, given = line.read_line("""df --prices rates --metadata who --schema '{"a": 1}'""", names)
+    assert given == {"prices": names["rates"], "metadata": names["who"], "schema": {"a": 1}}
 
 
 def test_options_that_may_come_several_times(shell):
@@ -239,8 +255,22 @@ def test_the_key_is_named_never_typed(shell, face, monkeypatch, capsys):
             r"unknown option --max-tokns: did you mean --max-tokens",
         ),
         ("%%llm_batch df --outp label\nx", r"unknown option --outp: did you mean --out"),
-        ("%%llm_batch df --max-tokens many\nx", r"--max-tokens takes N, not 'many'"),
+        (
+            "%%llm_batch df --max-tokens many\nx",
+            r"--max-tokens takes a whole number above 0, not 'many'",
+        ),
         ("%%llm_batch df --max-tokens\nx", r"--max-tokens: expected one argument"),
+        (
+            "%%llm_batch df --reuse False\nx",
+            r"an option such as --reuse is given alone.*--no-reuse",
+        ),
+        (
+            "%%llm_batch df --out {name}\nx",
+            r"nothing in the line is expanded.* in the place of \{name\}",
+        ),
+        ("%%llm_batch df --sample two\nx", r"--sample: it takes a number of rows, not 'two'"),
+        ("%%llm_batch df --prices missing\nx", r"--prices takes JSON, or the name of a dict"),
+        ("%%llm_batch df --schema {a:1}\nx", r"'\{a:1\}' is no JSON; put it in single quotes"),
         ("%%llm_batch df --logit-bias {oops\nx", r"--logit-bias takes JSON"),
         ("%%llm_batch df --na drop --wait maybe\nx", r"`maybe` is one word too many"),
         ("%%llm_batch df --out 'a b\nx", r"a quote in the line is never closed"),

@@ -113,6 +113,38 @@ def test_an_option_like_no_other_lists_all():
         resolve({"zzzz": 1}, HERE)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("messages", "the prompt itself"),
+        ("temp", "temperature"),
+        ("response_model", "schema"),
+        ("few_shot", "examples"),
+        ("max_budget", "max_cost"),
+        ("dry_run", r"preview\("),
+    ],
+)
+def test_names_of_other_libraries_are_answered_with_ours(name, meant):
+    """A name of OpenAI, litellm, curator or dspy is answered with the name here, not with a similar word."""
+    with pytest.raises(OptionError, match=f"unknown option `{name}`: .*{meant}"):
+        resolve({name: 1}, HERE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"temperature": -1},
+        {"top_p": 1.5},
+        {"response_format": {"type": "object", "properties": {}}},
+        {"response_format": {"properties": {}}},
+    ],
+)
+def test_values_that_no_provider_takes_are_refused(given):
+    """They would fail in every row, a day later."""
+    with pytest.raises(OptionError, match="takes"):
+        resolve(given, HERE)
+
+
 @pytest.mark.parametrize("name", ["stream", "timeout_seconds"])
 def test_what_this_release_does_not_have_is_unknown(name):
     """No option is taken and then silently ignored."""
@@ -308,8 +340,10 @@ def test_a_wrong_config_value_is_one_sentence():
 
 
 def test_home_is_absolute_and_has_a_default(tmp_path, monkeypatch):
-    """A relative folder counts from where we are; without any, the platform's folder for jupyter_batch."""
+    """A relative folder counts from where we were at its first use; without any, it is the platform's folder."""
     monkeypatch.chdir(tmp_path)
-    assert settings.home({"JUPYTER_BATCH_HOME": "ledger"}) == tmp_path / "ledger"
+    for _ in range(2):
+        assert settings.home({"JUPYTER_BATCH_HOME": "a ledger"}) == tmp_path / "a ledger"
+        monkeypatch.chdir(tmp_path.parent)
     assert settings.home({}).is_absolute()
     assert settings.home({}).name == "jupyter_batch"

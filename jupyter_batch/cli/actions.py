@@ -85,7 +85,7 @@ def run_cancel(asked: argparse.Namespace) -> int:
 def run_finish(asked: argparse.Namespace) -> int:
     """Have what is open asked at once; `watch`, or this command until the batches are cancelled, does it."""
     from jupyter_batch import jobs
-    from jupyter_batch.config.magic_line import values
+    from jupyter_batch.config.line_values import values
     from jupyter_batch.config.options import FINISH
 
     jobs.name_address(asked.api_base)
@@ -99,7 +99,8 @@ def run_finish(asked: argparse.Namespace) -> int:
 def run_retry(asked: argparse.Namespace) -> int:
     """Retry, and wait until each of the new batches was sent, or waits for quota or the provider."""
     from jupyter_batch import jobs
-    from jupyter_batch.config.magic_line import retry_options, values
+    from jupyter_batch.config.line_values import values
+    from jupyter_batch.config.magic_line import retry_options
     from jupyter_batch.core.status import Step
 
     jobs.name_address(asked.api_base)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from jupyter_batch.config.magic_line import CELL, add_all, column, groups, values
+from jupyter_batch.config.line_values import column, values
+from jupyter_batch.config.magic_line import CELL, add_all, groups
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
 from jupyter_batch.core.errors import InputError, JobBlockedError, OptionError
 from jupyter_batch.frames.extended_file import ExtendedFile, check_ending

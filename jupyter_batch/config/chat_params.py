@@ -18,8 +18,8 @@ SomeParam = Annotated[int | Col | None, t.SOME]
 class ChatParams(TypedDict, total=False):
     """Chat parameters of litellm that make sense in a batch with text answers."""
 
-    temperature: Annotated[NumberParam, Option("sampling temperature")]
-    top_p: Annotated[NumberParam, Option("nucleus sampling")]
+    temperature: Annotated[float | Col | None, t.TEMPERATURE, Option("sampling temperature")]
+    top_p: Annotated[float | Col | None, t.SHARE, Option("nucleus sampling")]
     max_tokens: Annotated[SomeParam, Option("the most tokens in an answer")]
     max_completion_tokens: Annotated[
         SomeParam, Option("the same, reasoning included, for models that take it under this name")

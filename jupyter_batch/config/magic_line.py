@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
-from jupyter_batch.config.option import Col, Option
+from jupyter_batch.config.line_values import values
+from jupyter_batch.config.option import Option
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, FINISH, OPTIONS
 from jupyter_batch.config.settings import unknown
-from jupyter_batch.config.types import EXAMPLES, FLAG, SCHEMA, TAGS, TOOLS, is_name
+from jupyter_batch.config.types import FLAG, is_name
 from jupyter_batch.core.errors import InputError, OptionError
 from jupyter_batch.frames.adapter import is_readable
 
@@ -126,8 +126,6 @@ FIRST = (
     "--mode",
 )
 """The options that are used most, in the order in which completion offers them."""
-_COLUMN = re.compile(r"col\(\s*(['\"]?)(.+?)\1\s*\)|col:(.+)")
-"""The value of an option that is taken from each row's column; a shell needs no quotes for the second form."""
 BY_POSITION = "--by-position"
 """The option of `%llm_batch attach`."""
 
@@ -158,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
     for option in CELL:
         more: dict[str, Any] = {"metavar": "NAME"} if option.name == "job" else {}
         if option.name == "sample":
-            more = {"metavar": "N", "type": int}
+            more = {"metavar": "N", "type": _rows}
         if option.kind is FLAG:
             more = {"action": "store_true"}
         here.add_argument(*filter(None, (option.short, option.flag)), help=option.help, **more)
@@ -166,6 +164,12 @@ def parser() -> argparse.ArgumentParser:
         if options is not CELL:
             add_all(made.add_argument_group(title), options)
     return made
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it takes a number of rows, not {text!r}")
+    return int(text)
 
 
 def groups() -> dict[str, tuple[Option, ...]]:
@@ -302,6 +306,11 @@ def refuse(left: list[str], known: Iterable[str], hint: str) -> None:
     for word in left:
         if word.startswith("-"):
             raise OptionError(unknown(word.partition("=")[0], known, str) + f" ({hint})")
+        if word.lower() in ("true", "false"):
+            raise OptionError(
+                f"`{word}` is one word too many: an option such as --reuse is given alone, "
+                "and its opposite is --no-reuse"
+            )
         raise OptionError(f"`{word}` is one word too many: put a value that has spaces in quotes")
 
 
@@ -320,61 +329,6 @@ def dashes(word: str) -> str:
         if re.fullmatch(r"--[a-z][a-z0-9_-]*", flag)
         else word
     )
-
-
-def values(
-    asked: argparse.Namespace, options: Iterable[Option], names: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the values of those options that were typed. Raises OptionError."""
-    return {
-        option.name: column(option, held := getattr(asked, option.name))
-        or value(option, held, names)
-        for option in options
-        if hasattr(asked, option.name)
-    }
-
-
-def column(option: Option, text: Any) -> Col | None:
-    """The column that `col(NAME)` or `col:NAME` names, for an option that may differ by row."""
-    words = text if isinstance(text, list) else [text]
-    found = _COLUMN.fullmatch(str(words[0])) if option.by_row and len(words) == 1 else None
-    return None if found is None else Col(found[2] or found[3])
-
-
-def value(option: Option, text: Any, names: Mapping[str, Any]) -> Any:
-    """Convert an option's typed text to the accessor's value. Raises OptionError."""
-    if isinstance(text, bool):
-        return text
-    if option.by_name:
-        held = names.get(text, os.environ.get(text))
-        if not isinstance(held, str):  # never quote it: it may be the secret itself
-            raise OptionError(
-                f"{option.flag} takes the name of a Python or environment variable that holds the value, "
-                "so that no secret stays in the notebook"
-            )
-        return held
-    if option.kind is TOOLS and "," in text:
-        return [value(option, name.strip(), names) for name in text.split(",")]
-    if option.kind in (SCHEMA, TOOLS, EXAMPLES):
-        if text not in names:
-            raise OptionError(
-                f"{option.flag} takes the name of {option.kind.says}; {text!r} is not defined here"
-            )
-        return names[text]
-    try:
-        read = (
-            [option.kind.from_text(one) for one in text]
-            if option.kind.many
-            else option.kind.from_text(text)
-        )
-    except ValueError:
-        hint = ""
-        if isinstance(text, str) and text.startswith(("{", "[")):
-            hint = "; put it in single quotes, or the double quotes in it are lost"
-        raise OptionError(
-            f"{option.flag} takes {option.kind.metavar}, not {text!r}{hint}"
-        ) from None
-    return dict(read) if option.kind is TAGS else read
 
 
 # -- names -----------------------------------------------------------------------------------------------------------

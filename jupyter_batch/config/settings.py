@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -49,10 +50,17 @@ def home(environ: Mapping[str, str] | None = None) -> Path:
     """Return the ledger's folder: $JUPYTER_BATCH_HOME, else jupyter_batch's user data folder."""
     named = (os.environ if environ is None else environ).get("JUPYTER_BATCH_HOME")
     if named:
-        return Path(named).expanduser().absolute()
+        path = Path(named).expanduser()
+        return path if path.is_absolute() else _from_here(path)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("jupyter_batch", appauthor=False))
+
+
+@functools.cache
+def _from_here(path: Path) -> Path:
+    """A relative folder as of its first use: `%cd` between two cells leads to no other ledger."""
+    return path.absolute()
 
 
 def configured() -> dict[str, Any]:
@@ -116,6 +124,8 @@ def resolve(given: Mapping[str, Any], settings: Settings) -> Options:
                 "`schema` names the columns to fill, so that all rows have the same: response_format=col(...) takes "
                 "each row's own, and its answer is JSON as a text"
             )
+        if name == "images" and isinstance(value, Col):
+            value = value.name  # noqa: PLW2901 - the column, as without col()
         if name in _PARAMS:
             params[name] = value if isinstance(value, Col) else checked(option, value)
         else:

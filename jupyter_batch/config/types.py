@@ -92,6 +92,12 @@ def _whole(value: Any, low: float = -math.inf, high: float = math.inf) -> int:
     return int(_number(value, low))
 
 
+def _share(value: Any) -> float:
+    if _number(value, 0) > 1:
+        raise ValueError
+    return _number(value)
+
+
 def _above_zero(value: Any) -> float:
     if _number(value) <= 0:
         raise ValueError
@@ -125,6 +131,17 @@ def _json_object(value: Any) -> dict[str, Any]:
         raise ValueError
     made = {str(key): entry for key, entry in value.items()}
     json.dumps(made, allow_nan=False)  # a TypeError or ValueError where JSON can't hold it
+    return made
+
+
+_OF_SCHEMAS = ("object", "array", "string", "number", "integer", "boolean", "null")
+
+
+def _response_format(value: Any) -> dict[str, Any]:
+    """Return a format of OpenAI's; a bare JSON schema would fail in every row."""
+    made = _json_object(value)
+    if not isinstance(made.get("type"), str) or made["type"] in _OF_SCHEMAS:
+        raise ValueError
     return made
 
 
@@ -255,6 +272,8 @@ MANY = Kind(
     "N",
 )
 NUMBER = Kind("a number", _number, float, "X")
+TEMPERATURE = Kind("a number, 0 or more", lambda value: _number(value, 0), float, "X")
+SHARE = Kind("a number from 0 to 1", _share, float, "X")
 SECONDS = Kind("seconds: a number, 0 or more", lambda value: _number(value, 0), float, "SECONDS")
 WAIT = Kind("seconds: a number", _patience)
 PATH = Kind("a path", lambda value: Path(_text(os.fspath(value))), metavar="PATH")
@@ -266,7 +285,10 @@ DEADLINE = Kind(
 WINDOW = Kind('a duration such as "24h" or "7d"', _window, metavar="DURATION")
 OBJECT = Kind("a dict that JSON can hold", _json_object, json.loads, "JSON")
 RESPONSE_FORMAT = Kind(
-    "a dict that JSON can hold (`schema` takes a Pydantic class)", _json_object, json.loads, "JSON"
+    'a dict such as {"type": "json_object"} (`schema` takes a Pydantic class or a JSON schema)',
+    _response_format,
+    json.loads,
+    "JSON",
 )
 BODY = Kind(
     f"a dict that JSON can hold, without {', '.join(sorted(_NOT_IN_A_BODY))}",

@@ -45,7 +45,9 @@ def disk_errors(place: Path) -> Iterator[None]:
                 f"{place} can't be made ({e.strerror}): a file is where a folder should be; move it aside, or set "
                 "JUPYTER_BATCH_HOME to another folder"
             ) from e
-        raise LedgerError(f"{place}: {e.strerror or e}") from e
+        raise LedgerError(
+            f"{place}: {e.strerror or e}. If it stays so, set JUPYTER_BATCH_HOME to a folder on a local disk"
+        ) from e
 
 
 def private_folder(path: Path) -> Path:

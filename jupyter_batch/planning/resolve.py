@@ -208,7 +208,16 @@ def _source(
             else Given(opts.system),
             False,
         )
-    raise InputError(f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}")
+    remedy = (
+        "put it in a list"
+        if isinstance(source, str | Mapping)
+        else "list(...) makes one of it"
+        if hasattr(source, "__iter__")
+        else "give one of them"
+    )
+    raise InputError(
+        f"a job takes a DataFrame or a list of prompts, not a {type(source).__name__}: {remedy}"
+    )
 
 
 def _over(frame: pd.DataFrame, prompt: Any, opts: Options, fills: tuple[str, ...]) -> Prompt:

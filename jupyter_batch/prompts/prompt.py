@@ -175,6 +175,9 @@ class _Row(Mapping[Any, Any]):
             stable(value)  # raises with the remedy
         return value
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a row is a mapping: write row[{name!r}] for row.{name}")
+
     def __iter__(self) -> Iterator[Any]:
         self._read.update(self._cells)
         return iter(self._cells)
@@ -241,7 +244,8 @@ def prompt_of(
             isinstance(m["content"], str) and set(m) == {"role", "content"} for m in messages
         ):
             raise TemplateError(
-                'a list of messages as the prompt holds {"role": ..., "content": "a template"} alone'
+                'a list of messages as the prompt holds {"role": ..., "content": "a template"} alone: for pictures '
+                "give images=, and for other parts a function of the row that returns the messages"
             )
         return Written([*first, *((m["role"], m["content"]) for m in messages)], columns, kind)
     raise TemplateError(

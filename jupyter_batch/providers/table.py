@@ -5,6 +5,7 @@ Without litellm, so that a wrong model or a missing key is reported within a sec
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sys
@@ -79,6 +80,11 @@ def mode_of(model: str, mode: str, *, api_base: str | None) -> str:
         return BATCH
     if mode == "auto" and runs_here(provider, api_base):
         return REALTIME
+    near = difflib.get_close_matches(provider.strip().lower(), RECORDS, n=1, cutoff=0.8)
+    if record is None and near:
+        raise ModelError(
+            f"{provider!r} (of the model {model!r}) is no provider: did you mean {near[0]}/{name.strip()}?"
+        )
     what = record.title if record is not None else repr(provider)
     raise ModelError(
         f"{what} (of the model {model!r}) has no batch API that jupyter_batch can use: "

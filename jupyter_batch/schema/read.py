@@ -7,6 +7,7 @@ Pydantic class alone (models.py). Raises OptionError for an invalid schema.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import inspect
 import json
@@ -52,13 +53,17 @@ def read(given: Any) -> Schema:
             if _is_json(given)
             else _typed(_typed_dict("Answer", given, set()), "Answer")
         )
-    if not isinstance(given, type) or given.__module__ == "builtins":
+    if typing.get_origin(given) is not None or (isinstance(given, type) and _is_one_value(given)):
+        what = given.__name__ if isinstance(given, type) else str(given).replace("typing.", "")
+        raise OptionError(
+            f"`schema` takes {TAKES}, not {what} alone: each field is a column, such as {{'label': {what}}}"
+        )
+    if not isinstance(given, type):
         name = type(given).__name__
         hint = (
             f": give the class {name} itself" if hasattr(type(given), "model_json_schema") else ""
         )
-        what = f"{given.__name__} alone" if isinstance(given, type) else f"a {name}"
-        raise OptionError(f"`schema` takes {TAKES}, not {what}{hint}")
+        raise OptionError(f"`schema` takes {TAKES}, not a {name}{hint}")
     if hasattr(given, "model_json_schema"):
         return remember(_typed(given, given.__name__), given)
     if typing.is_typeddict(given) or _is_typed_dict(given):
@@ -66,6 +71,11 @@ def read(given: Any) -> Schema:
     if dataclasses.is_dataclass(given):
         return _typed(given, given.__name__)
     raise OptionError(f"`schema` takes {TAKES}, not the class {given.__name__}")
+
+
+def _is_one_value(given: type) -> bool:
+    """Whether answers of this type are one value, and not an object with fields."""
+    return given.__module__ == "builtins" or issubclass(given, enum.Enum)
 
 
 # --- JSON schemas ---------------------------------------------------------------------------------------------------

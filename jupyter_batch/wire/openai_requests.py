@@ -306,7 +306,10 @@ class Checked:
 def is_identity(route: Route, params: Mapping[str, Any]) -> bool:
     """Whether litellm is known to pass these parameters, and plain messages, on unchanged."""
     return (
-        route.plain and not _CHANGED.search(route.model.lower()) and params.keys() <= _PLAIN_PARAMS
+        route.plain
+        and not _CHANGED.search(route.model.lower())
+        and params.keys() <= _PLAIN_PARAMS
+        and combination_refused(params, own=route.checked and not _is_elsewhere(route)) is None
     )
 
 

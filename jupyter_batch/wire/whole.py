@@ -282,6 +282,14 @@ def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _REASON_CHARS = 300
+_BOUNDS_OF_OPENAI = {
+    "temperature": (0, 2),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "top_logprobs": (0, 20),
+    "logit_bias": (-100, 100),
+}
+"""API reference, chat completions; a compatible server may take more."""
 _INSIST = "leave it out, or give it in extra_body=, which is sent as it is"
 
 
@@ -323,4 +331,13 @@ def combination_refused(params: Mapping[str, Any], *, own: bool) -> str | None:
     stops = params.get("stop")
     if isinstance(stops, list) and len(stops) > 4:  # noqa: PLR2004 - API reference: up to 4
         return f"stop: OpenAI takes up to 4 texts, and these are {len(stops)}"
+    return _out_of_bounds(params)
+
+
+def _out_of_bounds(params: Mapping[str, Any]) -> str | None:
+    for name, (low, high) in _BOUNDS_OF_OPENAI.items():
+        value = params.get(name)
+        for one in value.values() if isinstance(value, Mapping) else [value]:
+            if isinstance(one, int | float) and not low <= one <= high:
+                return f"{name}: OpenAI takes {low} to {high}, and this is {one}"
     return None

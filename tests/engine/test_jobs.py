@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import json
 import os
+import pickle
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -127,6 +129,17 @@ class Counted:
     def __getattr__(self, name):
         self.asked[name] += 1
         return getattr(self.ledger, name)
+
+
+def test_a_copy_and_a_pickle_of_a_job_are_opened_by_its_id(call, home):
+    """Another process gets the job itself; names of other libraries are answered with ours; waits take seconds."""
+    job = pd.DataFrame({"t": ["x"]}).llm.batch("Say {t}", **call).wait(60)
+    for other in (pickle.loads(pickle.dumps(job)), copy.deepcopy(job), jupyter_batch.open(job)):
+        assert list(other.results()["response"]) == list(job.results()["response"])
+    with pytest.raises(AttributeError, match=r"no attribute 'status': job\.state has it"):
+        job.status  # noqa: B018
+    with pytest.raises(OptionError, match=r"timeout.* takes seconds"):
+        job.wait(timeout="5s")
 
 
 def test_a_look_reads_the_job_once(call, home):

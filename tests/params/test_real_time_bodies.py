@@ -311,6 +311,24 @@ def test_anthropic_combinations_are_refused_before_sending(params, word):
         encoder(ANTHROPIC, CHAT, body, load_litellm)
 
 
+@pytest.mark.parametrize(
+    ("params", "word"),
+    [
+        ({"temperature": 2.5}, "temperature: OpenAI takes 0 to 2"),
+        ({"presence_penalty": -3}, "-2 to 2"),
+        ({"logit_bias": {"5": 1000}}, "-100 to 100"),
+        ({"logprobs": True, "top_logprobs": 21}, "0 to 20"),
+    ],
+)
+def test_openai_s_bounds_are_checked_before_sending(params, word):
+    """A value that OpenAI refuses row by row is an error at once; a compatible server may take it."""
+    body = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "x"}], **params}
+    with pytest.raises(OptionError, match=word):
+        encoder(OPENAI, CHAT, body, load_litellm, route=route_to("openai", "gpt-4.1-mini"))
+    there = route_to("openai", "gpt-4.1-mini", "http://127.0.0.1:9/v1")
+    encoder(OPENAI, CHAT, body, load_litellm, route=there)
+
+
 PNG = "iVBORw0KGgo="
 FORMS = {
     "anthropic image": {
