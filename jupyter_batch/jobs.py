@@ -267,7 +267,7 @@ def open_job(name: Any, *, follow: bool = True) -> Any:
     return job
 
 
-def _opened_again(handle: Job | Group) -> tuple[Any, tuple[str]]:
+def _opened_again(handle: Any) -> Any:
     return open_job, (handle.id,)
 
 
