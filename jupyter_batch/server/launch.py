@@ -1,6 +1,6 @@
 """The server of a ledger home: found if it is alive, else started as a detached process.
 
-In `home/server/`: `endpoint.json` (0600: pid, url, token), `server.log`, and the server's state. The token stays the
+In `home/server/`: `endpoint.json` (0600: pid, url, token, its own inode), `server.log`, and the server's state. The token stays the
 same over restarts, and so does the port, if it is still free.
 """
 
@@ -69,8 +69,9 @@ def ensure(home: Path, *, timeout: float = 20.0) -> Endpoint:
 
 def find(home: Path) -> Endpoint | None:
     """The server of this home, if it is alive and takes our token."""
-    known = _read(home / "server" / "endpoint.json")
-    if not known:
+    path = home / "server" / "endpoint.json"
+    known = _read(path)
+    if not known or _is_copy(path, known):
         return None
     endpoint = Endpoint(str(known["base_url"]), str(known["token"]))
     return endpoint if _answers(endpoint) else None
@@ -178,6 +179,14 @@ def _is_ours(known: dict[str, Any]) -> bool:
     pid, token = known.get("pid"), known.get("token")
     whole = type(pid) is int and pid > 1 and isinstance(token, str)
     return whole and is_own_server(str(known.get("base_url")))
+
+
+def _is_copy(path: Path, known: dict[str, Any]) -> bool:
+    """Whether an announcement was copied with its folder: that server has the other folder's files."""
+    try:
+        return known.get("inode") not in (None, path.stat().st_ino)
+    except OSError:
+        return True
 
 
 def _tail(log: Path) -> str:

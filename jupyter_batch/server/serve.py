@@ -28,6 +28,8 @@ TOKEN_VARIABLE = "JUPYTER_BATCH_SERVER_TOKEN"  # noqa: S105 - the name of a vari
 DESCRIPTION = """A batch server on this machine, with OpenAI's Files and Batches APIs and Anthropic's Messages and
 Message Batches APIs (whose clients take the address without /v1). Without --upstream, the model `local/echo` answers
 by simple rules (it is no language model), and `provider/name` is answered by that litellm model."""
+_LOOK = 1.0
+"""Seconds between two looks at the announcement."""
 _MOST_PORT = 65_535
 _MOST_SECONDS = 10**9
 FAULTS = "faults:\n" + "\n".join(
@@ -175,6 +177,7 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
             loop.add_signal_handler(number, stopped.set)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopped.wait())]
     async with running(options) as server:
         sys.stdout.write(f"base_url: {server.base_url}\n")
         if token is not None and not given:
@@ -182,7 +185,7 @@ async def _serve(args: argparse.Namespace, state: Path) -> int:
         sys.stdout.flush()
         if args.announce is not None:
             announce(args.announce, server.base_url, token)
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopped.wait())]
+            waits.append(asyncio.ensure_future(_until_removed(args.announce)))
         if args.exit_when_idle:
             waits.append(asyncio.ensure_future(server.idle(args.exit_when_idle)))
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -265,8 +268,22 @@ def announce(path: Path, base_url: str, token: str | None) -> None:
     with os.fdopen(
         os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
     ) as handle:
-        json.dump({"pid": os.getpid(), "base_url": base_url, "token": token}, handle)
+        inode = os.fstat(handle.fileno()).st_ino
+        known = {"pid": os.getpid(), "base_url": base_url, "token": token, "inode": inode}
+        json.dump(known, handle)
     partial.replace(path)
+
+
+async def _until_removed(announced: Path) -> None:
+    """Return once the folder was moved or removed: this server no longer finds its files."""
+    while True:
+        await asyncio.sleep(_LOOK)
+        try:
+            announced.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError:  # a disk that is away for a while
+            continue
 
 
 class _Parser(argparse.ArgumentParser):

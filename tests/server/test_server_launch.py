@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,16 @@ def test_a_killed_server_comes_back_with_its_token_and_port(home):
     until(lambda: gone(number))
     assert launch.ensure(home) == endpoint
     assert pid(home) != number
+
+
+def test_a_server_belongs_to_its_folder(home, tmp_path):
+    """The announcement in a copied home is not the copy's server; a server whose folder is moved ends."""
+    launch.ensure(home)
+    number = pid(home)
+    shutil.copytree(home, tmp_path / "copy")
+    assert launch.find(tmp_path / "copy") is None
+    home.rename(tmp_path / "moved")
+    until(lambda: gone(number))
 
 
 def test_many_processes_at_once_start_one_server(home):
