@@ -1,7 +1,7 @@
 """The server of a ledger home: found if it is alive, else started as a detached process.
 
-In `home/server/`: `endpoint.json` (0600: pid, url, token, its own inode), `server.log`, and the server's state. The token stays the
-same over restarts, and so does the port, if it is still free.
+In `home/server/`: `endpoint.json` (0600: pid, url, token, its own inode), `server.log`, and the server's state. The
+token stays the same over restarts, and so does the port, if it is still free.
 """
 
 from __future__ import annotations

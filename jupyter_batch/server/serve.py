@@ -279,7 +279,7 @@ async def _until_removed(announced: Path) -> None:
     while True:
         await asyncio.sleep(_LOOK)
         try:
-            announced.stat()
+            await asyncio.to_thread(announced.stat)
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError:  # a disk that is away for a while
