@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jupyter_batch.core import secrets
-from tests.key_search import found, logged, shown, since
-from tests.ledgers import forget
+from tests.key_search import close_shown, found, logged, shown, since
+from tests.ledgers import forget, homes
 from tests.loopback_only import no_certificates
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a script
@@ -65,13 +66,24 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: place.get(Path(item.path).stem, len(LONG)))
 
 
+def pytest_collection_finish():
+    """Thousands of collected tests live as long as the process: no later collection of garbage goes through them."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_ledger_of_anyone(tmp_path, monkeypatch):
-    """Where a test names no ledger, it has an empty one; its worker is stopped at the end."""
+    """Where a test names no ledger, it has an empty one; each worker that it started is stopped at the end.
+
+    A worker left behind goes on with its jobs, and all later tests have them searched for keys.
+    """
     home = tmp_path / "ledger-of-this-test"
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
+    before = homes()
     yield
-    forget(home)
+    for left in homes() - before:
+        forget(left)
 
 
 _SHOWN = pytest.StashKey()
@@ -97,6 +109,7 @@ def _no_key_anywhere(request, tmp_path, monkeypatch):
         outputs = [text for _, _, text in request.node._report_sections]
         shown_then = request.node.stash.get(_SHOWN, [])
         assert found(keys, tmp_path, *texts, *outputs, *shown_then) == []
+    close_shown()
 
 
 @pytest.fixture(autouse=True)

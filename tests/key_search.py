@@ -143,6 +143,13 @@ def shown():
     return texts
 
 
+def close_shown():
+    """Forget the widgets of this test: each later one would have their states read, too."""
+    widgets = sys.modules.get("ipywidgets.widgets.widget")
+    if widgets is not None:
+        widgets._instances.clear()
+
+
 def _bundle(job):
     return repr(job._repr_mimebundle_())
 

@@ -1,4 +1,4 @@
-"""Changes of a ledger between two processes: it is forgotten, or lost; and the texts that must be nowhere in it."""
+"""Ledgers between two processes: open, forgotten, lost; and the texts that must be nowhere in one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def forget(home):
     jobs = sys.modules.get("jupyter_batch.job")
     if jobs is not None:
         jobs._OPEN.clear()
+
+
+def homes():
+    """The ledgers that are open in this process."""
+    sessions = sys.modules.get("jupyter_batch.runner.process")
+    return set() if sessions is None else set(sessions._sessions)
 
 
 def lose(home):
