@@ -61,7 +61,7 @@ class Reuse(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether every row that can be sent has to be sent."""
-        return not np.isin(self.whose, (OWN, LEFT_OUT), invert=True).any()
+        return bool(((self.whose == OWN) | (self.whose == LEFT_OUT)).all())
 
     @property
     def reused(self) -> int:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 def mixed(values: Array, tag: int) -> Array:
     """Spread integers over 64 bits (splitmix64); overflow is intended."""
     with np.errstate(over="ignore"):
-        mixed = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(tag)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        out: Array = mixed ^ (mixed >> np.uint64(31))
+        out: Array = values.astype(np.uint64)
+        out += np.uint64(0x9E3779B97F4A7C15) * np.uint64(tag)
+        out ^= out >> np.uint64(30)
+        out *= np.uint64(0xBF58476D1CE4E5B9)
+        out ^= out >> np.uint64(27)
+        out *= np.uint64(0x94D049BB133111EB)
+        out ^= out >> np.uint64(31)
         return out
 
 
@@ -50,6 +53,8 @@ def label_hashes(index: Index) -> Array:
         return taken
     if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)):
         return _hash_times(index)
+    if isinstance(index, pd.RangeIndex):  # which would keep its labels as an array
+        return mixed(np.arange(index.start, index.stop, index.step), _INTEGER)
     if isinstance(index.dtype, np.dtype) and index.dtype.kind in "iub":
         return mixed(index.to_numpy().astype(np.int64), _INTEGER)
     if isinstance(index.dtype, np.dtype) and index.dtype.kind == "f":

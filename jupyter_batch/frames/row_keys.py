@@ -5,7 +5,7 @@ A row has a label, a fingerprint of the cells in its prompt, and, if known, its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -73,15 +73,15 @@ class Keys:
 
     def to_bytes(self) -> bytes:
         """Return the keys for the ledger, equal in every process and on every machine."""
-        parts = [
-            _WITHOUT_REQUESTS if self.asks is None else _WITH_REQUESTS,
-            len(self).to_bytes(8, "little"),
-            self.labels.astype("<u8").tobytes(),
-            self.fingerprints.astype("<u8").tobytes(),
-        ]
-        if self.asks is not None:
-            parts.append(self.asks.astype("<u8").tobytes())
-        return b"".join([*parts, np.packbits(self.skipped).tobytes()])
+        return b"".join(self.parts())
+
+    def parts(self) -> Iterator[bytes | memoryview]:
+        """Yield what `to_bytes` returns, in the keys' own memory."""
+        yield _WITHOUT_REQUESTS if self.asks is None else _WITH_REQUESTS
+        yield len(self).to_bytes(8, "little")
+        for each in (self.labels, self.fingerprints, *([] if self.asks is None else [self.asks])):
+            yield np.ascontiguousarray(each, "<u8").data.cast("B")
+        yield np.packbits(self.skipped).tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes, hashing: str = BLAKE2B) -> Keys:
@@ -91,8 +91,9 @@ class Keys:
         if not each or len(data) != _HEAD_BYTES + rows * each + (rows + 7) // 8:
             raise ValueError("these are no row keys")
         labels = np.frombuffer(data, "<u8", rows, _HEAD_BYTES).astype(np.uint64, copy=False)
-        fingerprints = pairs(data[_HEAD_BYTES + rows * 8 : _HEAD_BYTES + rows * 24])
-        asks = pairs(data[_HEAD_BYTES + rows * 24 : _HEAD_BYTES + rows * each])
+        held = memoryview(data)  # the arrays share its memory
+        fingerprints = pairs(held[_HEAD_BYTES + rows * 8 : _HEAD_BYTES + rows * 24])
+        asks = pairs(held[_HEAD_BYTES + rows * 24 : _HEAD_BYTES + rows * each])
         flags = np.frombuffer(data, np.uint8, offset=_HEAD_BYTES + rows * each)
         return cls(
             labels,
@@ -112,9 +113,9 @@ def sections(data: bytes, before: bytes) -> list[tuple[int, int, int]]:
 _ARRAYS = ((0, 8), (8, 16), (24, 16))
 
 
-def pairs(hashes: bytes | bytearray) -> Array:
-    """Return joined hashes of 16 bytes as uint64 of shape (rows, 2)."""
-    return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
+def pairs(hashes: bytes | bytearray | memoryview) -> Array:
+    """Return joined hashes of 16 bytes as uint64 of shape (rows, 2), in the same memory."""
+    return np.frombuffer(hashes, "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 class KnownRows:

@@ -126,9 +126,12 @@ class Blocks(NamedTuple):
         asked = frame_digest(ask, lines.hashing) if digests is not None and lines.is_plain else ""
         return cls(asked, digests) if digests is not None and asked else None
 
-    def write(self, folder: JobFolder, rows: int, keys: bytes) -> None:
+    def write(self, folder: JobFolder, keys: Keys) -> None:
         """Keep the digests with a job. keys: those of its rows, as the folder has them."""
-        kept = _Kept(rows, crc32(keys), self.digests.blocks, self.digests.ends)
+        check = 0
+        for part in keys.parts():
+            check = crc32(part, check)
+        kept = _Kept(len(keys), check, self.digests.blocks, self.digests.ends)
         folder.write(folder.blocks, msgspec.msgpack.encode(kept))
 
 

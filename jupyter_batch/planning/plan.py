@@ -32,6 +32,7 @@ from jupyter_batch.planning.draft import JobDraft, StaleError, job_draft, limit_
 from jupyter_batch.planning.known_frame import Blocks, frame_digest, known_job, known_rows
 from jupyter_batch.planning.request_lines import LEAST_ROWS, Record, RequestLines
 from jupyter_batch.planning.resolve import Order
+from jupyter_batch.process.memory import give_back
 from jupyter_batch.providers.prices import OWN
 from jupyter_batch.providers.table import REALTIME
 from jupyter_batch.results.shard_figures import of_shard
@@ -137,7 +138,9 @@ def draft_rows(
     sifted = _sifted(draft, ask, lines) if reuse and attach else None
     # Files that are written again without the rows that are not sent, or dropped, are not synced.
     draft.shards = write_requests(draft.folder, draft.id, sifted or lines, limits, synced=not reuse)
-    _check_written(draft, ask, lines, sifted, frames.row_count(frame))
+    rows = frames.row_count(frame)
+    give_back(rows)
+    _check_written(draft, ask, lines, sifted, rows)
     if not _drafted(draft, ask, frame, lines, blocks, known_by, now=now, reuse=reuse):
         draft.clear()  # known answers are gone since: all rows are rendered
         draft_rows(draft, ask, frame, now=now, reuse=reuse, digest=digest)
@@ -200,12 +203,11 @@ def _drafted(
         draft.hashes, ask.limits, others=_by_kind(others), known=lines.known
     ):
         return False
-    index, held = frames.index_to_bytes(frames.row_labels(frame)), rendered.keys.to_bytes()
-    known = lines.known
+    index, known = frames.index_to_bytes(frames.row_labels(frame)), lines.known
     before = None if known is None else (ledger.folders.of(known.job), known.likely)
-    draft.write_rows(RowFiles(lines.unsent(), held, index, draft.hashes, before=before))
+    draft.write_rows(RowFiles(lines.unsent(), rendered.keys, index, draft.hashes, before=before))
     if blocks is not None:
-        blocks.write(folder, len(rendered.keys), held)
+        blocks.write(folder, rendered.keys)
     return True
 
 

@@ -343,8 +343,10 @@ class RequestLines(Blocks):
         read, fingerprints = self._read_columns(), self._fingerprints
         if read != self.columns:  # a row function, whose columns are known only now
             fingerprints = self._printed(self.hashing, read)
-        asks = bytearray(self.marks.array[:: self._samples].tobytes())
-        self.left_out.mark(asks)
+        asks = self.marks.asked
+        if left_out or self._samples > 1:
+            asks = bytearray(self.marks.array[:: self._samples].tobytes())
+            self.left_out.mark(asks)
         return frames.Keys.of(
             frames.row_labels(self._frame), fingerprints, left_out, asks, self.hashing
         )

@@ -43,13 +43,13 @@ _Stamp = tuple[int, int, int]  # of a file: mtime_ns, size, inode
 
 
 def hash_array(hashes: bytes | bytearray) -> Array:
-    """Return concatenated request hashes as uint64 of shape (rows, 2)."""
-    return np.frombuffer(bytes(hashes), "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
+    """Return concatenated request hashes as uint64 of shape (rows, 2), in the same memory."""
+    return np.frombuffer(hashes, "<u8").astype(np.uint64, copy=False).reshape(-1, 2)
 
 
 def sum_of(hashes: bytes | bytearray) -> int:
     """The sum of request hashes as big-endian integers of 128 bits, whatever their order."""
-    words = np.frombuffer(bytes(hashes), ">u4").reshape(-1, 4)
+    words = np.frombuffer(hashes, ">u4").reshape(-1, 4)
     totals = words.sum(axis=0, dtype=np.uint64)[::-1]
     return sum(int(total) << 32 * place for place, total in enumerate(totals)) % (1 << 128)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.request import Status, custom_id, position_of
-from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.folder import JobFolder, written
 from jupyter_batch.ledger.reading import RESTORE, opened_if_there, reading
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.process.log import logger
@@ -290,7 +290,7 @@ def _request_hashes_of_keys(job: JobRecord, folder: JobFolder) -> Array | None:
 
 
 class RowFiles(msgspec.Struct):
-    """The data of a new job by row. keys, index: as their files hold them.
+    """The data of a new job by row. keys, index: as their files hold them, or the keys themselves.
 
     hashes: request hashes. changed: those of requests sent again with other parameters. others:
     request hashes of other kinds. before: the folder of a job that has most of the rows, and the
@@ -298,7 +298,7 @@ class RowFiles(msgspec.Struct):
     """
 
     unsent: list[Unsent]
-    keys: bytes | None = None
+    keys: Keys | bytes | None = None
     index: bytes | None = None
     hashes: Array | None = None
     changed: Array | None = None
@@ -326,7 +326,17 @@ class RowFiles(msgspec.Struct):
 
     def write(self, folder: JobFolder) -> None:
         """Write each file for which there is data."""
-        for target, data in ((folder.keys, self.keys), (folder.index, self.index)):
+        keys, index = self.keys, self.index
+        if keys is None or isinstance(keys, bytes):
+            held = keys
+        elif self.before is None:
+            held = None
+            with written(folder.keys) as file:
+                for part in keys.parts():
+                    file.write(part)
+        else:
+            held = keys.to_bytes()
+        for target, data in ((folder.keys, held), (folder.index, index)):
             if data is not None:
                 self._write(folder, target, data)
         folder.write(folder.unsent, msgspec.json.encode(self.unsent))
