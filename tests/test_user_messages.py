@@ -197,3 +197,13 @@ def test_a_name_of_the_index_in_a_prompt_names_the_way_out(home, prompt, more):
     with pytest.raises(InputError, match=r"'key' is a name of the index: \.reset_index\(\)"):
         frame.llm.preview(prompt, model="local/echo", **more)
     frame.reset_index().llm.preview("{a} {key}", model="local/echo")
+
+
+def test_a_prompt_function_that_reads_no_column_has_the_columns_as_its_reason(home):
+    """Other KeyErrors are the function's own, and a default works as with any mapping."""
+    frame = pd.DataFrame({"a": ["x"]}, index=pd.Index([7], name="key"))
+    with pytest.raises(InputError, match=r"reads 'key', .* Columns: a \(\.reset_index\(\)"):
+        frame.llm.preview(lambda row: row["key"], model="local/echo")
+    with pytest.raises(InputError, match="KeyError: 'x'"):
+        frame.llm.preview(lambda row: {}[row["a"]], model="local/echo")
+    frame.llm.preview(lambda row: row.get("key", "none"), model="local/echo")

@@ -129,6 +129,12 @@ class Called:
             check_addresses(messages, row)
         except (InputError, UnstableError) as e:
             return RowError(str(e))
+        except _NoColumnError as e:
+            names = ", ".join(map(str, self.columns[:20]))
+            return RowError(
+                f"the prompt function reads {e.args[0]!r}, and the row has no such column. Columns: {names} "
+                "(.reset_index() makes columns of the index)"
+            )
         except Exception as e:  # the user's own function may raise anything
             return RowError(f"the prompt function failed: {raised(e)}")
         return messages if system is None else [{"role": "system", "content": system}, *messages]
@@ -154,6 +160,10 @@ def calls_function(prompt: Any) -> bool:
     return True
 
 
+class _NoColumnError(KeyError):
+    """A row has no such column; `get` and `in` work as with any mapping."""
+
+
 class _Row(Mapping[Any, Any]):
     """A row as passed to a prompt function; the labels read are added to `read`."""
 
@@ -169,6 +179,8 @@ class _Row(Mapping[Any, Any]):
             raise InputError(
                 f"it reads {label!r}, a column that the answers fill: give out= another name"
             )
+        if label not in self._cells:
+            raise _NoColumnError(label)
         value = self._cells[label]
         self._read.add(label)
         if hasattr(value, "__next__"):
