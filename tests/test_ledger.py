@@ -20,7 +20,8 @@ from jupyter_batch.core.errors import (
 )
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.database import FILE
-from jupyter_batch.ledger.folder import Folders, disk_errors, written
+from jupyter_batch.ledger.folder import disk_errors, written
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.migrations import MIGRATIONS
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.snapshots import snapshot_of

@@ -8,7 +8,8 @@ import msgspec
 
 from jupyter_batch.core.errors import JobNotFoundError, LedgerError
 from jupyter_batch.core.status import State, Step
-from jupyter_batch.ledger.folder import Folders, JobFolder
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import manifest_of, open_shards
 from jupyter_batch.results.shard_figures import of_shard

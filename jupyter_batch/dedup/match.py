@@ -23,7 +23,8 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.results.copy_answers import BILLED_FAILURES, carry, onto
 from jupyter_batch.row_files.answer_files import References
-from jupyter_batch.row_files.request_hashes import hash_array, index_of, matches
+from jupyter_batch.row_files.hash_index import index_of
+from jupyter_batch.row_files.request_hashes import hash_array, matches
 from jupyter_batch.row_files.row_columns import changed_of, places_of, request_hashes
 from jupyter_batch.row_files.row_sources import NOWHERE
 from jupyter_batch.wire.dialects import OPENAI

@@ -14,8 +14,8 @@ import numpy as np
 
 from jupyter_batch.ledger.folder import JobFolder
 from jupyter_batch.ledger.store import Ledger
+from jupyter_batch.row_files.hash_index import Asked, index_of
 from jupyter_batch.row_files.request_files import Blocks, Lines, new_file
-from jupyter_batch.row_files.request_hashes import index_of
 
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
@@ -32,12 +32,14 @@ class Hashes(Protocol):
 class SiftedLines(Blocks):
     """The lines of requests that no earlier row has, and no earlier job. aside: flags of the others.
 
-    halves: the first halves of the hashes of earlier jobs, sorted. The other lines are written to the
+    asked: the requests of earlier jobs; None without any. The other lines are written to the
     draft's file `aside`, not synced.
     """
 
-    def __init__(self, lines: Blocks, hashes: Hashes, halves: Array, draft: JobFolder) -> None:
-        self._lines, self._hashes, self._halves, self._draft = lines, hashes, halves, draft
+    def __init__(
+        self, lines: Blocks, hashes: Hashes, asked: Asked | None, draft: JobFolder
+    ) -> None:
+        self._lines, self._hashes, self._asked, self._draft = lines, hashes, asked, draft
         rows = len(hashes.array)
         self._firsts = FirstRows(rows)
         self.aside: Array = np.zeros(rows, dtype=bool)
@@ -47,7 +49,7 @@ class SiftedLines(Blocks):
         cls, lines: Blocks, hashes: Hashes, ledger: Ledger, space: str, draft: JobFolder
     ) -> SiftedLines:
         """The lines of a new job of a dedup scope."""
-        return cls(lines, hashes, index_of(ledger).halves(ledger, space), draft)
+        return cls(lines, hashes, index_of(ledger).asked(ledger, space), draft)
 
     def __iter__(self) -> Iterator[Lines]:
         with contextlib.ExitStack() as stack:
@@ -55,7 +57,8 @@ class SiftedLines(Blocks):
             for lines in self._lines:
                 rows, hashes = lines.positions, self._hashes.array
                 new = self._firsts.add(hashes, rows)
-                new &= ~self._asked_before(hashes[rows, 0])
+                if self._asked is not None:
+                    new &= ~self._asked.flags(hashes[rows, 0])
                 if new.all():
                     yield lines
                     continue
@@ -65,13 +68,6 @@ class SiftedLines(Blocks):
                 file.write(lines.where(~new).data)
                 if new.any():
                     yield lines.where(new)
-
-    def _asked_before(self, halves: Array) -> Array:
-        if not len(self._halves):
-            return np.zeros(len(halves), dtype=bool)
-        at = np.searchsorted(self._halves, halves)
-        found: Array = self._halves[np.minimum(at, len(self._halves) - 1)] == halves
-        return found
 
 
 class FirstRows:

@@ -5,23 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import secrets
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from jupyter_batch.core.errors import LedgerError, LedgerFullError, LedgerReadOnlyError
-from jupyter_batch.process.holders import machine, process_alive
 
 if TYPE_CHECKING:
     from jupyter_batch.ledger.records import ShardRecord
-
-_ID = re.compile("jb[a-z0-9]+")
-_DRAFT = ".draft-"
-_GONE = ".forgotten-"
 
 
 @contextlib.contextmanager
@@ -192,7 +184,7 @@ class JobFolder:
 
     @property
     def calls(self) -> Path:
-        """The log of tool calls (ledger/tool_log.py)."""
+        """The log of tool calls (tool_calls/call_log.py)."""
         return self.path / "calls.jsonl"
 
     @property
@@ -269,120 +261,3 @@ class JobFolder:
     def write(self, target: Path, data: bytes) -> None:
         """Write a small file atomically."""
         write(target, data)
-
-
-class Folders:
-    """All jobs' folders under one home."""
-
-    def __init__(self, home: Path) -> None:
-        self.root = home / "jobs"
-
-    def of(self, job: str) -> JobFolder:
-        """The folder of a job, whether it exists or not."""
-        return JobFolder(self.root / job)
-
-    def jobs(self) -> set[str]:
-        """The jobs that have a non-empty folder, whether or not its files can be read."""
-        return {
-            path.name
-            for path in self.root.glob("jb*")
-            if _ID.fullmatch(path.name) and _is_filled(path)
-        }
-
-    @property
-    def hash_seed(self) -> Path:
-        """The seed of the ledger's hashes (row_files/request_hashes.py)."""
-        return self.root.parent / "hash-seed"
-
-    @contextlib.contextmanager
-    def drafted(self, job: str, *, built: bool = False) -> Iterator[JobFolder]:
-        """A folder to plan into. `keep` makes it the job's; otherwise it is removed at the end.
-
-        built: its files are used elsewhere, so that the seed of their hashes stays. Where the ledger
-        is not writable the draft is elsewhere, for an estimate only, and can't be kept.
-        """
-        fresh = [path for path in (self.root, self.root.parent) if not is_there(path)]
-        try:
-            private_folder(self.root)
-            draft = self.root / f"{_DRAFT}{machine()}-{os.getpid()}-{job}"
-            with disk_errors(self.root):
-                draft.mkdir(mode=0o700)
-        except LedgerError as e:
-            with tempfile.TemporaryDirectory(prefix="jupyter_batch-") as place:
-                yield JobFolder(Path(place), unkept=e)
-            return
-        try:
-            yield JobFolder(draft)
-            fresh = [] if built else fresh
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                for path in fresh:  # refused input leaves nothing behind, not even an empty folder
-                    if path != self.root:
-                        self.hash_seed.unlink(missing_ok=True)
-                    path.rmdir()
-
-    def keep(self, draft: JobFolder, job: str) -> None:
-        """Make a drafted folder the job's, in one rename."""
-        check_kept(draft)
-        with disk_errors(self.root):
-            draft.path.rename(self.root / job)
-
-    def adopt(self, draft: JobFolder, job: str) -> None:
-        """Move the draft's files into the job's folder, which exists if the ledger lost the job."""
-        check_kept(draft)
-        with disk_errors(self.root):
-            target = private_folder(self.root / job)
-            for path in sorted(draft.path.iterdir()):
-                path.replace(target / path.name)
-
-    def drop(self, job: str) -> None:
-        """Remove a folder that never became a job's."""
-        shutil.rmtree(self.root / job, ignore_errors=True)
-
-    def forget(self, job: str) -> None:
-        """Rename a job's folder for removal by `sweep`. A missing folder is no error."""
-        with disk_errors(self.root), contextlib.suppress(FileNotFoundError):
-            (self.root / job).rename(self.root / f"{_GONE}{job}-{secrets.token_hex(4)}")
-
-    def sweep(self, before: Callable[[], object] = lambda: None) -> None:
-        """Remove drafts of dead processes and forgotten folders, never a job's folder.
-
-        before: called where there are forgotten ones.
-        """
-        names = self._hidden()
-        if any(name.startswith(_GONE) for name in names):
-            before()
-        for name in names:
-            if name.startswith(_GONE) or (name.startswith(_DRAFT) and not _alive(name)):
-                shutil.rmtree(self.root / name, ignore_errors=True)
-
-    def forgotten(self) -> list[str]:
-        """The jobs whose folders wait for removal, and have not been made again."""
-        names = [name for name in self._hidden() if name.startswith(_GONE)]
-        gone = [name.removeprefix(_GONE).partition("-")[0] for name in names]
-        return [job for job in gone if not is_there(self.root / job)]
-
-    def _hidden(self) -> list[str]:
-        try:
-            names = os.listdir(self.root)  # noqa: PTH208 - thousands of jobs
-        except OSError:  # there is none, or it belongs to another user
-            return []
-        return [name for name in names if name[0] == "."]
-
-
-def _is_filled(path: Path) -> bool:
-    """Whether a folder has anything in it; an unreadable one counts as filled."""
-    try:
-        return any(path.iterdir())
-    except NotADirectoryError:
-        return False
-    except OSError:
-        return True
-
-
-def _alive(name: str) -> bool:
-    where, _, pid = name.removeprefix(_DRAFT).rpartition("-")[0].rpartition("-")
-    if where != machine():
-        return True  # another machine's, or another container's on the same folder
-    return pid.isdecimal() and process_alive(int(pid))

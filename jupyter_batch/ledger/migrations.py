@@ -99,6 +99,47 @@ UPDATE job SET facts = json_set(facts, '$.hashing', 'blake2b') WHERE json_extrac
 """
 """The kind of a job's hashes as a field. Versions that would not find jobs of other kinds are refused."""
 
+
+def _fact(name: str) -> str:
+    """A column with a field of the record; NULL for an empty field, or where the record is damaged."""
+    value = f"CASE WHEN json_valid(facts) THEN nullif(json_extract(facts, '$.{name}'), '') END"
+    return f"ALTER TABLE job ADD COLUMN {name} TEXT AS ({value}) VIRTUAL;"
+
+
+M008_FIELDS = "".join(map(_fact, ("space", "hashing", "frame_digest", "asked_digest", "parent")))
+"""Fields of a job's record by which it is searched for; they are computed when they are read."""
+
+M009_SEARCHES = """
+CREATE INDEX job_space ON job (space, hashing, created_at DESC);
+CREATE INDEX job_frame ON job (frame_digest, created_at) WHERE frame_digest IS NOT NULL;
+CREATE INDEX job_asked ON job (asked_digest, created_at) WHERE asked_digest IS NOT NULL;
+CREATE INDEX job_parent ON job (parent, created_at) WHERE parent IS NOT NULL;
+CREATE TABLE asked (half INTEGER NOT NULL, job TEXT NOT NULL, PRIMARY KEY (half, job)) WITHOUT ROWID;
+CREATE TABLE hashed (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL UNIQUE,
+    is_read INTEGER NOT NULL DEFAULT 0,
+    files TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX hashed_unread ON hashed (job) WHERE is_read = 0;
+CREATE INDEX hashed_loose ON hashed (job) WHERE files = '';
+INSERT INTO hashed (job) SELECT id FROM job ORDER BY created_at;
+CREATE TRIGGER hashed_inserted AFTER INSERT ON job
+BEGIN INSERT OR IGNORE INTO hashed (job) VALUES (NEW.id); END;
+CREATE TRIGGER hashed_updated AFTER UPDATE OF facts ON job
+BEGIN UPDATE hashed SET is_read = 0 WHERE job = NEW.id; END;
+CREATE TRIGGER hashed_deleted AFTER DELETE ON job
+BEGIN DELETE FROM asked WHERE job = OLD.id; DELETE FROM hashed WHERE job = OLD.id; END;
+"""
+"""The searches of a submission, so that they read no other jobs (ledger/searches.py).
+
+`asked` has the first half of each request hash of the smaller jobs. `hashed` has a row for each job, in
+the order in which they were recorded: whether its record was read since it changed last, and the state of
+the files whose hashes are in `asked`, "" for none. `state` has what the database knows of the folders, so
+that they are searched for lost jobs only where one may be (ledger/recovery.py).
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     M001_JOBS_AND_SHARDS,
     M002_GROUPS,
@@ -107,6 +148,8 @@ MIGRATIONS: tuple[str, ...] = (
     M005_UNCONNECTED,
     M006_CHANGES,
     M007_HASHING,
+    M008_FIELDS,
+    M009_SEARCHES,
 )
 
 

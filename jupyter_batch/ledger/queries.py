@@ -310,15 +310,6 @@ class Queries(Replacing):
         """The number of the job's next shard, above those of replaced ones."""
         return int(self._rows("SELECT max(number) + 1 FROM shard WHERE job = ?", job)[0][0])
 
-    def child(self, job: str, *, rounds: int = 0) -> JobRecord | None:
-        """The job that retries the missed rows of this one, if there is one.
-
-        rounds: with 1, the job that answers its tool calls.
-        """
-        found = [record for record in self.jobs() if record.parent == job]
-        wanted = self.job(job).round + rounds if found else 0
-        return next((record for record in found if record.round == wanted), None)
-
     def joined_by(self, job: str) -> list[str]:
         """The jobs whose answers this one waits for, and transitively those that they wait for."""
         found = [job]

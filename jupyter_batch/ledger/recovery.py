@@ -15,7 +15,8 @@ import msgspec
 from jupyter_batch.core.errors import LedgerCorruptError, LedgerError
 from jupyter_batch.core.status import State, Step
 from jupyter_batch.ledger.database import Database
-from jupyter_batch.ledger.folder import Folders, JobFolder, disk_errors
+from jupyter_batch.ledger.folder import JobFolder, disk_errors
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.rows import decode, encode, insert, remove
 
@@ -210,6 +211,25 @@ def _append(target: Path, data: bytes) -> int:
     return size
 
 
+_FOLDERS, _MOVES = "folders", "moves"
+"""Names in the table `state`: the folders, and the number of moves that are in jobs' folders."""
+
+
+def _noted(db: sqlite3.Connection) -> dict[str, str]:
+    return dict(db.execute("SELECT name, value FROM state").fetchall())
+
+
+def _note(db: sqlite3.Connection, name: str, value: str) -> None:
+    db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, value))
+
+
+def _moves_in(path: Path) -> int | None:
+    try:
+        return int(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 _OPEN = (
     "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job "
     "WHERE job.finished_at = 0 AND shard.step <> ?"
@@ -252,6 +272,7 @@ class Recovering(Database):
         super().__init__(home, upgrade=upgrade)
         self.folders = Folders(home)
         self._unrecovered: dict[str, str] = {}
+        self._moves = home / "moves"
 
     def exists(self) -> bool:
         """Whether there is a ledger, or a job's folder to recover one from; writes nothing."""
@@ -262,7 +283,11 @@ class Recovering(Database):
         if not self._upgrade:
             return
         self._finish_removals(connection)
+        if self._is_current(connection):
+            return
+        folders, moves = self.folders.state(), _moves_in(self._moves)
         if not (self._lost(connection) or behind(connection, self.folders)):
+            self._keep_current(connection, folders, moves)
             return
         connection.execute("BEGIN IMMEDIATE")
         try:  # another process may have been first, or have been about to record its job
@@ -291,6 +316,57 @@ class Recovering(Database):
                 self.path,
                 len(moved_on),
             )
+
+    def _is_current(self, connection: sqlite3.Connection) -> bool:
+        """Whether the database has all that was done: the folders are as it knows them, and all moves."""
+        known = _noted(connection)
+        moves = _moves_in(self._moves)
+        is_behind = moves is None or moves > int(known.get(_MOVES, -1))
+        return not is_behind and known.get(_FOLDERS) == self.folders.state()
+
+    def _keep_current(
+        self, connection: sqlite3.Connection, folders: str, moves: int | None
+    ) -> None:
+        """Note that the database had all of the folders in this state, where it can be written.
+
+        Not where one is empty: files that come into it do not change the state.
+        """
+        if self.folders.jobs(empty=True) != self.folders.jobs():
+            return
+        with contextlib.suppress(sqlite3.Error, OSError):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                _note(connection, _FOLDERS, folders)
+                self._count_move(connection, least=moves or 0)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _changed_folders(self, db: sqlite3.Connection) -> Iterator[None]:
+        """A change of the jobs' folders in a transaction: note them, if they were as noted before.
+
+        They were not where a process has died between such a change and the end of its transaction.
+        """
+        is_current = _noted(db).get(_FOLDERS) == self.folders.state()
+        yield
+        if is_current:
+            _note(db, _FOLDERS, self.folders.state())
+
+    def _count_move(self, db: sqlite3.Connection, least: int = 0) -> None:
+        """Count a move that is written to a job's folder, in the database and before in a file.
+
+        An older copy of the database has a lower number than the file.
+        """
+        moves = 1 + max(least, int(_noted(db).get(_MOVES, 0)))
+        with contextlib.suppress(OSError):
+            handle = os.open(self._moves, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.write(handle, b"%020d" % moves)
+            finally:
+                os.close(handle)
+        _note(db, _MOVES, str(moves))
 
     def _finish_removals(self, connection: sqlite3.Connection) -> None:
         """Remove the records of jobs whose folders are renamed for removal: a process died in between."""

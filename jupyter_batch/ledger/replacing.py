@@ -57,6 +57,7 @@ class Replacing(Recovering):
                 note=f"cut into {len(pieces)} batches: {shard.note}",
                 moves=stored.moves + 1,
             )
+            self._count_move(db)
             db.execute(
                 "UPDATE shard SET step = ?, facts = ? WHERE job = ? AND number = ?",
                 (replaced.step, encode(replaced), shard.job, shard.number),

@@ -152,10 +152,50 @@ Version = tuple[int, int]
 """The connection, and the number of a job's last change on it."""
 
 
+SENT = frozenset({Step.SUBMITTING, Step.RUNNING, Step.CANCELLING, Step.ENDED})
+"""Steps of a shard that may cost what is not known yet."""
+
+
+class Totals(msgspec.Struct):
+    """Sums over a job's shards, without those that were cut.
+
+    bytes: of all request files. known: US dollars of the collected shards; unknown, ended: the bytes of
+    requests of these whose cost is not known, and of those that had a batch. sent: the number of shards in a
+    step of SENT, and sent_bytes theirs. Of bytes but the first, those are left out whose requests another
+    job sends. tokens: of the batches that are at the provider and have not ended.
+    """
+
+    bytes: int = 0
+    known: float = 0.0
+    unknown: float = 0.0
+    ended: int = 0
+    sent: int = 0
+    sent_bytes: int = 0
+    tokens: int = 0
+
+    def add(self, shard: ShardRecord, sign: int = 1) -> None:
+        """Add a shard to the sums, or with -1 take it away."""
+        if shard.replaced_by:
+            return
+        own = 0 if shard.joins else shard.bytes
+        self.bytes += sign * shard.bytes
+        if shard.step is Step.COLLECTED:
+            bill = shard.bill
+            left = 1.0 if bill is None else bill.unknown / max(1, shard.requests)
+            self.known += sign * (0.0 if bill is None else bill.known)
+            self.unknown += sign * own * left
+            self.ended += sign * own * bool(shard.batch_id)
+        elif shard.step in SENT:
+            self.sent += sign
+            self.sent_bytes += sign * own
+            self.tokens += sign * shard.tokens * (shard.step is not Step.ENDED)
+
+
 class Kept:
     """A job's shards by number, those that were cut included. log: the numbers of those that moved since.
 
-    aside: the numbers of those that are held or blocked. limit: the least that a provider named.
+    aside: the numbers of those that are held or blocked. limit: the least that a provider named. The sums
+    are those of the shards as they are in the database: they are made when these are read.
     """
 
     def __init__(self, version: Version | None, shards: dict[int, ShardRecord]) -> None:
@@ -164,10 +204,19 @@ class Kept:
         self.log: list[int] = []
         self.aside: set[int] = set()
         self.limit: StatedLimit | None = None
+        self._totals = Totals()
         for shard in shards.values():
             self._sort(shard)
 
+    def totals(self, without: int | None = None) -> Totals:
+        """The sums over the shards. without: the number of one that is left out."""
+        found = msgspec.structs.replace(self._totals)
+        if without in self.shards:
+            found.add(self.shards[without], -1)
+        return found
+
     def _sort(self, shard: ShardRecord) -> None:
+        self._totals.add(shard)
         if shard.held or shard.blocked_by is not None:
             self.aside.add(shard.number)
         else:
@@ -177,6 +226,7 @@ class Kept:
 
     def move(self, shard: ShardRecord) -> None:
         """Replace one shard."""
+        self._totals.add(self.shards[shard.number], -1)
         self.shards[shard.number] = shard
         self.log.append(shard.number)
         self._sort(shard)

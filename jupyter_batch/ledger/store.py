@@ -18,7 +18,7 @@ import msgspec
 from jupyter_batch.core.cost import Bill, Price
 from jupyter_batch.core.errors import InputError, LedgerError
 from jupyter_batch.core.status import MOVES, Block, Step
-from jupyter_batch.ledger.queries import Event, Queries
+from jupyter_batch.ledger.queries import Event
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.recovery import write_handle
 from jupyter_batch.ledger.rows import (
@@ -32,6 +32,7 @@ from jupyter_batch.ledger.rows import (
     leased_shard,
     remove,
 )
+from jupyter_batch.ledger.searches import Searches
 from jupyter_batch.process.holders import has_died, machine
 
 __all__ = ["Event", "Ledger", "this_process"]
@@ -42,7 +43,7 @@ def this_process() -> str:
     return f"{machine()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-class Ledger(Queries):
+class Ledger(Searches):
     """The record of all jobs under one folder."""
 
     def keep_group(self, group: str, jobs: list[str], now: float) -> None:
@@ -69,7 +70,8 @@ class Ledger(Queries):
         with self._transaction() as db:
             if (other := there()) is not None:
                 return other
-            keep()
+            with self._changed_folders(db):
+                keep()
             insert(db, job, shards)
             db.execute(
                 "INSERT INTO event (job, at, step) VALUES (?, ?, ?)",
@@ -89,7 +91,8 @@ class Ledger(Queries):
             new, still_absent = _not_recorded(shards, stored)
             if not new or (row is not None and not decode(row[0], JobRecord).adopted):
                 return False
-            keep()
+            with self._changed_folders(db):
+                keep()
             self._unrecovered.pop(job.id, None)
             if row is None:
                 db.execute(
@@ -131,6 +134,7 @@ class Ledger(Queries):
             is_kept = is_handed_on(moved, shard)
             if is_kept:
                 moved = msgspec.structs.replace(moved, moves=stored.moves + 1)
+                self._count_move(db)
             db.execute(
                 "UPDATE shard SET step = ?, ending = ?, facts = ? WHERE job = ? AND number = ?",
                 (to, moved.ending, encode(moved), shard.job, shard.number),
@@ -256,7 +260,8 @@ class Ledger(Queries):
                 )
             self._unrecovered.pop(job, None)
             self.unreadable.pop(job, None)
-            self.folders.forget(job)
+            with self._changed_folders(db):
+                self.folders.forget(job)
             remove(db, job)
         self.sweep()
 

@@ -45,7 +45,8 @@ class JobDraft:
     folder: where its files are written. record, shards: what the ledger will hold. existing: a
     stored job with the same requests, used instead. refusal: why no row can be sent. rendered: the
     rows of the frame, and their positions in the job. hashes, others, sources: request hashes, those
-    of other kinds, and row sources after deduplication. aside: flags of rows whose lines were put
+    of other kinds, and row sources after deduplication. known: the number of the last job that was
+    known before it (`Ledger.last_number`). aside: flags of rows whose lines were put
     aside (dedup/sifted_lines.py).
     """
 
@@ -60,7 +61,7 @@ class JobDraft:
         self.hashes: Array | None = None
         self.others: dict[str, Array] = {}
         self.sources: Places | None = None
-        self.known: set[str] | None = None
+        self.known: int | None = None
         self.aside: Array | None = None
 
     def deduplicate(
@@ -176,8 +177,7 @@ class JobDraft:
     def store(self, there: Callable[[], JobRecord | None] = lambda: None) -> JobRecord:
         """Record the job in one transaction; return it, or the job that makes it redundant.
 
-        there: finds such a job. Raises StaleError where the jobs of its dedup scope are no longer
-        those that were known.
+        there: finds such a job. Raises StaleError where the dedup scope has jobs that were not known.
         """
         if self.existing is not None:
             return self.existing
@@ -195,10 +195,7 @@ class JobDraft:
             raise
 
     def _unless_stale(self) -> JobRecord | None:
-        if self.known is not None and any(
-            other.space == self.record.space and other.id not in self.known
-            for other in self.ledger.jobs()
-        ):
+        if self.known is not None and self.ledger.has_new(self.record.space, self.known):
             raise StaleError
         return None
 

@@ -9,6 +9,7 @@ equal block, wherever it is now, its rows have the requests that they had, and a
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -81,8 +82,8 @@ def known_job(
     ledger: Ledger, digest: str, lines: RequestLines
 ) -> tuple[JobRecord, Rendered] | None:
     """(the newest job with this digest whose files are whole, the frame's rows in it)."""
-    for job in ledger.jobs() if digest else ():
-        if job.frame_digest != digest or job.adopted or not job.aligned:
+    for job in ledger.framed_as(digest):
+        if job.adopted or not job.aligned:
             continue
         folder = ledger.folders.of(job.id)
         try:
@@ -137,9 +138,9 @@ class Blocks(NamedTuple):
 
 def known_rows(ledger: Ledger, blocks: Blocks) -> KnownRows | None:
     """The rows of a frame that one of the last jobs of the same call answered; None without any."""
-    jobs = [job for job in ledger.jobs() if job.asked_digest == blocks.asked and not job.adopted]
+    jobs = (job for job in ledger.called_as(blocks.asked) if not job.adopted)
     best: KnownRows | None = None
-    for job in jobs[:_MOST_JOBS]:
+    for job in islice(jobs, _MOST_JOBS):
         try:
             found = _known_in(ledger, job, blocks.digests)
         except (JupyterBatchError, OSError, ValueError, msgspec.MsgspecError):  # damaged, or none

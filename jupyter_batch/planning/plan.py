@@ -233,7 +233,7 @@ def _search(draft: JobDraft, lines: RequestLines, now: float) -> list[RequestLin
     """Look for a job with the same requests; return these by the scope's other kinds of hashes."""
     ledger, record, rendered = draft.ledger, draft.record, draft.rendered
     assert rendered is not None  # noqa: S101 - the caller has set it
-    draft.known = {job.id for job in ledger.jobs()}
+    draft.known = ledger.last_number()
     others = [lines.in_kind(kind) for kind in further_kinds(ledger, record.space, record.hashing)]
     for same, rows in ((record, rendered), *((one.record(now), one.rendered()) for one in others)):
         check_folder(ledger, same)
@@ -330,20 +330,15 @@ def check_folder(ledger: Ledger, record: JobRecord) -> None:
 
     Raises LedgerCorruptError where a job's record is unreadable.
     """
-    jobs = ledger.jobs()
-    if ledger.unreadable:
+    if damage := ledger.damage():
         raise LedgerCorruptError(
-            f"{next(iter(ledger.unreadable.values()))}. What it asked is not known, and so not what is paid for "
+            f"{damage}. What it asked is not known, and so not what is paid for "
             "already: nothing was sent; reuse=False sends all rows, paid for or not"
         )
-    for other in jobs:
-        gone = (
-            other.fingerprint == record.fingerprint
-            and not ledger.folders.of(other.id).path.is_dir()
-        )
-        batches = (
-            [shard.batch_id for shard in ledger.shards(other.id) if shard.batch_id] if gone else []
-        )
+    for other in ledger.same_requests(record.fingerprint):
+        if ledger.folders.of(other.id).path.is_dir():
+            continue
+        batches = [shard.batch_id for shard in ledger.shards(other.id) if shard.batch_id]
         if batches:
             raise InputError(
                 f"job {other.id} asked for just this, and its folder {ledger.folders.of(other.id).path} is gone: put "

@@ -22,7 +22,7 @@ from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.process.log import logger
 from jupyter_batch.row_files.linked_parts import contents, row_spans, text_spans, write_linked
 from jupyter_batch.row_files.request_files import REQUEST_ID
-from jupyter_batch.row_files.row_sources import NOWHERE, Places
+from jupyter_batch.row_files.row_sources import NOWHERE, Places, PlainPlaces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,8 +126,10 @@ def places_of(job: JobRecord, shards: list[ShardRecord], folder: JobFolder) -> P
     left_out = [at for group in read_unsent(folder, job) for at in group.positions]
     with opened_if_there(folder.places) as file:
         there = file is not None
-    if not there and (job.adopted or not shards or _is_plain(job, shards, left_out)):
+    if not there and (job.adopted or not shards):
         return Places.of(folder, job.rows, shards, left_out)
+    if not there and _is_plain(job, shards, left_out):
+        return PlainPlaces(job.rows, shards, left_out)
     try:
         with reading(folder.places):
             return Places.checked(folder.places.read_bytes(), job.rows, shards)

@@ -6,6 +6,7 @@ Written when a job is planned.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -65,7 +66,14 @@ class Places:
     """
 
     def __init__(self, array: Array) -> None:
-        self.array = array
+        self._array: Array | None = array
+        self._copies: tuple[Array, Array, Array] | None = None
+
+    @property
+    def array(self) -> Array:
+        """The sources by row."""
+        assert self._array is not None  # noqa: S101 - only a subclass has none
+        return self._array
 
     @classmethod
     def of(
@@ -75,15 +83,9 @@ class Places:
 
         left_out: the rows without a request.
         """
-        import numpy as np
-
         if folder.places.exists():
             return cls(_stored(folder.places.read_bytes())).with_pieces(shards)
-        array = np.full(rows, NOWHERE, dtype=np.int64)
-        for shard in shards:
-            array[shard.first : shard.last + 1] = shard.number
-        array[np.asarray(left_out, dtype=np.int64)] = NOWHERE
-        return cls(array)
+        return cls(_spans(rows, shards, left_out))
 
     @classmethod
     def checked(cls, data: bytes, rows: int, shards: list[ShardRecord]) -> Places:
@@ -132,9 +134,58 @@ class Places:
         """The duplicate rows and their originals: of those in this shard, or all."""
         import numpy as np
 
-        rows = np.flatnonzero(self.array < NOWHERE)
-        leaders = -2 - self.array[rows]
         if shard is None:
-            return rows, leaders
-        mine = self.array[leaders] == shard
+            rows = np.flatnonzero(self.array < NOWHERE)
+            return rows, -2 - self.array[rows]
+        if self._copies is None:  # once for all shards, in the order of these
+            rows, leaders = self.followers()
+            shards = self.array[leaders]
+            order = np.argsort(shards, kind="stable")
+            self._copies = rows[order], leaders[order], shards[order]
+        rows, leaders, shards = self._copies
+        mine = slice(*np.searchsorted(shards, [shard, shard + 1]).tolist())
         return rows[mine], leaders[mine]
+
+
+class PlainPlaces(Places):
+    """The sources of a job whose shards have all rows between their first and last, without an array of them.
+
+    left_out: the rows without a request.
+    """
+
+    def __init__(self, rows: int, shards: list[ShardRecord], left_out: list[int]) -> None:
+        self._array = None
+        self._given = rows, shards, left_out
+        self._left_out = sorted(left_out)
+
+    @property
+    def array(self) -> Array:
+        """As in `Places`, made at the first use."""
+        if self._array is None:
+            self._array = _spans(*self._given)
+        return self._array
+
+    def asked(self, shard: ShardRecord) -> bytearray:
+        """As in `Places`."""
+        found = bytearray(b"\1") * (shard.last - shard.first + 1)
+        start = bisect_left(self._left_out, shard.first)
+        for row in self._left_out[start : bisect_right(self._left_out, shard.last)]:
+            found[row - shard.first] = 0
+        return found
+
+    def followers(self, shard: int | None = None) -> tuple[Array, Array]:  # noqa: ARG002 - as in `Places`
+        """There are none."""
+        import numpy as np
+
+        none: Array = np.empty(0, dtype=np.int64)
+        return none, none
+
+
+def _spans(rows: int, shards: list[ShardRecord], left_out: list[int]) -> Array:
+    import numpy as np
+
+    array: Array = np.full(rows, NOWHERE, dtype=np.int64)
+    for shard in shards:
+        array[shard.first : shard.last + 1] = shard.number
+    array[np.asarray(left_out, dtype=np.int64)] = NOWHERE
+    return array

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import os
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 SHORT_SECONDS = 600.0
 """The time from the observed end for a provider to complete a result file that lacks rows."""
 _DRAFT = ".fetched"
-MANY = 8
-"""The batches of a job whose row sources are kept between them."""
+KEPT_JOBS = 4
+"""The jobs whose row sources are kept between their batches."""
 
 
 class Fetched(NamedTuple):
@@ -232,18 +233,18 @@ def _figures(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> dict[str, An
     return {**of_shard(job, shard, folder, _places_of(ledger, job, folder)), "kept": kept}
 
 
-_places: dict[object, Places] = {}  # of the last job of many batches
+_places: OrderedDict[object, Places] = OrderedDict()  # of the last jobs, the latest last
 
 
 def _places_of(ledger: Ledger, job: JobRecord, folder: JobFolder) -> Places:
-    """The row sources of a job, which are read once for many batches. In the thread that decodes."""
+    """The row sources of a job, which are read once for its batches. In the thread that decodes."""
     number = ledger.next_number(job.id)  # it grows where a batch is cut
-    if number < MANY:
-        return places_of(job, ledger.shards(job.id), folder)
     key = (folder.path, number, _state(folder.places), _state(folder.unsent))
     if key not in _places:
-        _places.clear()
         _places[key] = places_of(job, ledger.shards(job.id), folder)
+        while len(_places) > KEPT_JOBS:
+            _places.popitem(last=False)
+    _places.move_to_end(key)
     return _places[key]
 
 

@@ -15,7 +15,8 @@ from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.cost import FLEX
 from jupyter_batch.core.errors import KeyMissingError, ProviderDownError
 from jupyter_batch.http.address import check_base, is_address
-from jupyter_batch.ledger.folder import Folders, JobFolder
+from jupyter_batch.ledger.folder import JobFolder
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.process.warnings_context import quiet
 from jupyter_batch.providers.clouds import (

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from jupyter_batch.core.cost import money
 from jupyter_batch.core.status import Block, State, Step
-from jupyter_batch.ledger.records import JobRecord, ShardRecord
-from jupyter_batch.planning.max_cost import ROUNDING, share_of, spent_on
+from jupyter_batch.ledger.records import ShardRecord
+from jupyter_batch.planning.max_cost import ROUNDING
 from jupyter_batch.runner.context import ShardContext
 
-_SENT = (Step.SUBMITTING, Step.RUNNING, Step.CANCELLING, Step.ENDED)
 _LOOK_SECONDS = 60.0
-
-
-def _spent(job: JobRecord, shards: list[ShardRecord], total: int) -> tuple[float, float]:
-    """The cost of the collected shards, and the estimated cost of those with a batch."""
-    collected = [s for s in shards if s.step is Step.COLLECTED]
-    spent = sum(spent_on(s, share_of(job, s, total)) for s in collected)
-    return spent, sum(share_of(job, s, total) for s in collected if s.batch_id)
 
 
 def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
@@ -28,16 +20,17 @@ def hold(context: ShardContext, shard: ShardRecord) -> ShardRecord | None:
     job = context.job
     if job.max_cost is None or not job.most:
         return None
-    shards = context.ledger.shards(job.id)
-    total = sum(s.bytes for s in shards) or 1
-    spent, planned = _spent(job, shards, total)
+    kept = context.ledger.kept(job.id)
+    whole, others = kept.totals(), kept.totals(without=shard.number)
+    rate = job.most / (whole.bytes or 1)
+    spent, planned = whole.known + rate * whole.unknown, rate * whole.ended
     pace = spent / planned if planned else 1.0
-    under_way = [s for s in shards if s.step in _SENT and s.number != shard.number]
-    need = spent + pace * sum(share_of(job, s, total) for s in (*under_way, shard))
+    own = 0 if shard.joins else shard.bytes
+    need = spent + pace * rate * (others.sent_bytes + own)
     counted = not shard.waited  # with the estimate that was allowed
-    if need <= job.max_cost + ROUNDING or (counted and not (under_way or planned)):
+    if need <= job.max_cost + ROUNDING or (counted and not (others.sent or planned)):
         return None
-    if under_way:
+    if others.sent:
         note = f"with this one, the cost may come to {money(need)} (max_cost={job.max_cost:g})"
         return context.put(
             shard, blocked_by=Block.BUDGET, note=note, due_at=context.clock() + _LOOK_SECONDS

@@ -16,8 +16,8 @@ from jupyter_batch.config.tool_definitions import BadArgumentsError, callable_wi
 from jupyter_batch.core.errors import InputError
 from jupyter_batch.core.request import ToolCalls
 from jupyter_batch.core.secrets import masked
-from jupyter_batch.ledger.tool_log import CallLog, Entry, entries
 from jupyter_batch.telemetry.calls import tool_call
+from jupyter_batch.tool_calls.call_log import CallLog, Entry, entries
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,6 @@ from jupyter_batch.ledger.folder import written
 from jupyter_batch.ledger.reading import opened
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
 from jupyter_batch.planning.draft import JobDraft, job_draft, limit_costs
 from jupyter_batch.planning.files.left_rows import MISSED
 from jupyter_batch.planning.max_cost import left_of
@@ -41,6 +40,7 @@ from jupyter_batch.row_files.row_columns import (
     read_unsent,
     request_hashes,
 )
+from jupyter_batch.tool_calls.call_log import CallLog, Entry, entries, entry_at
 from jupyter_batch.tool_calls.execute import OpenCalls, Slots
 from jupyter_batch.wire.dialects import OPENAI, next_turn, request_in, tools_in
 from jupyter_batch.wire.turns import ToolOutput

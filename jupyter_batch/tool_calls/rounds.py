@@ -12,13 +12,13 @@ from jupyter_batch.core.errors import InputError
 from jupyter_batch.ledger.folder import disk_errors
 from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.ledger.tool_log import CallLog
 from jupyter_batch.monitor.words import price
 from jupyter_batch.notebook.waiting import wait_blocking
 from jupyter_batch.planning.action_prices import ActionPrices
 from jupyter_batch.planning.retry import limits_of
 from jupyter_batch.process.locks import FileLock
 from jupyter_batch.telemetry.spans import of_job, span, traced
+from jupyter_batch.tool_calls.call_log import CallLog
 from jupyter_batch.tool_calls.execute import Runner
 from jupyter_batch.tool_calls.follow_up import Waiting, plan_round
 

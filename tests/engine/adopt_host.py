@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jupyter_batch import jobs
 from jupyter_batch.adoption import adopt, recover_rows
-from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.openai.batches import ViaOpenAI
 from tests.forking import after, after_async, before, die, serve

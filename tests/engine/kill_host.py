@@ -14,7 +14,7 @@ from jupyter_batch import col, jobs
 from jupyter_batch.core.status import Step
 from jupyter_batch.dedup import apply, match
 from jupyter_batch.frames import frame as frames
-from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging import target
 from jupyter_batch.providers.openai.batches import ViaOpenAI

@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 
 import jupyter_batch
+from jupyter_batch.core.cost import Price, Rates, Tariff
+from jupyter_batch.core.errors import RateLimitError
+from jupyter_batch.core.refusals.stated_limit import StatedLimit, Unit
 from jupyter_batch.core.status import Step
+from jupyter_batch.providers.prices import OWN
 from tests.engine.test_steps import ScriptedHarness, harness, play
 from tests.test_ledger import record, shard
 
@@ -90,11 +94,21 @@ def of(harness, jobs):
     return play(way())
 
 
-def shard_by_shard(tmp_path, shards):
+TOKENS = RateLimitError(
+    "Enqueued token limit reached for x. Limit: 100 enqueued tokens.", status=429
+)
+TOKENS.queue, TOKENS.limit = True, StatedLimit(Unit.TOKENS, 100)
+PRICE = Price(source=OWN, batch=Tariff(rates=Rates(input=1e-6, output=1e-6)))
+KINDS = {"plain": {}, "limited": {"max_cost": 1.0, "price": PRICE, "params": {"max_tokens": 5}}}
+
+
+def shard_by_shard(tmp_path, shards, kind):
     """The work for one shard of so many, from its intent on disk to its counted answers."""
     harness = ScriptedHarness(tmp_path / f"{shards}")
     harness.frame = pd.DataFrame({"t": [f"row {n}" for n in range(shards)]})
-    job = harness.plan(shard_size=1)
+    if kind == "limited":
+        harness.provider.faults["create"] = [TOKENS]
+    job = harness.plan(shard_size=1, **KINDS[kind])
 
     async def way():
         with Work(harness) as work:
@@ -108,10 +122,14 @@ def shard_by_shard(tmp_path, shards):
     return {kind: count / shards for kind, count in counts.items()}
 
 
-def test_a_shard_costs_the_same_in_a_job_of_many(tmp_path):
-    """Of 100 shards each takes as many reads, listings, looks at files and calls of functions as of 20."""
-    shard_by_shard(tmp_path, 1)  # what is done at the first use
-    few, many = (shard_by_shard(tmp_path, count) for count in (20, 100))
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shard_costs_the_same_in_a_job_of_many(tmp_path, kind):
+    """Of 100 shards each takes as many reads, listings, looks at files and calls of functions as of 20.
+
+    limited: the job has a max_cost, and its provider named a limit of tokens.
+    """
+    shard_by_shard(tmp_path, 1, kind)  # what is done at the first use
+    few, many = (shard_by_shard(tmp_path, count, kind) for count in (20, 100))
     assert few["listings"] <= 1
     assert many == pytest.approx(many | {k: min(few[k], many[k]) for k in few}, rel=0.1), (
         few,
@@ -124,3 +142,33 @@ def test_a_pass_without_due_jobs_costs_the_same_among_many(harness):
     few, many = (of(harness, count) for count in (10, 100))
     assert few == many
     assert few["calls"] > 0
+
+
+def submission(home, process, rows=20):
+    """The work for a submission of rows that no other job has, in a process that knows the ledger or is new."""
+    harness = ScriptedHarness(home)
+    harness.ledger.jobs()  # its connection is open
+    counted = []
+    for turn in range(2):
+        harness.frame = pd.DataFrame(
+            {"t": [f"{home} {process} {turn} {row}" for row in range(rows)]}
+        )
+        with Work(harness) as work:
+            harness.plan()
+        counted.append(work.counts)
+    harness.ledger.close()
+    return counted
+
+
+def test_a_submission_costs_the_same_beside_many_jobs(tmp_path):
+    """Beside 100 jobs 20 rows take as many reads, listings, looks and calls as beside 10, at first as later."""
+    harness = ScriptedHarness(tmp_path / "home")
+    found = []
+    for earlier in (10, 100):
+        for number in range(len(harness.ledger.jobs()), earlier):
+            harness.frame = pd.DataFrame({"t": [f"earlier {number}"]})
+            harness.plan()
+        found.append(submission(tmp_path / "home", earlier))
+    harness.ledger.close()
+    for few, many in zip(*found, strict=True):
+        assert many == pytest.approx(few, rel=0.1), (few, many)

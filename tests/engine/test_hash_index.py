@@ -7,8 +7,9 @@ import pytest
 
 from jupyter_batch.cli import main
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.row_files import request_hashes
-from jupyter_batch.row_files.request_hashes import hash_array, index_of
+from jupyter_batch.row_files import hash_index
+from jupyter_batch.row_files.hash_index import index_of
+from jupyter_batch.row_files.request_hashes import hash_array
 
 from .conftest import numbered
 
@@ -54,7 +55,7 @@ def test_a_file_is_read_once(call, ledger, monkeypatch):
     job = ask(call, "first")
     hashes = hashes_of(ledger, job)
     assert found(ledger, job, hashes[:1]) == [job.id]
-    monkeypatch.setattr(request_hashes, "_read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(hash_index, "_read", lambda *_: pytest.fail("read again"))
     assert found(ledger, job, hashes[1:]) == [job.id]
     assert found(ledger, job, hashes + 1) == []
 
@@ -62,23 +63,23 @@ def test_a_file_is_read_once(call, ledger, monkeypatch):
 def test_few_files_are_looked_at_however_many_jobs_there_are(call, ledger, monkeypatch):
     """A search looks at the files of jobs that changed in the ledger, and in turn at LOOKS of the others."""
     jobs = [ask(call, word) for word in ("a", "b", "c", "d")]
-    monkeypatch.setattr(request_hashes, "LOOKS", 1)
+    monkeypatch.setattr(hash_index, "LOOKS", 1)
     hashes = hashes_of(ledger, jobs[0])
     assert found(ledger, jobs[0], hashes) == [jobs[0].id]
-    looked, stamps = [], request_hashes._stamps
+    looked, files = [], hash_index._files
     monkeypatch.setattr(
-        request_hashes,
-        "_stamps",
-        lambda folder, names: looked.append(folder) or stamps(folder, names),
+        hash_index,
+        "_files",
+        lambda ledger, job: looked.append(job) or files(ledger, job),
     )
     for _ in jobs:
         assert found(ledger, jobs[0], hashes) == [jobs[0].id]
     assert len(looked) == len(set(looked)) == len(jobs), "each in its turn"
     looked.clear()
     for job in jobs:
-        Ledger(ledger.home).say(job.id, "a change")
+        Ledger(ledger.home).amend(job.id, overdue="a change")
     assert found(ledger, jobs[0], hashes) == [jobs[0].id]
-    assert len(looked) == len(jobs)
+    assert set(looked) == {job.id for job in jobs}
 
 
 def test_the_hashes_of_a_forgotten_job_are_gone(call, ledger):
@@ -88,7 +89,7 @@ def test_the_hashes_of_a_forgotten_job_are_gone(call, ledger):
     assert found(ledger, kept, hashes) == [gone.id]
     assert main(["forget", gone.id]) == 0
     assert found(ledger, kept, hashes) == []
-    assert len(index_of(ledger)._halves) == len(index_of(ledger)._owners) == 3
+    assert len(ledger.all_asked(9)) == 3
 
 
 @pytest.mark.parametrize("name", ["request_hashes", "changed"])
@@ -115,8 +116,10 @@ def test_a_job_with_a_damaged_file_is_always_a_candidate(call, ledger, damage):
 
 def test_memory_is_bounded(call, ledger, monkeypatch):
     """Jobs beyond the limit are not held, and are candidates of each search."""
+    monkeypatch.setattr(hash_index, "TABLE_ROWS", 2)
+    monkeypatch.setattr(hash_index, "MAX_ROWS", 5)
     first, second = ask(call, "first"), ask(call, "second")
-    monkeypatch.setattr(request_hashes, "MAX_ROWS", 5)
     other = hashes_of(ledger, first) + 1
     assert len(found(ledger, second, other)) == 1
+    assert ledger.all_asked(9) == []
     assert len(index_of(ledger)._halves) == 3

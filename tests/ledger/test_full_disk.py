@@ -14,7 +14,7 @@ from jupyter_batch.testing.scripted import FACTS, Scripted
 from tests.harness import Harness
 
 resource = pytest.importorskip("resource")
-SMALL = 300_000
+SMALL = 450_000
 
 
 @contextlib.contextmanager

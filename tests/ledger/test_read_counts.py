@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from jupyter_batch import jobs
-from jupyter_batch.ledger import queries, store
+from jupyter_batch.ledger import rows, store
+from jupyter_batch.ledger.records import JobRecord
 from jupyter_batch.row_files import checksums
 from tests.ledgers import forget
 from tests.test_ledger import planned
@@ -18,15 +21,15 @@ def test_a_call_reads_each_record_once(call, home, monkeypatch):
     forget(home)
     read = []
 
-    def counted(row):
-        read.append(row[0])
-        return job_from(row)
+    def counted(data, **more):
+        read.extend([data] if more.get("type") is JobRecord else [])
+        return decode(data, **more)
 
-    job_from = queries.job_from
-    monkeypatch.setattr(queries, "job_from", counted)
+    decode = msgspec.json.decode
+    monkeypatch.setattr(msgspec.json, "decode", counted)
+    rows._decoded.cache_clear()
     frame().llm.preview("new {text}", out="answer", **call)
-    assert sorted(read) == sorted(set(read))
-    assert len(read) == 3
+    assert len(read) == len(set(read)) == 3
 
 
 def test_a_list_that_was_read_is_read_again_when_anything_was_written(home):

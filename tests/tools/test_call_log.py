@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from jupyter_batch.core.errors import LedgerError
-from jupyter_batch.ledger.tool_log import CallLog, Entry, entries, entry_at
+from jupyter_batch.tool_calls.call_log import CallLog, Entry, entries, entry_at
 from jupyter_batch.tool_calls.execute import INTERRUPTED
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from jupyter_batch.ledger.folder import Folders
+from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.ledger.tool_log import CallLog
 from jupyter_batch.providers.openai.batches import ViaOpenAI
 from jupyter_batch.tool_calls import rounds
+from jupyter_batch.tool_calls.call_log import CallLog
 from jupyter_batch.tool_calls.execute import Runner
 from tests.forking import die, serve
 

@@ -123,7 +123,7 @@ def take(ledger: Ledger, folder: Path, *, now: float) -> JobRecord:
         draft.record = record = msgspec.structs.replace(built.job, created_at=now)
         draft.shards = built.shards
         if built.reuse:
-            draft.known = {job.id for job in ledger.jobs()}
+            draft.known = ledger.last_number()
             there = ledger.answering(
                 record.fingerprint, lambda other: _same_rows(ledger, other, record, draft.folder)
             )

@@ -227,7 +227,7 @@ def _draft(
     )
     draft.hashes = hash_array(lines.hashes)
     if reuse:
-        draft.known = {job.id for job in draft.ledger.jobs()}
+        draft.known = draft.ledger.last_number()
         check_folder(draft.ledger, record)
         draft.existing = draft.ledger.answering(record.fingerprint, lambda _: True)
         if draft.existing is not None:

@@ -75,11 +75,7 @@ def _is_full(context: ShardContext, shard: ShardRecord) -> bool:
     """Whether this job's running batches leave too little of the limit that the provider named."""
     if shard.limit is None or shard.limit.unit is not Unit.TOKENS or not shard.tokens:
         return False
-    taken = sum(
-        other.tokens
-        for other in context.ledger.shards(context.job.id)
-        if other.step in _UNDER_WAY and other.number != shard.number
-    )
+    taken = context.ledger.kept(context.job.id).totals(without=shard.number).tokens
     return taken > 0 and taken + shard.tokens > shard.limit.most
 
 
