@@ -155,11 +155,14 @@ class Queries(Replacing):
         if not self.exists():
             return None, None
         with self._lock:
-            rows = self._rows(CHANGES, -1 if mark is None else mark.number)
+            if mark is None:
+                (last,) = self._rows("SELECT max(number) FROM change")
+                return Mark(self._opened, last[0] or 0), None
+            rows = self._rows(CHANGES, mark.number)
             number = rows[-1][0] if rows else 0
             new = Mark(self._opened, number)
             # The last change of all is in the table, under its number or, if repeated, a higher one.
-            if mark is None or mark.opened != self._opened or number < mark.number:
+            if mark.opened != self._opened or number < mark.number:
                 return new, None
             return new, [job for at, job in rows if at > mark.number]
 

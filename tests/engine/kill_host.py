@@ -13,12 +13,14 @@ import pandas as pd
 from jupyter_batch import col, jobs
 from jupyter_batch.core.status import Step
 from jupyter_batch.dedup import apply, match
+from jupyter_batch.frames import digest
 from jupyter_batch.frames import frame as frames
 from jupyter_batch.ledger.folders import Folders
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.merging import target
+from jupyter_batch.planning import request_lines
 from jupyter_batch.providers.openai.batches import ViaOpenAI
-from jupyter_batch.row_files import request_files
+from jupyter_batch.row_files import linked_parts, request_files, row_columns
 from jupyter_batch.row_files.answer_files import References
 from jupyter_batch.runner import collect
 from jupyter_batch.runner import wait_for_job as joining
@@ -95,8 +97,21 @@ GROWN = {
 """Of a job that takes answers from one that is done, or is under way."""
 
 
+LINKED = {
+    "data by row were linked, and not listed": lambda: after(linked_parts, "_linked"),
+    "the first file of linked data was written": lambda: after(row_columns, "write_linked"),
+}
+"""Of a job of a frame that grew, whose data by row are those of the job before."""
+
+
+def _small():
+    """Have few rows known by their blocks, and short files linked."""
+    request_lines.LEAST_ROWS, digest._MEAN_ROWS, digest._LEAST_ROWS = 50, 1, 40
+    linked_parts.LEAST_BYTES, linked_parts._SHORT = 0, 16
+
+
 def grown(order):
-    """A cell over some rows that are not waited for, and then one over those and more."""
+    """A cell over some rows that are not waited for, and then one over those and more; or one that grew."""
     call = {
         "model": "openai/echo",
         "api_base": order["base_url"],
@@ -104,10 +119,14 @@ def grown(order):
         "shard_size": 100,
     }
     texts = [f"row number {n}" for n in range(ROWS)]
-    pd.DataFrame({"text": texts[:50]}).llm.batch("{text}", out="out", **call).wait(60)
-    pd.DataFrame({"text": texts[50:150]}).llm.batch("{text}", out="out", **call)
+    if order.get("linked"):
+        _small()
+    done = 240 if order.get("linked") else 50
+    pd.DataFrame({"text": texts[:done]}).llm.batch("{text}", out="out", **call).wait(60)
+    if not order.get("linked"):
+        pd.DataFrame({"text": texts[50:150]}).llm.batch("{text}", out="out", **call)
     if order.get("kill"):
-        GROWN[order["kill"]]()
+        (GROWN | LINKED)[order["kill"]]()
     df = pd.DataFrame({"text": texts})
     job = df.llm.batch("{text}", out="out", **call)
     job.wait(60)
@@ -116,6 +135,7 @@ def grown(order):
         "jobs": job.id,
         "complete": job.is_complete,
         "reused": job.counts.reused,
+        "links": len([*(Path(order["home"]) / "jobs" / job.id).glob("linked-*")]),
     }
     Path(order["answers"]).write_text(json.dumps(document))
 

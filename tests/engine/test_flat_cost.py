@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 
@@ -14,6 +15,7 @@ from jupyter_batch.core.cost import Price, Rates, Tariff
 from jupyter_batch.core.errors import RateLimitError
 from jupyter_batch.core.refusals.stated_limit import StatedLimit, Unit
 from jupyter_batch.core.status import Step
+from jupyter_batch.ledger.rows import Kept
 from jupyter_batch.providers.prices import OWN
 from tests.engine.test_steps import ScriptedHarness, harness, play
 from tests.test_ledger import record, shard
@@ -172,3 +174,25 @@ def test_a_submission_costs_the_same_beside_many_jobs(tmp_path):
     harness.ledger.close()
     for few, many in zip(*found, strict=True):
         assert many == pytest.approx(few, rel=0.1), (few, many)
+
+
+def test_sums_that_are_kept_are_those_of_the_shards(harness):
+    """At each step of a job with a max_cost, the sums that follow its moves are those of its shards as they are."""
+    job = harness.plan(shard_size=1, **KINDS["limited"])
+    seen = set()
+
+    async def way():
+        while harness.ledger.find(job).finished_at == 0:
+            await harness.worker.once()
+            await harness.worker.settled()
+            harness.now += 10.0
+            kept = harness.ledger.kept(job)
+            found, fresh = (
+                msgspec.structs.asdict(one.totals()) for one in (kept, Kept(None, kept.shards))
+            )
+            assert found == pytest.approx(fresh)
+            seen.add((kept.version is not None, found["sent"] > 0, found["ended"] > 0))
+
+    play(way())
+    assert {is_kept for is_kept, *_ in seen} == {True}
+    assert len(seen) > 1

@@ -263,6 +263,32 @@ def test_old_rows_are_not_rendered_again(server, call, home, rendered, tmp_path,
     }
 
 
+def test_linked_data_are_those_of_a_job_without_links(
+    server, call, home, rendered, tmp_path, monkeypatch
+):
+    """A frame that grew twice, the job before forgotten in between: keys, hashes and answers are as without links."""
+    first, second = ask(odd(130), call), ask(odd(150), call)
+    jobs.forget(first.id)
+    asked, frame = sent(server), odd(155)
+    third = ask(frame.copy(), call)
+    jobs.forget(second.id)
+    assert sent(server) == asked + 4, "one of the five new rows asks what the first one does"
+    linked = home / "jobs" / third.id
+    assert list(linked.glob("linked-keys-*"))
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(tmp_path / "other"))
+    (tmp_path / "other").mkdir(mode=0o700)
+    shutil.copy(home / "hash-seed", tmp_path / "other")
+    whole = ask(frame.copy(), call)
+    folder = tmp_path / "other" / "jobs" / whole.id
+    assert not list(folder.glob("linked-*"))
+    for name in ("keys.bin", "prints.bin", "unsent.json", "index.json"):
+        assert contents(linked / name) == contents(folder / name)
+    answers = whole.results()[["out"]]
+    monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))
+    forget(home)
+    pd.testing.assert_frame_equal(jobs.open_job(third.id).results()[["out"]], answers)
+
+
 def size_of(folder):
     """The bytes of the data by row that a folder does not share with another one."""
     files = [path for name in ("keys", "prints", "index") for path in folder.glob(f"*{name}*")]

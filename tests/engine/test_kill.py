@@ -8,7 +8,7 @@ from jupyter_batch.server.embedded import Embedded
 from tests import forking
 from tests.forking import killed_and_gone_on
 
-from .kill_host import FORGOTTEN, GROWN, POINTS, ROWS
+from .kill_host import FORGOTTEN, GROWN, LINKED, POINTS, ROWS
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +35,10 @@ def test_killed_there_and_gone_on(point, host, server, tmp_path):
         "each shard was created exactly once"
     )
     assert server.stats()["batches_created"] == 3
-    drafts = [
-        path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
-    ]
-    assert drafts == [], "what the dead process had drafted is gone"
+    assert not (tmp_path / "home" / "drafts").exists(), "what the dead process had drafted is gone"
 
 
-@pytest.mark.parametrize("point", list(GROWN))
+@pytest.mark.parametrize("point", [*GROWN, *LINKED])
 def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
     """Killed while answers are taken from other jobs, and run again: every row is answered, each was asked once."""
     with Embedded(tmp_path / "server", pace=3.0) as server:
@@ -51,15 +48,14 @@ def test_a_grown_frame_killed_there_and_gone_on(point, host, tmp_path):
             "token": server.token,
             "answers": str(tmp_path / "answers.json"),
             "grown": True,
+            "linked": point in LINKED,
         }
         ending = killed_and_gone_on(host, point, order)
         assert ending["complete"]
         assert ending["out"] == [f"row number {n}" for n in range(ROWS)]
         assert sum(batch["request_counts"]["total"] for batch in server.batches()) == ROWS
-    drafts = [
-        path.name for path in (tmp_path / "home" / "jobs").iterdir() if path.name.startswith(".")
-    ]
-    assert drafts == [], "what the dead process had drafted is gone"
+        assert (ending["links"] > 0) == (point in LINKED)
+    assert not (tmp_path / "home" / "drafts").exists(), "what the dead process had drafted is gone"
 
 
 @pytest.mark.parametrize("point", list(FORGOTTEN))
