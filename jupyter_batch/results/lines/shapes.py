@@ -200,7 +200,7 @@ class _Lines:
 
     def __init__(self, block: memoryview) -> None:
         self._block, self._data = block, np.frombuffer(block, dtype=np.uint8)
-        self.ends = _found(self._data == _NEWLINE)
+        self.ends = _newlines(self._data)
         if self._data[-1] != _NEWLINE:
             self.ends = np.append(self.ends, len(block))
         self.starts = np.concatenate([[0], self.ends[:-1] + 1])
@@ -292,13 +292,15 @@ class _Lines:
         )
 
 
-def _found(flags: Array) -> Array:
-    """The indices of the flags that are set: `np.flatnonzero` where few are, in half of its time."""
-    words = np.packbits(flags, bitorder="little")
-    words = np.pad(words, (0, -len(words) % 8)).view("<u8")
+def _newlines(data: Array) -> Array:
+    """The offsets of newlines, in half of the time of `np.flatnonzero` where lines are long."""
+    flags = np.empty(-(-len(data) // 64) * 64, dtype=bool)
+    flags[len(data) :] = False
+    np.equal(data, _NEWLINE, out=flags[: len(data)])
+    words = np.packbits(flags, bitorder="little").view("<u8")
     some = words.nonzero()[0]
     held = words[some]
-    if (held & (held - _ONE)).any():
+    if (held & (held - _ONE)).any():  # two within 64 bytes
         return np.flatnonzero(flags)
     return some * 64 + np.frexp(held.astype(np.float64))[1] - 1
 
