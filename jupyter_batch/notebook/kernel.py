@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import inspect
+import io
 import os
 import re
 import signal
@@ -345,13 +346,21 @@ def stream() -> TextIO:
     """Return the stream for lines, looked up for each: standard output, which IPython replaces.
 
     The usual prompt shows output above itself and keeps the typed text. A plain one
-    (`--simple-prompt`) does not: it is redrawn below.
+    (`--simple-prompt`) does not: it is redrawn below. Without standard output, lines go nowhere.
     """
     ip = shell()
+    out = sys.stdout or cast("TextIO", _Nowhere())
     if not getattr(ip, "simple_prompt", False) or is_main_thread():
-        return sys.stdout
+        return out
     gap = between(ip)
-    return cast("TextIO", _AbovePrompt(ip)) if gap is not None and gap.is_idle else sys.stdout
+    return cast("TextIO", _AbovePrompt(ip)) if gap is not None and gap.is_idle else out
+
+
+class _Nowhere(io.StringIO):
+    """Standard output of a process without one (pythonw, some services)."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 class _AbovePrompt:

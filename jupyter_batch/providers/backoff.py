@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
 
 from jupyter_batch.core.errors import AuthenticationError, ProviderError, WarningRaisedError
 from jupyter_batch.providers.protocol import Facts
 
+DICE = random.SystemRandom().random
+"""Random numbers from 0 to 1 that leave the sequence of the user's own `random.seed(...)` alone."""
 _AUTH_SECONDS = 60.0
 _STEP, _LONG = 0.5, 2.0
 _MOST_DOUBLINGS = 12

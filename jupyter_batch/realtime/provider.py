@@ -7,7 +7,6 @@ it from the files.
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +17,7 @@ from msgspec import structs
 from jupyter_batch.core.batch import BatchView
 from jupyter_batch.core.errors import BadRequestError, NotFoundError
 from jupyter_batch.core.status import State
+from jupyter_batch.providers.backoff import DICE
 from jupyter_batch.providers.protocol import TAG, Facts
 from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book
@@ -66,7 +66,7 @@ class Realtime:
         tries: Tries | None = None,
         tier: ServiceTier = NO_TIER,
         clock: Callable[[], float] = time.monotonic,
-        dice: Callable[[], float] = random.random,
+        dice: Callable[[], float] = DICE,
     ) -> None:
         self.facts = facts
         self._folder = folder

@@ -9,7 +9,6 @@ poll raises the error, and the one after it resumes. A refused key stops the run
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +23,7 @@ from jupyter_batch.core.errors import (
     RateLimitError,
 )
 from jupyter_batch.process.ending import is_ending
+from jupyter_batch.providers.backoff import DICE
 from jupyter_batch.realtime.feed import Feed, Row
 from jupyter_batch.realtime.gate import Gate
 from jupyter_batch.realtime.journal import Book, Record, answer_line, failure_line, request_of
@@ -75,7 +75,7 @@ class Run:
         *,
         tries: Tries,
         tier: ServiceTier = NO_TIER,
-        dice: Callable[[], float] = random.random,
+        dice: Callable[[], float] = DICE,
         on_end: Callable[[], object] | None = None,
     ) -> None:
         self.book = book

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from jupyter_batch.core.status import Block, State, Step
 from jupyter_batch.file_checks import request_checks
 from jupyter_batch.ledger.records import JobRecord, ShardRecord
 from jupyter_batch.ledger.store import Ledger
-from jupyter_batch.providers.backoff import retry_pause
+from jupyter_batch.providers.backoff import DICE, retry_pause
 from jupyter_batch.providers.protocol import Facts, Provider
 
 SOON = 60.0
@@ -56,7 +55,7 @@ class ShardContext:
         holder: str,
         *,
         clock: Callable[[], float],
-        dice: Callable[[], float] = random.random,
+        dice: Callable[[], float] = DICE,
     ) -> None:
         self.ledger = ledger
         self.provider = provider

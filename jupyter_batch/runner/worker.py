@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -20,6 +19,7 @@ from jupyter_batch.ledger.rows import Kept
 from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.process.ending import is_ending
 from jupyter_batch.process.holders import holds
+from jupyter_batch.providers.backoff import DICE
 from jupyter_batch.providers.protocol import Provider
 from jupyter_batch.runner import deadline
 from jupyter_batch.runner.agenda import Board
@@ -56,7 +56,7 @@ class Worker(Passes):
         connect: Connect,
         *,
         clock: Callable[[], float] = time.time,
-        dice: Callable[[], float] = random.random,
+        dice: Callable[[], float] = DICE,
         everything: bool = False,
         on_ending: Policy = on_ending,
     ) -> None:

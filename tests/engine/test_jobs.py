@@ -8,7 +8,9 @@ import errno
 import json
 import os
 import pickle
+import random
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -129,6 +131,17 @@ class Counted:
     def __getattr__(self, name):
         self.asked[name] += 1
         return getattr(self.ledger, name)
+
+
+def test_a_wait_leaves_the_random_sequence_and_needs_no_stdout(call, home, monkeypatch):
+    """Polls take no numbers of the user's own `random`; a process without standard output can wait."""
+    monkeypatch.setattr(sys, "stdout", None)
+    random.seed(1)
+    first = random.random()
+    random.seed(1)
+    job = pd.DataFrame({"t": ["quiet"]}).llm.batch("Say {t}", **call).wait(60)
+    assert job.is_successful
+    assert random.random() == first
 
 
 def test_a_copy_and_a_pickle_of_a_job_are_opened_by_its_id(call, home):
