@@ -63,9 +63,13 @@ class JobState(Handle):
         """Whether it has ended and all its results are on this disk."""
         record, shards, _ = self._read()
         complete = is_complete(record, shards)
-        if complete and self._answers.targets and not self._over.is_set():
-            # The column is there in the next cell, even if the worker is slow.
-            kernel.on_main(self._merge_frames)
+        if complete and not all(target.merged for target in self._answers.targets):
+            if kernel.between() is None:  # a script has no next cell
+                if kernel.is_main_thread():
+                    self._merge_frames()
+            elif not self._over.is_set():
+                # The column is there in the next cell, even if the worker is slow.
+                kernel.on_main(self._merge_frames)
         return complete
 
     def snapshot(self) -> Snapshot:

@@ -11,6 +11,8 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -131,6 +133,17 @@ class Counted:
     def __getattr__(self, name):
         self.asked[name] += 1
         return getattr(self.ledger, name)
+
+
+def test_a_script_that_asks_whether_it_is_complete_has_the_column_then(call, home):
+    """Without cells there is no later moment; in a notebook the next cell has it."""
+    df = pd.DataFrame({"t": ["polled"]})
+    job = df.llm.batch("Say {t}", out="o", **call)
+    end, still = time.monotonic() + 60, threading.Event()
+    while not job.is_complete:
+        assert time.monotonic() < end, job
+        still.wait(0.02)
+    assert list(df["o"]) == ["Say polled"]
 
 
 def test_a_wait_leaves_the_random_sequence_and_needs_no_stdout(call, home, monkeypatch):
