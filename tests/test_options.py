@@ -145,6 +145,16 @@ def test_values_that_no_provider_takes_are_refused(given):
         resolve(given, HERE)
 
 
+@pytest.mark.parametrize(
+    "given", [{"metadata": {"k": "sk-proj-Ab12Cd34Ef56Gh78"}}, {"name": "sk-proj-Ab12Cd34Ef56Gh78"}]
+)
+def test_a_key_where_it_would_be_stored_is_refused_and_not_repeated(given):
+    """Tags and labels are in the ledger, and tags at the provider."""
+    with pytest.raises(OptionError, match="holds a key") as caught:
+        resolve(given, HERE)
+    assert "Ab12" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["stream", "timeout_seconds"])
 def test_what_this_release_does_not_have_is_unknown(name):
     """No option is taken and then silently ignored."""

@@ -16,7 +16,7 @@ from jupyter_batch.config.not_taken import NOT_TAKEN
 from jupyter_batch.config.option import Col, Option
 from jupyter_batch.config.options import CHAT_PARAMS, EVERY, OPTIONS
 from jupyter_batch.core.errors import ModelError, OptionError
-from jupyter_batch.core.secrets import UnusableKeyError
+from jupyter_batch.core.secrets import UnusableKeyError, masked
 
 CONFIGURABLE = "LLMBatch"
 """Our name in `%config`: that of the magics' class."""
@@ -73,6 +73,7 @@ def configured() -> dict[str, Any]:
     return {}
 
 
+_STORED = frozenset({"metadata", "name"})
 _PARAMS = frozenset(option.name for option in CHAT_PARAMS)
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ def resolve(given: Mapping[str, Any], settings: Settings) -> Options:
             params[name] = value if isinstance(value, Col) else checked(option, value)
         else:
             known[name] = checked(option, value)
+    for name in _STORED & known.keys():
+        _refuse_keys(name, known[name])
     if "schema" in known:
         known.setdefault("out", "")  # the columns are named as the fields
     model = known.setdefault("model", settings.model)
@@ -141,6 +144,15 @@ def resolve(given: Mapping[str, Any], settings: Settings) -> Options:
     if settings.prices:  # a price given with the call takes precedence, per model
         known["prices"] = checked(EVERY["prices"], settings.prices) | known.get("prices", {})
     return Options(**known, params=params)
+
+
+def _refuse_keys(name: str, value: str | Mapping[str, str]) -> None:
+    """Raise OptionError for a key in an option that the ledger stores; the value is not repeated."""
+    texts = [value] if isinstance(value, str) else [*value, *value.values()]
+    if any(masked(text) != text for text in texts):
+        raise OptionError(
+            f"`{name}` holds a key, and is stored with the job: leave it out; keys are given as api_key="
+        )
 
 
 def checked(option: Option, value: Any) -> Any:
