@@ -130,8 +130,12 @@ def into(rows: int, home: Path) -> Figures:
     book, found = Notebook(home, source(rows)), Figures()
     with clocked(rows, found):
         book.answered()
-    found["held"] = book.held * 1e3
-    return found
+    return found | {"held": book.held * 1e3, "column": _column(book.frame)}
+
+
+def _column(frame: Any) -> float:
+    """The memory of the answers' column, in MB."""
+    return float(frame["out"].memory_usage(index=False, deep=True)) / 2**20
 
 
 def again(rows: int, home: Path) -> Figures:
@@ -167,7 +171,7 @@ def print_again(rows: int, home: str) -> None:
         job = _call(frame)
         job._merge_frames()  # noqa: SLF001
     assert frame["out"].notna().any()
-    print(json.dumps(found))
+    print(json.dumps(found | {"column": _column(frame)}))
 
 
 def grown(rows: int, home: Path) -> Figures:
@@ -246,7 +250,7 @@ def naive_in(rows: int, home: Path) -> Figures:
     found = Figures()
     with clocked(rows, found):
         naive(folder, book.job.id, book.frame)
-    return found
+    return found | {"column": _column(book.frame)}
 
 
 def msgspec_in(rows: int, home: Path) -> Figures:
@@ -267,7 +271,7 @@ def msgspec_in(rows: int, home: Path) -> Figures:
                             choices[0].message.content if choices else None
                         )
         book.frame["out"] = values
-    return found
+    return found | {"column": _column(book.frame)}
 
 
 def raw_in(rows: int, home: Path) -> Figures:

@@ -19,6 +19,7 @@ COLUMNS = {
     "ratio": "a row, against fewer rows",
     "wall": "wall, s",
     "memory": "peak memory, MB",
+    "column": "of that the column, MB",
     "held": "main thread held, ms",
     "disk": "written, MB",
 }
