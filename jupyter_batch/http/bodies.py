@@ -22,6 +22,10 @@ _downloading: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "jupyter_batch_downloading", default=False
 )
 
+_seen: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar(
+    "jupyter_batch_seen", default=None
+)
+
 
 class TooLargeError(ConnectionError):
     """A response above the limits of core/limits.py, or in an encoding that can't be bounded."""
@@ -35,6 +39,17 @@ def downloading() -> Iterator[None]:
         yield
     finally:
         _downloading.reset(mark)
+
+
+@contextlib.contextmanager
+def responses_seen() -> Iterator[list[Any]]:
+    """The httpx responses of calls inside, which a library may drop with an error of its own."""
+    responses: list[Any] = []
+    mark = _seen.set(responses)
+    try:
+        yield responses
+    finally:
+        _seen.reset(mark)
 
 
 class Decoder:
@@ -125,6 +140,8 @@ async def ask_for_bounded(request: Any) -> None:
 
 async def bound(answer: Any) -> None:
     """Response hook, before the body is read: decompress and count it here."""
+    if (seen := _seen.get()) is not None:
+        seen.append(answer)
     if answer.is_stream_consumed:  # a mock client
         return
     stream = answer.stream

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import orjson
+
 from jupyter_batch.core.errors import (
     AuthenticationError,
     BadRequestError,
@@ -15,9 +17,9 @@ from jupyter_batch.core.errors import (
     ProviderError,
     WarningRaisedError,
 )
-from jupyter_batch.core.refusals.sentence import decoded, phrase, read_refusal
+from jupyter_batch.core.refusals.sentence import decoded, is_error, phrase, read_refusal
 from jupyter_batch.core.secrets import masked, remember
-from jupyter_batch.http.bodies import TooLargeError
+from jupyter_batch.http.bodies import TooLargeError, responses_seen
 from jupyter_batch.http.litellm import OursAreRaised, load_litellm
 from jupyter_batch.http.need_address import check_place
 from jupyter_batch.http.network import guard_all, with_key
@@ -33,6 +35,7 @@ from jupyter_batch.providers.failures import (
 )
 from jupyter_batch.providers.record import RECORDS, load
 from jupyter_batch.realtime.nested_extra import NestedExtra
+from jupyter_batch.wire import tolerant
 from jupyter_batch.wire.openai import CHAT, EMBEDDINGS
 
 SECONDS = 600.0
@@ -160,17 +163,25 @@ class LitellmCall:
         asked = sent | self._fixed | more
         if asked.get("tools"):  # else litellm looks for a package that it does not install
             asked["_skip_mcp_handler"] = True
+        responses: list[Any] = []
         try:
             # `quiet` again, inside the run's own: a cell may have put filters before ours since.
             with (
                 quiet(),
                 with_key(self._key if "api_base" in self._fixed else None),
                 self._extra.placed(self._litellm, sent),
+                responses_seen() as responses,
             ):
                 async with asyncio.timeout(self._seconds + GRACE):
                     answer = await getattr(self._litellm, VERBS[endpoint])(**asked)
-                return _plain(answer)
+                plain = _plain(answer)
+            is_empty = not (plain.get("choices") or plain.get("data"))
+            if is_empty and responses and _billed(responses) is None:
+                raise ValueError("it holds no answer")
+            return plain
         except Exception as e:  # any of litellm's exceptions
+            if _own_error(e) is None and (paid := _billed(responses)) is not None:
+                return paid
             raise self._failure(e) from None  # the cause holds headers, and in them the key
 
     def _failure(self, error: Exception) -> CallFailedError:
@@ -215,6 +226,22 @@ def _own_error(error: BaseException) -> ProviderError | None:
         if isinstance(one, TooLargeError | RecursionError):  # answered and billed: not retried
             return BadRequestError(_without_bound(one))
     return None
+
+
+def _billed(responses: list[Any]) -> dict[str, Any] | None:
+    """The body of a success that states its tokens, which litellm could not read.
+
+    It would be billed again if it were asked again; its row fails with what is in it.
+    """
+    if not responses or responses[-1].status_code != 200:  # noqa: PLR2004 - HTTP's OK
+        return None
+    try:
+        body = orjson.loads(responses[-1].content)
+    except (RuntimeError, orjson.JSONDecodeError):  # not read to its end, or no JSON
+        return None
+    if not isinstance(body, dict) or is_error(body):
+        return None
+    return body if tolerant.usage_of(body.get("usage")) is not None else None
 
 
 def _forget_clients(litellm: Any) -> list[Any]:

@@ -75,12 +75,8 @@ def provider(
     **more: Any,
 ) -> Realtime:
     """Real time by litellm, with pauses of a millisecond."""
-    return Realtime(
-        FACTS,
-        folder=folder,
-        call=call_to(model, api_base=base, api_key=key, seconds=seconds),
-        **{"tries": QUICK, "concurrency": 8, **more},
-    )
+    call = more.pop("call", None) or call_to(model, api_base=base, api_key=key, seconds=seconds)
+    return Realtime(FACTS, folder=folder, call=call, **{"tries": QUICK, "concurrency": 8, **more})
 
 
 async def begin(real: Realtime, path: Path, endpoint: str = CHAT) -> BatchView:
