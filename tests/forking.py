@@ -20,6 +20,7 @@ from pathlib import Path
 from jupyter_batch.http.litellm import load_litellm
 from jupyter_batch.providers import table
 from tests.loopback_only import no_certificates
+from tests.prepared import python
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,7 +124,7 @@ def after_async(owner, name):
 def host(module):
     """A host that was started with `python -m module`: `run(**order)` gives the child's exit code."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module],
+        [*python(), "-m", module],
         cwd=ROOT,
         text=True,
         stdin=subprocess.PIPE,

@@ -30,7 +30,7 @@ def main(model: str, base: str, mode: str) -> None:
 def _peak() -> float:
     """Peak memory of this process in MB.
 
-    Linux carries a parent's ru_maxrss over to its child, so that a test's own size would count; VmHWM begins with exec.
+    Linux carries a parent's ru_maxrss over to its child, so that a test's own size would count; VmHWM starts at a fork.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

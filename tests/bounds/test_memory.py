@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 
 from tests.bounds.hostile import hostile
+from tests.prepared import python
 
 pytestmark = pytest.mark.heavy
 MOST_MB = 400
@@ -19,7 +19,7 @@ def run(tmp_path, model: str, base: str, mode: str) -> dict:
     """The report of a client process."""
     environ = {**os.environ, "JUPYTER_BATCH_HOME": str(tmp_path / "home")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bounds.child", model, base, mode],
+        [*python(), "-m", "tests.bounds.child", model, base, mode],
         env=environ,
         capture_output=True,
         text=True,
