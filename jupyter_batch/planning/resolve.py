@@ -197,6 +197,11 @@ def _source(
         prompts = list(source)
         if not prompts:
             raise InputError("there are no prompts: the list is empty")
+        if prompt is not None and not isinstance(prompt, Embed):
+            raise InputError(
+                "a list holds the prompts themselves, and there is a prompt, too: a template goes with a frame, such "
+                "as pandas.DataFrame({'text': [...]})"
+            )
         cells = pd.Series(
             prompts, dtype=object, index=source.index if isinstance(source, pd.Series) else None
         )
@@ -210,7 +215,9 @@ def _source(
         )
     remedy = (
         "put it in a list"
-        if isinstance(source, str | Mapping)
+        if isinstance(source, str)
+        else "pandas.DataFrame(...) makes one of it"
+        if isinstance(source, Mapping)
         else "list(...) makes one of it"
         if hasattr(source, "__iter__")
         else "give one of them"

@@ -288,6 +288,21 @@ def test_another_day(server, call, home):
         jupyter_batch.open("nothing")
 
 
+@pytest.mark.parametrize(
+    ("source", "prompt", "says"),
+    [
+        (["a"], "Say {x}", "a list holds the prompts themselves.*DataFrame"),
+        ({"x": ["a"]}, "Say {x}", "not a dict: pandas.DataFrame"),
+        ("Say it", None, "not a str: put it in a list"),
+        (iter(["a"]), None, r"list\(...\) makes one of it"),
+    ],
+)
+def test_a_source_that_is_no_frame_and_no_list_is_refused(call, home, source, prompt, says):
+    """The remedy is in the sentence; a prompt that a list can't use is never left out silently."""
+    with pytest.raises(InputError, match=says):
+        jupyter_batch.batch(source, prompt, **call)
+
+
 def test_without_a_frame(call, home):
     """A list of prompts, the lazy one-liner, await, and the results as they come."""
     assert asyncio.run(
