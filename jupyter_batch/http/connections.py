@@ -39,7 +39,7 @@ class _Pools:
 
     def pool(self, url: str) -> httpx.AsyncBaseTransport:
         context = trusted()  # another one where the environment names other certificates
-        key = (proxy_for(url), id(context))
+        key = (proxy_for("/".join(url.split("/", 3)[:3])), id(context))  # parsed once for a host
         if key not in self._by_proxy:
             self._by_proxy[key] = _transport(key[0], context)
         return self._by_proxy[key]
@@ -113,7 +113,10 @@ def direct_to(user: object, url: str) -> DirectTransport | None:
 
 
 def _of_loop(user: object) -> _Pools:
-    pools = _pools.setdefault(asyncio.get_running_loop(), _Pools())
+    loop = asyncio.get_running_loop()
+    pools = _pools.get(loop)
+    if pools is None:
+        pools = _pools[loop] = _Pools()
     pools.users.add(user)
     return pools
 

@@ -54,7 +54,7 @@ _EXTRAS = (
 
 def openai_headers(environ: Mapping[str, str]) -> dict[str, str]:
     """The headers that the openai SDK takes from the environment."""
-    extras = (extra for extra in _EXTRAS if extra.hosts == _OPENAI)
+    extras = [one for one in _EXTRAS if one.hosts == _OPENAI and one.variable in environ]
     return {name: value for extra in extras for name, value in _held(extra, environ)}
 
 
@@ -80,7 +80,7 @@ def strays(
     """
     found = [
         Stray(name, extra.variable)
-        for extra in _EXTRAS
+        for extra in [one for one in _EXTRAS if one.variable in environ]
         for name, value in _held(extra, environ)
         if headers.get(name) == value and not _is_for(extra, url, key, environ)
     ]
@@ -93,9 +93,7 @@ def strays(
 
 
 def _held(extra: _Extra, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    if extra.variable not in environ:  # costs less than `get`
-        return
-    text = environ[extra.variable]
+    text = environ.get(extra.variable, "")
     if extra.header:
         if text:
             yield extra.header, text

@@ -12,13 +12,15 @@ from jupyter_batch.core.request import position_of
 if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, Any]
 
+_FEW = 8
+"""Ids that cost less one by one."""
 _MOST_DIGITS = 18
 """Of a position that surely fits into an int64."""
 
 
 def positions_of(job: str, ids: list[str]) -> Array:
     """The position in the job for each id, -1 for any other id."""
-    found = _plain("\n".join(ids), len(ids), f"{job}-")
+    found = _plain("\n".join(ids), len(ids), f"{job}-") if len(ids) > _FEW else None
     if found is None:
         each = [position_of(job, one) for one in ids]
         few = [-1 if at is None or at >= 10**_MOST_DIGITS else at for at in each]

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 SHORT_SECONDS = 600.0
 """The time from the observed end for a provider to complete a result file that lacks rows."""
 _DRAFT = ".fetched"
+_FEW = 8
+"""The rows of a batch that are read without a change of threads."""
 KEPT_JOBS = 4
 """The jobs whose row sources are kept between their batches."""
 
@@ -69,8 +72,15 @@ def _decoder(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, f"jupyter-batch-results-{process}")
 
 
-async def _in_turn(function: Callable[_P, _T], *given: _P.args, **options: _P.kwargs) -> _T:
-    """Call a function in the thread that decodes, as `asyncio.to_thread` would in any."""
+async def _in_turn(
+    shard: ShardRecord, function: Callable[_P, _T], *given: _P.args, **options: _P.kwargs
+) -> _T:
+    """Call a function in the thread that decodes, as `asyncio.to_thread` would in any.
+
+    For a few rows it is called here: it costs less than the change of threads.
+    """
+    if shard.requests <= _FEW:
+        return function(*given, **options)
     call = partial(contextvars.copy_context().run, function, *given, **options)
     return await asyncio.get_running_loop().run_in_executor(_decoder(os.getpid()), call)
 
@@ -108,7 +118,7 @@ async def collect(context: ShardContext, shard: ShardRecord) -> ShardRecord:
 async def _contents(path: Path, job: JobRecord, shard: ShardRecord) -> Contents:
     if not is_there(path):  # most often there are no errors
         return Contents(bytearray(shard.last - shard.first + 1))
-    return await _in_turn(contents.read, path, job, shard)
+    return await _in_turn(shard, contents.read, path, job, shard)
 
 
 def _is_short(errors: Path, job: JobRecord, shard: ShardRecord) -> bool:
@@ -206,7 +216,7 @@ async def _counted(
     shard = await _blamed(context, msgspec.structs.replace(shard, missing=lacks.rows))
     if not lacks.rows:
         shard = msgspec.structs.replace(shard, lost="")
-    fields = await _in_turn(_figures, context.ledger, context.job, shard)
+    fields = await _in_turn(shard, _figures, context.ledger, context.job, shard)
     if lacks.rows and not fields["note"]:
         fields["note"] = _short_by(shard, lacks)
         if lacks.nothing and output.odd:
@@ -234,18 +244,20 @@ def _figures(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> dict[str, An
 
 
 _places: OrderedDict[object, Places] = OrderedDict()  # of the last jobs, the latest last
+_places_lock = threading.Lock()
 
 
 def _places_of(ledger: Ledger, job: JobRecord, folder: JobFolder) -> Places:
-    """The row sources of a job, which are read once for its batches. In the thread that decodes."""
+    """The row sources of a job, which are read once for its batches."""
     number = ledger.next_number(job.id)  # it grows where a batch is cut
     key = (folder.path, number, _state(folder.places), _state(folder.unsent))
-    if key not in _places:
-        _places[key] = places_of(job, ledger.shards(job.id), folder)
-        while len(_places) > KEPT_JOBS:
-            _places.popitem(last=False)
-    _places.move_to_end(key)
-    return _places[key]
+    with _places_lock:
+        if key not in _places:
+            _places[key] = places_of(job, ledger.shards(job.id), folder)
+            while len(_places) > KEPT_JOBS:
+                _places.popitem(last=False)
+        _places.move_to_end(key)
+        return _places[key]
 
 
 def _state(path: Path) -> tuple[int, int] | None:
@@ -302,14 +314,15 @@ async def _fetch(
         if not gone and not is_lost(e, shard.attempts, context.clock() - shard.ended_at):
             raise
         return None  # the file here counts, and each row without a line has a reason
-    return await _in_turn(_put_in_place, draft, target, context.job, shard)
+    return await _in_turn(shard, _put_in_place, draft, target, context.job, shard)
 
 
 def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord) -> Fetched:
     json_documents.to_lines(draft)
     if job.own_ids:
         OwnIds(JobFolder(target.parent), job).ours(draft)
-    came, before = (contents.read(path, job, shard) for path in (draft, target))
+    came = contents.read(draft, job, shard)
+    before = contents.read(target, job, shard) if is_there(target) else Contents(bytearray())
     foreign = came.odd and not came.found
     with disk_errors(target.parent):
         if foreign or came.found < before.found:

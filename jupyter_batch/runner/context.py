@@ -16,6 +16,8 @@ from jupyter_batch.ledger.store import Ledger
 from jupyter_batch.providers.backoff import DICE, retry_pause
 from jupyter_batch.providers.protocol import Facts, Provider
 
+_SMALL = 1 << 16
+"""Bytes of a request file that is read in less time than a thread takes to start."""
 SOON = 60.0
 """Seconds to a poll whose time need not be known to other processes."""
 
@@ -107,7 +109,11 @@ class ShardContext:
     async def end_if_damaged(self, shard: ShardRecord) -> ShardRecord | None:
         """End a shard with a damaged request file before its upload; None: it may be sent."""
         folder = self.ledger.folders.of(self.job.id)
-        if not await asyncio.to_thread(request_checks.is_damaged, folder, shard):
+        if shard.bytes <= _SMALL:
+            damaged = request_checks.is_damaged(folder, shard)
+        else:
+            damaged = await asyncio.to_thread(request_checks.is_damaged, folder, shard)
+        if not damaged:
             return None
         return self.end(shard, State.FAILED, request_checks.reason(folder, shard))
 

@@ -37,7 +37,7 @@ LOOK_SECONDS = 1.0
 """The interval at which the ledger is read for jobs that other processes run."""
 LOOKS = 50
 """The most looks in such an interval at jobs that can't be run here."""
-FEW, SHARE = 20, 40
+FEW, SHARE = 20, 150
 """A job of more than FEW shards is not shown for SHARE times the time that its last snapshot took."""
 AT_ONCE, AT_ALL_HOSTS = 8, 64
 """The number of shards that run concurrently at one host, and at all: a silent host holds up no other."""
