@@ -23,6 +23,7 @@ from jupyter_batch.core.secrets import remember
 from jupyter_batch.http.connections import let_go
 from jupyter_batch.http.kept_client import Answer, Form, KeptClient
 from jupyter_batch.http.network import sent_on_to, with_key
+from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.providers.failures import list_in, normalise, object_in, refused
 from jupyter_batch.providers.protocol import Access, Facts
 
@@ -167,6 +168,21 @@ class Direct:
             answer = await client.download(f"{self._root}{path}", write)
             if not answer.is_success:
                 raise self._refusal(answer)
+
+    @asynccontextmanager
+    async def _blocks(
+        self, client: KeptClient, url: str, *, without: str = ""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The blocks of a download that need not be read to its end. without: a header, not sent."""
+        request = client.full.build_request("GET", url)
+        if without:
+            del request.headers[without]
+        answer = await client.full.send(request, stream=True)
+        async with blocks_of(answer) as blocks:
+            if not answer.is_success:
+                await answer.aread()
+                raise self._refusal(answer)
+            yield blocks
 
     def _refusal(self, answer: Answer | httpx.Response) -> ProviderError:
         remember(self._access.api_key)

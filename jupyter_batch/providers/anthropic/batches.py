@@ -28,7 +28,7 @@ from jupyter_batch.core.refusals.sentence import read_refusal
 from jupyter_batch.core.secrets import masked, remember
 from jupyter_batch.http.kept_client import Answer
 from jupyter_batch.http.network import client_for, through
-from jupyter_batch.http.streams import blocks_of, custom_id_in
+from jupyter_batch.http.streams import custom_id_in
 from jupyter_batch.providers.anthropic.record import root_of
 from jupyter_batch.providers.anthropic.refusal import read_rows
 from jupyter_batch.providers.cloud_file import Body
@@ -158,17 +158,14 @@ class ViaAnthropic(UntaggedList, Direct):
     async def _first_line(self, path: str) -> bytes:
         """The beginning of a download, at least up to the end of its first line, or to LINE_HEAD_BYTES."""
         line = b""
-        async with self._open(CALL_SECONDS) as client:
-            request = client.full.build_request("GET", f"{self._root}{path}")
-            answer = await client.full.send(request, stream=True)
-            async with blocks_of(answer) as blocks:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise self._refusal(answer)
-                async for block in blocks:
-                    line += block
-                    if b"\n" in line or len(line) > LINE_HEAD_BYTES:
-                        break
+        async with (
+            self._open(CALL_SECONDS) as client,
+            self._blocks(client, f"{self._root}{path}") as blocks,
+        ):
+            async for block in blocks:
+                line += block
+                if b"\n" in line or len(line) > LINE_HEAD_BYTES:
+                    break
         return line
 
     async def listed(self, since: float) -> list[BatchView]:

@@ -32,7 +32,6 @@ from jupyter_batch.core.errors import (
 from jupyter_batch.core.refusals.input_file import InputFile
 from jupyter_batch.core.status import State
 from jupyter_batch.http.kept_client import KeptClient
-from jupyter_batch.http.streams import blocks_of
 from jupyter_batch.providers.cloud_file import Lines, as_sent, bare, full_lines
 from jupyter_batch.providers.fireworks_ai.record import full_name, root_of
 from jupyter_batch.providers.http_api import TRANSFER_SECONDS, Direct, newest
@@ -181,13 +180,7 @@ class ViaFireworks(TaggedList, Direct):
         """Stream one file from its signed address."""
         if self._root.startswith("https:") and not url.startswith("https:"):
             raise ProviderDownError("Fireworks named an address of a result file without TLS")
-        request = client.full.build_request("GET", url)
-        del request.headers["authorization"]
-        answer = await client.full.send(request, stream=True)
-        async with blocks_of(answer) as blocks:
-            if not answer.is_success:
-                await answer.aread()
-                raise self._refusal(answer)
+        async with self._blocks(client, url, without="authorization") as blocks:
             async for block in blocks:
                 write(block)
 
