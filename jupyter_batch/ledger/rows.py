@@ -78,16 +78,23 @@ def _decoded(facts: str, kind: Any) -> Any:
         ) from e
 
 
+_LEASED = (
+    "SELECT shard.facts, change.number FROM shard JOIN job ON job.id = shard.job "
+    "LEFT JOIN change ON change.job = shard.job WHERE shard.job = ? AND shard.number = ? AND "
+    "step = ? AND job.holder = ? AND job.lease_until > ?"
+)
+
+
 def leased_shard(
     db: sqlite3.Connection, shard: ShardRecord, holder: str, now: float
-) -> ShardRecord | None:
-    """The shard as stored; None where its step has changed or the holder lacks the job's lease."""
-    row = db.execute(
-        "SELECT shard.facts FROM shard JOIN job ON job.id = shard.job WHERE shard.job = ? AND "
-        "number = ? AND step = ? AND job.holder = ? AND job.lease_until > ?",
-        (shard.job, shard.number, shard.step, holder, now),
-    ).fetchone()
-    return None if row is None else decode(row[0], ShardRecord)
+) -> tuple[ShardRecord, int | None] | None:
+    """The shard as stored, and its job's last change, if any is known.
+
+    None where its step has changed or the holder lacks the job's lease.
+    """
+    key = (shard.job, shard.number, shard.step, holder, now)
+    row = db.execute(_LEASED, key).fetchone()
+    return None if row is None else (decode(row[0], ShardRecord), row[1])
 
 
 def insert(db: sqlite3.Connection, job: JobRecord, shards: list[ShardRecord]) -> None:

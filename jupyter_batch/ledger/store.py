@@ -126,10 +126,11 @@ class Ledger(Searches):
         if to is not shard.step and to not in MOVES[shard.step]:
             raise LedgerError(f"a shard can't go from {shard.step} to {to}")
         with self._transaction(synced=is_costly(shard, to, changes)) as db:
-            before = self._version_in(db, shard.job) if shard.job in self._kept else None
-            stored = leased_shard(db, shard, holder, now)
-            if stored is None:
+            leased = leased_shard(db, shard, holder, now)
+            if leased is None:
                 return None
+            stored, number = leased
+            is_known = number is not None and shard.job in self._kept
             moved = msgspec.structs.replace(stored, step=to, **changes)
             is_kept = is_handed_on(moved, shard)
             if is_kept:
@@ -145,9 +146,9 @@ class Ledger(Searches):
                     "INSERT INTO event (job, at, shard, step, done, note) VALUES (?, ?, ?, ?, ?, ?)",
                     (shard.job, now, shard.number, to, done, moved.note),
                 )
-            after = before and self._version_in(db, shard.job)
-        if before and after:
-            self._moved(moved, before, after)
+            after = self._version_in(db, shard.job) if is_known else None
+        if number is not None and after:
+            self._moved(moved, (self._opened, number), after)
         if moved.held:
             self.queued.add(shard.job)
         # Before it is sent: it can be found without the database, or with an older copy of it.

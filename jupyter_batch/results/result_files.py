@@ -114,7 +114,7 @@ def columns_of(path: Path, job: JobRecord, dialect: str | None = None) -> Iterat
             yield from _in_pieces(path, job, dialect)
             return
     if found is None:
-        found = _decode(path, job, dialect)
+        found = _decoded(path, job, dialect)
         if path.stat().st_size >= LEAST_BYTES and isinstance(found.values, Texts):
             with contextlib.suppress(LedgerError):  # a full disk
                 with written(kept_at(path)) as target:
@@ -207,6 +207,23 @@ def _mark(path: Path, job: JobRecord, dialect: str) -> bytes:
         model = class_of(job)
         how = (*how, "" if model is None else mark_of(model))
     return blake2b(msgspec.json.encode((file_hash(path), how)), digest_size=16).digest()
+
+
+_last: list[tuple[object, Columns]] = []
+
+
+def _decoded(path: Path, job: JobRecord, dialect: str) -> Columns:
+    """As `_decode`. A small file of texts is decoded once, where it is checked and then counted."""
+    there = path.stat()
+    if there.st_size >= _MANY_BYTES or job.schema is not None or job.tools:
+        return _decode(path, job, dialect)
+    mark = there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, job.id, dialect
+    for known, found in _last[-1:]:
+        if known == mark:
+            return found
+    found = _decode(path, job, dialect)
+    _last[:] = [(mark, found)]
+    return found
 
 
 def _decode(path: Path, job: JobRecord, dialect: str) -> Columns:
