@@ -322,7 +322,9 @@ def _put_in_place(draft: Path, target: Path, job: JobRecord, shard: ShardRecord)
     if job.own_ids:
         OwnIds(JobFolder(target.parent), job).ours(draft)
     came = contents.read(draft, job, shard)
-    before = contents.read(target, job, shard) if is_there(target) else Contents(bytearray())
+    before = Contents(bytearray(len(came.rows)))
+    if is_there(target):
+        before = contents.read(target, job, shard)
     foreign = came.odd and not came.found
     with disk_errors(target.parent):
         if foreign or came.found < before.found:
