@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import contextvars
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -244,20 +243,20 @@ def _figures(ledger: Ledger, job: JobRecord, shard: ShardRecord) -> dict[str, An
 
 
 _places: OrderedDict[object, Places] = OrderedDict()  # of the last jobs, the latest last
-_places_lock = threading.Lock()
 
 
 def _places_of(ledger: Ledger, job: JobRecord, folder: JobFolder) -> Places:
     """The row sources of a job, which are read once for its batches."""
     number = ledger.next_number(job.id)  # it grows where a batch is cut
     key = (folder.path, number, _state(folder.places), _state(folder.unsent))
-    with _places_lock:
-        if key not in _places:
-            _places[key] = places_of(job, ledger.shards(job.id), folder)
-            while len(_places) > KEPT_JOBS:
-                _places.popitem(last=False)
+    found = _places.get(key)
+    if found is None:
+        found = _places[key] = places_of(job, ledger.shards(job.id), folder)
+    with contextlib.suppress(KeyError):  # another thread's batch may have removed it
         _places.move_to_end(key)
-        return _places[key]
+        while len(_places) > KEPT_JOBS:
+            _places.popitem(last=False)
+    return found
 
 
 def _state(path: Path) -> tuple[int, int] | None:
