@@ -54,8 +54,13 @@ _EXTRAS = (
 
 def openai_headers(environ: Mapping[str, str]) -> dict[str, str]:
     """The headers that the openai SDK takes from the environment."""
-    extras = [one for one in _EXTRAS if one.hosts == _OPENAI and one.variable in environ]
+    extras = [extra for extra in _present(environ) if extra.hosts == _OPENAI]
     return {name: value for extra in extras for name, value in _held(extra, environ)}
+
+
+def _present(environ: Mapping[str, str]) -> list[_Extra]:
+    """The sources that are set."""
+    return [extra for extra in _EXTRAS if extra.variable in environ]
 
 
 class Stray(NamedTuple):
@@ -80,7 +85,7 @@ def strays(
     """
     found = [
         Stray(name, extra.variable)
-        for extra in [one for one in _EXTRAS if one.variable in environ]
+        for extra in _present(environ)
         for name, value in _held(extra, environ)
         if headers.get(name) == value and not _is_for(extra, url, key, environ)
     ]

@@ -31,10 +31,9 @@ class Replacing(Recovering):
         """
         folder = self.folders.of(shard.job)
         with self._transaction() as db:
-            leased = leased_shard(db, shard, holder, now)
-            if leased is None or leased[0].batch_id:
+            stored, _ = leased_shard(db, shard, holder, now) or (None, None)
+            if stored is None or stored.batch_id:
                 return None
-            stored = leased[0]
             (number,) = db.execute(
                 "SELECT max(number) + 1 FROM shard WHERE job = ?", (shard.job,)
             ).fetchone()
