@@ -270,7 +270,11 @@ def scramble(home, dice):
             db.execute("UPDATE event SET note = ? WHERE rowid = ?", (dice.choice(MAGIC), event))
     db.close()
     for path in (home / "jobs").rglob("*.json"):
-        path.write_text(json.dumps(replaced(json.loads(path.read_text()), dice)))
+        text = path.read_text()
+        # A shard's file has a record in each line.
+        texts = text.split("\n") if path.name.startswith("shard-") else [text]
+        texts = [one and json.dumps(replaced(json.loads(one), dice)) for one in texts]
+        path.write_text("\n".join(texts))
     return records
 
 
