@@ -89,15 +89,6 @@ def used(frame: pd.DataFrame, columns: Sequence[Any]) -> None:
             )
 
 
-def with_index_hint(sentence: str, frame: Any, name: Any) -> str:
-    """A sentence about a name that is no column, with the remedy where it is one of the index."""
-    names = row_labels(frame).names if is_frame(frame) else ()
-    if name is None or not any(str(name) == str(one) for one in names):
-        return sentence
-    dot = "" if sentence.endswith((".", ")")) else "."
-    return f"{sentence}{dot} {name!r} is a name of the index: .reset_index() makes it a column"
-
-
 def _places(frame: pd.DataFrame, label: Any) -> list[int]:
     """Return the positions of this exact column label (0 is not False, no tuple paths)."""
     label = label.item() if isinstance(label, np.generic) else label

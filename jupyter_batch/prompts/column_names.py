@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jupyter_batch.core.errors import ColumnError, InputError
-from jupyter_batch.frames.frame import with_index_hint
+from jupyter_batch.frames.adapter import is_frame, row_labels
 
 
 def label_of(name: Any, columns: Sequence[Any], *, of: str = "the frame") -> Any:
@@ -36,7 +36,16 @@ def hints_at_index(source: Any) -> Iterator[None]:
     try:
         yield
     except InputError as e:
-        hinted = with_index_hint(str(e), source, e.column)
+        hinted = _with_index_hint(str(e), source, e.column)
         if hinted == str(e):
             raise
         raise type(e)(hinted, column=e.column) from None
+
+
+def _with_index_hint(sentence: str, frame: Any, name: Any) -> str:
+    """A sentence about a name that is no column, with the remedy where it is one of the index."""
+    names = row_labels(frame).names if is_frame(frame) else ()
+    if name is None or not any(str(name) == str(one) for one in names):
+        return sentence
+    dot = "" if sentence.endswith((".", ")")) else "."
+    return f"{sentence}{dot} {name!r} is a name of the index: .reset_index() makes it a column"
