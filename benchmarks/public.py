@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.answers import Notebook, Peak, naive, source
+from benchmarks.answers import KEY, Notebook, Peak, naive, source
 
 
 class Message(msgspec.Struct):
@@ -70,7 +70,7 @@ def clocked(rows: int, found: Figures) -> Iterator[None]:
 
 
 def _call(frame: Any) -> Any:
-    return frame.llm.batch(PROMPT, model=MODEL, out="out", api_key="sk-x")
+    return frame.llm.batch(PROMPT, model=MODEL, out="out", api_key=KEY)
 
 
 def _alone(home: Path) -> None:
@@ -122,7 +122,7 @@ def build(rows: int, home: Path) -> Figures:
 
 
 def _build(frame: Any, folder: Path) -> None:
-    frame.llm.build(PROMPT, folder=folder, model=MODEL, api_key="sk-x")
+    frame.llm.build(PROMPT, folder=folder, model=MODEL, api_key=KEY)
 
 
 def into(rows: int, home: Path) -> Figures:
