@@ -463,7 +463,7 @@ BAD = {
     "a function that fails": (
         InputError,
         lambda df, c: df.llm.batch(lambda row: row["nope"], **c),
-        "KeyError: 'nope'",
+        "reads 'nope', and the row has no such column. Columns: ",
     ),
     "an empty list": (InputError, lambda df, c: jupyter_batch.batch([], **c), "empty"),
     "no list": (InputError, lambda df, c: jupyter_batch.batch("a text", **c), "list of prompts"),
