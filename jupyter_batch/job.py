@@ -66,7 +66,7 @@ class Job(JobState):
         self._follow()
         news = News(self._record().rows)
         while True:
-            over = self._over.is_set() or self.is_complete
+            over = self._over.is_set() or self._is_complete()
             for result in news.of(*self._read(), over=over):
                 yield result
             if over:
@@ -130,7 +130,7 @@ class Job(JobState):
         with self._lock:
             bound = self._answers.targets
             targets = self._answers.asked_for(as_frame(df))
-            last = self.is_complete  # else later answers are merged as they come
+            last = self._is_complete()  # else later answers are merged as they come
             try:
                 for target in targets:
                     target.overwrite = target.overwrite or overwrite
@@ -143,7 +143,7 @@ class Job(JobState):
 
     def cancel(self) -> Job:
         """Cancel it at the provider; finished rows are kept. Returns at once."""
-        if self._salvaged is None and not self.is_complete:
+        if self._salvaged is None and not self._is_complete():
             self._here.ledger.cancel(self.id, time.time())
             self._follow()
         return self
@@ -331,7 +331,7 @@ class Job(JobState):
         from jupyter_batch.planning.max_cost import spent
 
         self._check_finish(api_key, max_cost, mode)
-        if self.is_complete:
+        if self._is_complete():
             return self._retried(api_key, max_cost, at_once=mode)
         record, shards, _ = self._read()
         if record.mode not in (REALTIME, mode):
@@ -349,9 +349,9 @@ class Job(JobState):
         send_again: resend a batch that may have been created before and was not found; it may be paid twice. Without
         it, the batch is searched for again. Missing or damaged result files of a complete job are fetched again.
         """
-        if self.is_complete and self._fetch_again(forced=True):
+        if self._is_complete() and self._fetch_again(forced=True):
             self._follow(api_key)
-        elif self._salvaged is None and not self.is_complete:
+        elif self._salvaged is None and not self._is_complete():
             ledger = self._here.ledger
             self._idle.clear()
             self._here.worker.forgive(self.id)

@@ -61,15 +61,19 @@ class JobState(Handle):
     @property
     def is_complete(self) -> bool:
         """Whether it has ended and all its results are on this disk."""
+        complete = self._is_complete()
+        is_script = kernel.between() is None  # with no next cell, before which frames are filled
+        if complete and is_script and self._answers.waited_for and kernel.is_main_thread():
+            self._merge_frames()
+        return complete
+
+    def _is_complete(self) -> bool:
+        """As `is_complete`, without a merge in this call."""
         record, shards, _ = self._read()
         complete = is_complete(record, shards)
-        if complete and not all(target.merged for target in self._answers.targets):
-            if kernel.between() is None:  # a script has no next cell
-                if kernel.is_main_thread():
-                    self._merge_frames()
-            elif not self._over.is_set():
-                # The column is there in the next cell, even if the worker is slow.
-                kernel.on_main(self._merge_frames)
+        if complete and self._answers.targets and not self._over.is_set():
+            # The column is there in the next cell, even if the worker is slow.
+            kernel.on_main(self._merge_frames)
         return complete
 
     def snapshot(self) -> Snapshot:
@@ -213,7 +217,7 @@ class JobState(Handle):
     def _begin(self, api_key: str | None) -> None:
         """Start a job that was just submitted; one that is complete already merges at once."""
         self._follow(api_key)
-        if not self.is_complete:  # it may have waited for just this, a key above all
+        if not self._is_complete():  # it may have waited for just this, a key above all
             self.refresh()
         if self._over.is_set():
             self._merge_frames()
@@ -244,7 +248,7 @@ class JobState(Handle):
     def _follow(self, api_key: str | None = None, *, whole: bool = True) -> None:
         """Have the worker move it and report changes; needs no screen. whole: as for `_fetch_again`."""
         self._fetch_again(whole=whole)
-        if self._salvaged is not None or self.is_complete:
+        if self._salvaged is not None or self._is_complete():
             self._here.know(self.id, api_key)  # a job that continues it may need the key
             if not self._over.is_set():
                 self._note_end()
@@ -279,7 +283,7 @@ class JobState(Handle):
 
     def _on_change(self, snapshot: Snapshot) -> None:
         """In the worker's thread: draw; when it is complete, have the answers merged between two cells."""
-        if self._over.is_set() and not snapshot.is_complete and not self.is_complete:
+        if self._over.is_set() and not snapshot.is_complete and not self._is_complete():
             self._over.clear()  # a result file came late
             self._answers.reopen()
         over = snapshot.is_complete and not self._over.is_set() and self._record().id == snapshot.id

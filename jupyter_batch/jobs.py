@@ -324,7 +324,7 @@ def attach(
         with contextlib.suppress(JupyterBatchError):  # reported by the merge
             found._answers.seen_on(frame)
     bound = found._answers.bind(frame, out, rendered=rendered, overwrite=overwrite)
-    if found.is_complete:
+    if found._is_complete():
         bound.merged = True  # now, or never
         found.merge(frame)
     return found

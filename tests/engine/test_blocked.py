@@ -287,6 +287,14 @@ def test_a_ledger_of_the_older_version_opens(harness):
                 " 'queue'), '$.blocked_by', '$.blocked_until', '$.key', '$.send_again') WHERE number = ?",
                 (step, note, step, number),
             )
+        for kind, name in db.execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql NOT NULL"
+        ).fetchall():
+            db.execute(f"DROP {kind} {name}")
+        for table in ("asked", "hashed", "state"):
+            db.execute(f"DROP TABLE {table}")
+        for column in ("space", "hashing", "frame_digest", "asked_digest", "parent"):
+            db.execute(f"ALTER TABLE job DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 3")
     db.close()
     first, second = harness.ledger.shards(job)

@@ -136,7 +136,7 @@ def test_a_function_that_raises_is_the_rows_reason(call):
     job = frame.llm.batch(lambda row: str(2 // row["x"]), out="out", **call).wait(60)
     assert frame["out"].fillna("").tolist() == ["2", "", "1"]
     assert "ZeroDivisionError" in job.errors["_error"].iloc[0]
-    with pytest.raises(InputError, match="KeyError"):
+    with pytest.raises(InputError, match="reads 'y', and the row has no such column"):
         frame.llm.batch(lambda row: row["y"], out="out2", **call)
 
 
