@@ -75,6 +75,7 @@ def arrange(
     others: Mapping[str, list[Array]] | None = None,
     known: KnownRows | None = None,
     aside: Array | None = None,
+    is_sifted: bool = False,
 ) -> Arranged | None:
     """Return the job with existing answers, and requests only for the remaining rows.
 
@@ -84,11 +85,14 @@ def arrange(
     kind that jobs of the scope have, and those of the requests as sent where they differ; else they
     are made from the request lines. known: rows that have no line in the draft, since an
     earlier job answered them; None is returned where no job has the answer of one. aside: flags of
-    rows whose lines are in the draft's file `aside`, if there is one.
+    rows whose lines are in the draft's file `aside`, if there is one. is_sifted: no two rows have the
+    same request.
     """
     if others is None:
         others = _rehashed(ledger, draft, record, shards, hashes)
-    reuse = decide(ledger, record, hashes, draft, waits, failures, others, known)
+    reuse = decide(
+        ledger, record, hashes, draft, waits, failures, others, known, is_sifted=is_sifted
+    )
     drafted = reuse.whose != LEFT_OUT
     if known is not None:
         if not np.isin(reuse.whose[known.flags], (ANSWERED, FOLLOWS)).all():

@@ -49,7 +49,7 @@ class Join(NamedTuple):
 
 
 class Reuse(NamedTuple):
-    """The decision for each row. whose: OWN, ... or JOINS + n. leaders: the original of each row.
+    """The decision for each row. whose: OWN, ... or JOINS + n. leaders: the original of each duplicate.
 
     cut: the finish reason of each reused answer that was cut off, by row.
     """
@@ -98,24 +98,29 @@ def decide(
     failures: bool,
     others: Mapping[str, list[Array]],
     known: KnownRows | None = None,
+    *,
+    is_sifted: bool = False,
 ) -> Reuse:
     """Decide how each row gets its answer; the draft gets the existing ones.
 
     hashes: request hashes, zeros for a row without a request. failures: copy answers that were
     billed but are unusable, too. others: by other kind of hash the request hashes, and those of the
     requests as sent where they differ. known: the places of rows in a job that answered them.
+    is_sifted: no two rows have the same request.
     """
     new = record.id
-    whose = np.full(len(hashes), OWN, dtype=np.int64)
+    whose = np.full(len(hashes), OWN, dtype=np.int32)
     whose[~hashes.any(axis=1)] = LEFT_OUT
-    leaders = _leaders(hashes, whose)
+    leaders = np.broadcast_to(np.int32(0), len(hashes))  # of no row: no memory is needed
+    if not is_sifted and has_repeated(hashes[:, 0], but=0):
+        leaders = _leaders(hashes, whose)
     joins: list[Join] = []
     cut: dict[int, str] = {}
     references = References.of(draft, len(hashes))
     asked_there: list[tuple[JobRecord, Array, Array]] = []
     sent = hash_array(read(draft.sent)) if draft.sent.exists() else None
     asked = {**others, record.hashing: [hashes] if sent is None else [hashes, sent]}
-    every = [hashes[whose == OWN], *itertools.chain(asked[record.hashing][1:], *others.values())]
+    every = list(itertools.chain(*asked.values()))
     for job in index_of(ledger).candidates(ledger, record.space, every):
         open_rows = np.flatnonzero(whose == OWN)
         if not len(open_rows):
@@ -193,10 +198,8 @@ def _leave_withheld(
 
 def _leaders(hashes: Array, whose: Array) -> Array:
     """The original of each row; marks rows identical to an earlier one as duplicates."""
-    leaders = np.arange(len(hashes), dtype=np.int64)
+    leaders = np.arange(len(hashes), dtype=np.int32)
     asked = np.flatnonzero(whose == OWN)
-    if not has_repeated(hashes[asked, 0]):
-        return leaders
     _, first, which = np.unique(hashes[asked, 0], return_index=True, return_inverse=True)
     leader = asked[first[which.reshape(-1)]] if len(asked) else asked
     same = (hashes[leader] == hashes[asked]).all(axis=1) & (leader != asked)

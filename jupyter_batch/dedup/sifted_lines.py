@@ -68,6 +68,7 @@ class SiftedLines(Blocks):
                 file.write(lines.where(~new).data)
                 if new.any():
                     yield lines.where(new)
+        self._firsts = FirstRows(0)
 
 
 class FirstRows:

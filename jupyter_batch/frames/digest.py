@@ -73,7 +73,7 @@ def _computed(frame: pd.DataFrame, columns: Sequence[Any]) -> Digests | None:
     whole = sha256(str(row_count(frame)).encode())
     blocks, ends = list[bytes](), list[int]()
     try:
-        whole.update(label_hashes(row_labels(frame)).tobytes())
+        whole.update(np.ascontiguousarray(label_hashes(row_labels(frame)), "<u8").data)
         for stop, block in _blocks(frame, columns):
             blocks.append(block)
             ends.append(stop)

@@ -381,10 +381,11 @@ def _pair(positions: Array, rest: Array, fingerprints: Array, keys: Keys) -> Non
     positions[rest[same]] = at[same]
 
 
-def has_repeated(values: Array) -> bool:
-    """Return whether a value occurs more than once; a third of the cost of an order."""
+def has_repeated(values: Array, but: int | None = None) -> bool:
+    """Return whether a value, other than `but`, occurs twice; a third of the cost of an order."""
     ordered = np.sort(values)
-    return bool((ordered[1:] == ordered[:-1]).any())
+    same = ordered[1:] == ordered[:-1]
+    return bool(same.any() if but is None else (same & (ordered[1:] != but)).any())
 
 
 def repeated(values: Array) -> Array:

@@ -67,7 +67,7 @@ def written(target: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def write(target: Path, data: bytes) -> None:
+def write(target: Path, data: bytes | memoryview) -> None:
     """Write a small file as `written` does, at a third of its cost."""
     draft = _draft_of(target)
     try:
@@ -258,6 +258,6 @@ class JobFolder:
         """A shard's record at each step, to find its batch without the database."""
         return self.path / f"shard-{number}.json"
 
-    def write(self, target: Path, data: bytes) -> None:
+    def write(self, target: Path, data: bytes | memoryview) -> None:
         """Write a small file atomically."""
         write(target, data)

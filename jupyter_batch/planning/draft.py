@@ -47,7 +47,7 @@ class JobDraft:
     rows of the frame, and their positions in the job. hashes, others, sources: request hashes, those
     of other kinds, and row sources after deduplication. known: the number of the last job that was
     known before it (`Ledger.last_number`). aside: flags of rows whose lines were put
-    aside (dedup/sifted_lines.py).
+    aside (dedup/sifted_lines.py). is_sifted: no two rows have the same request.
     """
 
     record: JobRecord
@@ -63,6 +63,7 @@ class JobDraft:
         self.sources: Places | None = None
         self.known: int | None = None
         self.aside: Array | None = None
+        self.is_sifted = False
 
     def deduplicate(
         self,
@@ -93,6 +94,7 @@ class JobDraft:
             others=others,
             known=known,
             aside=self.aside,
+            is_sifted=self.is_sifted,
         )
         if arranged is None:
             return False
@@ -103,7 +105,7 @@ class JobDraft:
         """Remove the files that were written so far."""
         for path in self.folder.path.iterdir():
             path.unlink()
-        self.shards, self.aside = [], None
+        self.shards, self.aside, self.is_sifted = [], None, False
 
     def carry_over(
         self,

@@ -158,9 +158,10 @@ def _sifted(draft: JobDraft, ask: Ask, lines: RequestLines) -> SiftedLines | Non
 def _check_written(
     draft: JobDraft, ask: Ask, lines: RequestLines, sifted: SiftedLines | None, rows: int
 ) -> None:
-    """Note which lines were put aside. Raises InputError where there are none at all."""
+    """Note which lines were put aside, if any. Raises InputError where there are none at all."""
     if sifted is not None and sifted.aside.any():
         draft.aside = sifted.aside
+    draft.is_sifted = sifted is not None and draft.aside is None and lines.known is None
     if not draft.shards and lines.known is None and draft.aside is None:
         _refuse(draft, ask, lines, rows)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
 
-_MANY_ROWS = 1 << 17
+_MANY_ROWS = 1 << 15
 """For fewer rows it is not worth the milliseconds."""
 
 
@@ -18,3 +19,5 @@ def give_back(rows: int) -> None:
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()

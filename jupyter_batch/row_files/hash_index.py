@@ -39,6 +39,8 @@ _FEW = 2_000
 """The most hashes that are searched for in the table one by one, if it can be read whole."""
 _WHOLE = 200_000
 """The most rows of the table that are read at once."""
+_BLOCK_ROWS = 1 << 16
+"""Rows of a new job that are looked up at a time."""
 
 _Stamp = tuple[int, int, int]  # of a file: mtime_ns, size, inode
 _Files = tuple[_Stamp, _Stamp | None]  # of the requests as planned, and as changed by a retry
@@ -65,10 +67,7 @@ class Asked:
 
     def flags(self, halves: Array) -> Array:
         """Whether each of these halves is among them."""
-        found: Array = np.zeros(len(halves), dtype=bool)
-        if len(self._held):
-            at = np.searchsorted(self._held, halves)
-            found = self._held[np.minimum(at, len(self._held) - 1)] == halves
+        found = _among(halves, self._held)
         if not self._is_whole:
             signed = halves.view(np.int64)
             found |= np.isin(signed, self._ledger.asked_in(self._space, signed.tolist()))
@@ -96,10 +95,9 @@ class HashIndex:
         """
         if not ledger.exists():
             return []
-        halves = np.unique(np.concatenate([hashes[:, 0] for hashes in asked]))
-        halves = halves[halves > 0]
         with self._lock:
             mine = self._refresh(ledger, space)
+            halves = self._asked_before(ledger, asked)
             found = self._owners_of(halves)
             jobs = {
                 job.id
@@ -107,6 +105,22 @@ class HashIndex:
                 if (held := self._jobs.get(job.id)) is None or held.number in found
             }
         return ledger.some_jobs(jobs | _askers(ledger, halves), space)
+
+    def _asked_before(self, ledger: Ledger, asked: Sequence[Array]) -> Array:
+        """The halves of these hashes that some job has, or of few all, sorted."""
+        pairs = ledger.all_asked(_WHOLE) if sum(map(len, asked)) > _FEW else None
+        if pairs is None:
+            found = [hashes[:, 0] for hashes in asked]
+        else:
+            table = np.sort(np.array([half for half, _ in pairs], np.int64).view(np.uint64))
+            blocks = (
+                each[at : at + _BLOCK_ROWS, 0]
+                for each in asked
+                for at in range(0, len(each), _BLOCK_ROWS)
+            )
+            found = [one[_among(one, table) | _among(one, self._halves)] for one in blocks]
+        halves = np.sort(np.concatenate(found))
+        return halves[np.searchsorted(halves, 0, "right") :]
 
     def asked(self, ledger: Ledger, space: str) -> Asked | None:
         """The requests of a dedup scope's jobs; None without a ledger."""
@@ -207,11 +221,19 @@ _indexes: WeakKeyDictionary[Ledger, HashIndex] = WeakKeyDictionary()
 def _askers(ledger: Ledger, halves: Array) -> set[str]:
     """The jobs that have one of these halves in the table."""
     pairs = ledger.all_asked(_WHOLE) if len(halves) > _FEW else None
-    signed = halves.view(np.int64)
     if pairs is None:
-        return ledger.askers(signed.tolist())
-    there = np.isin(np.array([half for half, _ in pairs], np.int64), signed)
-    return {pairs[at][1] for at in np.flatnonzero(there).tolist()}
+        return ledger.askers(halves.view(np.int64).tolist())
+    held = np.array([half for half, _ in pairs], np.int64).view(np.uint64)
+    return {pairs[at][1] for at in np.flatnonzero(_among(held, halves)).tolist()}
+
+
+def _among(some: Array, halves: Array) -> Array:
+    """Whether each of some is one of these halves, which are sorted."""
+    if not len(halves):
+        return np.zeros(len(some), dtype=bool)
+    at = np.minimum(np.searchsorted(halves, some), len(halves) - 1)
+    found: Array = halves[at] == some
+    return found
 
 
 def _hashed(ledger: Ledger, known: dict[str, str], job: str) -> Hashed | None:

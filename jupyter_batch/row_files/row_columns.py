@@ -329,6 +329,7 @@ class RowFiles(msgspec.Struct):
     def write(self, folder: JobFolder) -> None:
         """Write each file for which there is data."""
         keys, index = self.keys, self.index
+        held: bytes | memoryview | None
         if keys is None or isinstance(keys, bytes):
             held = keys
         elif self.before is None:
@@ -343,19 +344,21 @@ class RowFiles(msgspec.Struct):
                 self._write(folder, target, data)
         folder.write(folder.unsent, msgspec.json.encode(self.unsent))
         if self.hashes is not None:
-            self._write(folder, folder.request_hashes, self.hashes.astype("<u8").tobytes())
+            held = self.hashes.astype("<u8", copy=False).data.cast("B")  # without a copy
+            self._write(folder, folder.request_hashes, held)
         for kind, hashes in self.others.items():
             folder.write(folder.hashes_in(kind), hashes.astype("<u8").tobytes())
         if self.hashes is not None and self.changed is not None:
             folder.write(folder.changed, self.changed.astype("<u8").tobytes())
 
-    def _write(self, folder: JobFolder, target: Path, data: bytes) -> None:
+    def _write(self, folder: JobFolder, target: Path, data: bytes | memoryview) -> None:
         """Write a file; the parts that the job before has are linked."""
         if self.before is None:
             folder.write(target, data)
             return
         from jupyter_batch.frames.row_keys import sections
 
+        data = bytes(data)
         there, at = self.before
         before = there.path / target.name
         try:
