@@ -27,7 +27,7 @@ from jupyter_batch.merging.rendered import Rendered
 from jupyter_batch.notebook.progress import report
 from jupyter_batch.planning.ask import Ask, record_of, route_of, scope_of
 from jupyter_batch.planning.row_data import LeftOut, RowHashes, job_fingerprint
-from jupyter_batch.process.memory import give_back
+from jupyter_batch.process.memory import returned
 from jupyter_batch.prompts.additions import in_pieces, marked_body, marked_holes, within
 from jupyter_batch.prompts.prompt import Prompt, Written, calls_function
 from jupyter_batch.prompts.row_params import OWN_TOOLS, RowParams, params_of
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 1000
 """Of fewer rows each is made by itself, which costs less than a block of Arrow's."""
-_GIVEN_BACK = 1 << 15
-"""Rows after which freed memory is returned: Arrow keeps that of its blocks for later ones."""
 
 
 Record = Callable[[Sequence[Any], range, TextBlock | None, dict[int, str]], None]
@@ -152,10 +150,7 @@ class RequestLines(Blocks):
         self.left_out = some.left_out.of_rows(rows)
 
     def _of_blocks(self) -> Iterator[Lines]:
-        since = 0
-        for rows, block in text_blocks(self._frame, self.columns, self.hashing):
-            if rows.start - since >= _GIVEN_BACK:
-                give_back(since := rows.start)
+        for rows, block in returned(text_blocks(self._frame, self.columns, self.hashing)):
             lines = None if block is None else self._of_texts(block)
             if lines is None:  # a missing cell, another type of value, a rare character
                 yield from self._of_rows(rows)
