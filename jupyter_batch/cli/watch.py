@@ -72,6 +72,8 @@ def _watch(
             looked = now
             jobs = [job for job in _still_open() if job.id not in watched]
         if not moving and not jobs:
+            # Once more: a job may have ended after it was shown.
+            screen.update([view(job.snapshot()) for job in watched.values()])
             return 1 if blocked else 0
         if until is not None and now >= until:
             return 1
