@@ -76,7 +76,7 @@ def pytest_collection_finish():
 def _no_ledger_of_anyone(tmp_path, monkeypatch):
     """Where a test names no ledger, it has an empty one; each worker that it started is stopped at the end.
 
-    A worker left behind goes on with its jobs, and all later tests have them searched for keys.
+    A worker that outlives its test continues with its jobs, and each later test searches them for keys.
     """
     home = tmp_path / "ledger-of-this-test"
     monkeypatch.setenv("JUPYTER_BATCH_HOME", str(home))

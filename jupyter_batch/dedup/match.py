@@ -201,7 +201,7 @@ def _leaders(hashes: Array, whose: Array) -> Array:
     leaders = np.arange(len(hashes), dtype=np.int32)
     asked = np.flatnonzero(whose == OWN)
     _, first, which = np.unique(hashes[asked, 0], return_index=True, return_inverse=True)
-    leader = asked[first[which.reshape(-1)]] if len(asked) else asked
+    leader = asked[first[which.reshape(-1)]]
     same = (hashes[leader] == hashes[asked]).all(axis=1) & (leader != asked)
     leaders[asked[same]] = leader[same]
     whose[asked[same]] = FOLLOWS

@@ -163,7 +163,7 @@ def submission(home, process, rows=20):
 
 
 def test_a_submission_costs_the_same_beside_many_jobs(tmp_path):
-    """Beside 100 jobs 20 rows take as many reads, listings, looks and calls as beside 10, at first as later."""
+    """With 100 earlier jobs, the first 20 rows and later ones take as many reads, stats and calls as with 10."""
     harness = ScriptedHarness(tmp_path / "home")
     found = []
     for earlier in (10, 100):
